@@ -1,0 +1,76 @@
+"""Every error a user can meet, in one tree.
+
+    AlappError                  the message is one clear sentence for the user
+    |-- InputError              a file or value the user gave cannot be used
+    |   `-- ImageError          ... a single image file; the others are imported
+    |-- NotReadyError           something must be done first (the message says what)
+    |-- BackendError            an optional model failed or cannot be used
+    |   |-- NotInstalledError   ... its package is missing
+    |   |-- WeightsMissingError ... its weights are missing
+    |   `-- LicenceError        ... its licence was not accepted
+    |-- ConflictError           somebody else changed the same thing in the meantime
+    |-- StorageError            the state folder cannot be used
+    |   |-- NewerStateError     ... it was written by a newer version of the app
+    |   `-- CorruptFileError    ... a file's content does not match its recorded hash
+    |-- ResourceError           out of memory or disk
+    `-- Cancelled               the user cancelled; not a failure
+
+Code raises these with a finished sentence: what happened, which file or value, what to do. The edges
+(`cli`, `worker`, `ui`) turn them into text; anything else is a bug and gets a log with its traceback.
+"""
+
+
+class AlappError(Exception):
+    """Base class: `str(error)` is a sentence for the user."""
+
+
+class InputError(AlappError):
+    """A file or value the user gave cannot be used."""
+
+
+class ImageError(InputError):
+    """One image file cannot be used; others are not affected."""
+
+
+class NotReadyError(AlappError):
+    """An earlier step is missing; the message names it."""
+
+
+class BackendError(AlappError):
+    """An optional model failed or cannot be used."""
+
+
+class NotInstalledError(BackendError):
+    """The package of a model is not installed."""
+
+
+class WeightsMissingError(BackendError):
+    """The weights of a model are not on this machine."""
+
+
+class LicenceError(BackendError):
+    """The licence of a model was not accepted."""
+
+
+class ConflictError(AlappError):
+    """Another page or person changed the same thing first."""
+
+
+class StorageError(AlappError):
+    """The state folder cannot be used."""
+
+
+class NewerStateError(StorageError):
+    """The state folder was written by a newer version of the app."""
+
+
+class CorruptFileError(StorageError):
+    """A stored file does not have the content that the database recorded."""
+
+
+class ResourceError(AlappError):
+    """Memory or disk ran out."""
+
+
+class Cancelled(AlappError):
+    """The user cancelled the work."""

@@ -1,0 +1,1 @@
+"""From a person's clicks to instance masks, and the journal that never forgets one."""

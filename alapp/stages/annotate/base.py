@@ -1,0 +1,66 @@
+"""The protocol of a click method, and the list of them. A new one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from alapp.domain import Modality, Parameter, Status
+from alapp.registry import Registry
+
+Point = tuple[float, float]
+"""(y, x) in pixels of the slice; the centre of the first pixel is (0, 0)."""
+
+
+class ClickSegmenter(Protocol):
+    """Makes a mask from clicks on one 2D slice. Safe to call from several threads.
+
+    `key` names the slice: `prepare` may compute and keep features under it (bounded cache), and must be
+    called again when `segment` raises `KeyError` (after a restart, or when the cache dropped it).
+    """
+
+    title: ClassVar[str]
+    suits: ClassVar[str]
+    modalities: ClassVar[frozenset[Modality]]
+    parameters: ClassVar[tuple[Parameter, ...]]
+
+    @classmethod
+    def status(cls) -> Status:
+        """Whether it can run on this machine. No download, no torch import."""
+
+    def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
+        """Make ready for clicks on `image` (Y, X, C), any numeric dtype. `prior`: foreground probability
+        float32 (Y, X) of the current network, or None."""
+
+    def segment(
+        self,
+        key: str,
+        positive: Sequence[Point],
+        negative: Sequence[Point],
+        box: tuple[float, float, float, float] | None = None,
+        previous: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """bool (Y, X): the object under the positive points and not under the negative ones.
+
+        `box` is (y0, x0, y1, x1); `previous` the bool mask of the last answer for the same object. Without
+        a positive point and a box the mask is empty. Raises `KeyError` when `key` is not prepared.
+        """
+
+
+CLICK_SEGMENTERS: Registry[ClickSegmenter] = Registry(
+    "click method",
+    {
+        "watershed": "alapp.stages.annotate.watershed:SeededWatershed",
+        "micro_sam": "alapp.stages.annotate.microsam:MicroSamClicks",
+    },
+)
+
+
+def choose_automatically(modality: Modality) -> tuple[str, str]:
+    """The method for `auto`, and the reason as a sentence. Never downloads."""
+    backend = CLICK_SEGMENTERS.load("micro_sam")
+    if modality in backend.modalities and backend.status().ready:
+        return "micro_sam", f"{backend.title} is installed with its weights."
+    return "watershed", "micro_sam has no weights on this computer, so the built-in seeded watershed is used."

@@ -1,0 +1,1 @@
+"""Which patches a person should label next."""

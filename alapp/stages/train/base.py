@@ -1,0 +1,97 @@
+"""What goes into training and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from alapp.domain import Machine, Preset, Report, VoxelSize
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled image or patch. `load()` gives (image (Y, X, C) or (Z, Y, X, C), labels int32 (Y, X) or
+    (Z, Y, X) instance map). `hash` names the content: a case is preprocessed again only when it changes.
+    `key` is unique in the workspace, of letters, digits, '_' and '-' ("pl_12", "gt_7")."""
+
+    key: str
+    hash: str
+    load: Callable[[], tuple[np.ndarray, np.ndarray]]
+    voxel_size: VoxelSize = VoxelSize()
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What was configured, for the page and the database (all values JSON-able).
+
+    `configuration` is nnU-Net's name ("2d" or "3d_fullres"); `sentence` tells the user in plain words what
+    the network looks at, and why; `seconds_per_iteration` was measured or estimated on this machine.
+    """
+
+    configuration: str
+    patch_size: tuple[int, ...]
+    batch_size: int
+    n_stages: int
+    features: tuple[int, ...]
+    downsampling: float
+    object_diameter_px: float
+    border_px: int
+    iterations: Mapping[str, int]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """One line of the loss curve. `seconds` since the start of the run."""
+
+    epoch: int
+    iteration: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run. `checkpoint` is the file to predict with and to continue from."""
+
+    checkpoint: Path
+    iterations: int
+    seconds: float
+
+
+class Trainer(Protocol):
+    """A network that learns instances. All files stay below `workspace`, one folder a project.
+
+    Arrays in, arrays out; the caller keeps track of checkpoints.
+    """
+
+    def plan(
+        self, workspace: Path, cases: Sequence[Case], preset: Preset, machine: Machine, report: Report
+    ) -> PlanSummary:
+        """Fingerprint the cases and configure the network for the machine. Once per project and preset."""
+
+    def train(
+        self,
+        workspace: Path,
+        cases: Sequence[Case],
+        out: Path,
+        iterations: int,
+        seed: int,
+        start_from: Path | None,
+        report: Report,
+        log: Callable[[EpochLog], None],
+        options: Mapping[str, Any] | None = None,
+    ) -> TrainResult:
+        """Train on `cases`, from the weights in `start_from` or from scratch, into the folder `out`.
+
+        Called again with the same `out` after a kill it goes on from the last saved epoch. Raises
+        `Cancelled` (from `report`), `ResourceError` when memory or disk ran out.
+        """
+
+    def predict(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> np.ndarray:
+        """Class probabilities float32 (K, Y, X) or (K, Z, Y, X); classes: background, core, border."""

@@ -1,0 +1,138 @@
+"""Opening the database: short-lived connections, migration after a backup, refusal of newer states."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from alapp.errors import NewerStateError, NotReadyError, StorageError
+from alapp.storage.files import Files
+from alapp.storage.schema import migrations
+
+DATABASE = "alapp.sqlite"
+TIMEOUT_SECONDS = 30
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def to_json(value: object) -> str:
+    """Canonical JSON: the same value gives the same text, so it can be hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+class Store:
+    """A state folder: its database and its files. Holds no open connection, so it may be shared by threads.
+
+    Opening creates or migrates the database. Raises `NewerStateError` if a newer version of the app wrote
+    it, `StorageError` if the folder cannot be used.
+    """
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root).expanduser().resolve()
+        self.files = Files(self.root)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._migrate()
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise StorageError(f"The state folder {self.root} cannot be used: {error}. Choose another one with --state.") from error
+
+    @property
+    def database(self) -> Path:
+        return self.root / DATABASE
+
+    @contextmanager
+    def connect(self) -> Iterator[Database]:
+        """A connection for a few statements, each of its own transaction unless in `atomic()`."""
+        connection = sqlite3.connect(self.database, timeout=TIMEOUT_SECONDS)
+        with closing(connection):
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            yield Database(connection, execute_plugins=False)
+
+    @contextmanager
+    def atomic(self) -> Iterator[Database]:
+        """A connection in one write transaction (BEGIN IMMEDIATE): everything happens or nothing does."""
+        with self.connect() as db:
+            db.conn.isolation_level = None
+            db.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.conn.execute("ROLLBACK")
+                raise
+            db.conn.execute("COMMIT")
+
+    def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+        """All rows of a SELECT."""
+        with self.connect() as db:
+            return list(db.query(sql, params))
+
+    def row(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> dict[str, Any] | None:
+        """The first row of a SELECT, or None."""
+        rows = self.rows(sql, params)
+        return rows[0] if rows else None
+
+    def insert(self, table: str, values: Mapping[str, Any]) -> int:
+        """Add one row; returns its id."""
+        with self.atomic() as db:
+            return insert(db, table, values)
+
+    def insert_all(self, table: str, values: Iterable[Mapping[str, Any]]) -> None:
+        """Add many rows in one transaction."""
+        with self.atomic() as db:
+            for row in values:
+                insert(db, table, row)
+
+    def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+        """One UPDATE or DELETE in its own transaction; returns the number of rows changed."""
+        with self.atomic() as db:
+            return db.conn.execute(sql, params).rowcount
+
+    def _migrate(self) -> None:
+        fresh = not self.database.exists()
+        with self.connect() as db:
+            applied = [m.name for m in migrations.applied(db)]
+            known = [m.name for m in migrations._migrations]
+            unknown = [name for name in applied if name not in known]
+            if unknown:
+                raise NewerStateError(
+                    f"The state folder {self.root} was written by a newer version of this app "
+                    f"(it has {unknown[-1]}, this version knows up to {known[-1]}). Update the app, or use another folder with --state."
+                )
+            if not migrations.pending(db):
+                return
+            if not fresh and applied:
+                self._backup(db, applied[-1])
+            db.conn.execute("PRAGMA journal_mode = WAL")
+            migrations.apply(db)
+
+    def _backup(self, db: Database, version: str) -> None:
+        folder = self.root / "backups"
+        folder.mkdir(exist_ok=True)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        with closing(sqlite3.connect(folder / f"{stamp}-{version}.sqlite")) as copy:
+            db.conn.backup(copy)
+
+
+def insert(db: Database, table: str, values: Mapping[str, Any]) -> int:
+    """Add one row on an open connection; returns its id."""
+    columns = ", ".join(values)
+    marks = ", ".join("?" for _ in values)
+    return int(db.conn.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values())).lastrowid)
+
+
+def required(row: dict[str, Any] | None, what: str) -> dict[str, Any]:
+    """The row, or a `NotReadyError` that names what is missing."""
+    if row is None:
+        raise NotReadyError(f"{what} does not exist (any more). Reload the page.")
+    return row

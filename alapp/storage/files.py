@@ -1,0 +1,131 @@
+"""Array files under the state folder, written atomically and hashed.
+
+A file is written under a temporary name, flushed to disk and renamed; only then does a row point to it. A
+crash leaves an orphan (found by `alapp doctor`), never a row without its file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+
+from alapp.errors import CorruptFileError, ResourceError, StorageError
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A finished file: `path` relative to the state folder, with forward slashes."""
+
+    path: str
+    sha256: str
+
+
+@contextmanager
+def atomic_write(target: Path) -> Iterator[BinaryIO]:
+    """A binary file that appears as `target` only when the block ends without an error.
+
+    Raises `ResourceError` when the disk is full; nothing is left behind then.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(name, target)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise ResourceError(f"The disk is full: {target.name} could not be written. Free some space and try again.") from error
+        raise
+    finally:
+        if os.path.exists(name):
+            os.unlink(name)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content, as hexadecimal digits."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def smallest_unsigned(labels: np.ndarray) -> np.ndarray:
+    """`labels` in the smallest unsigned type that holds its largest id."""
+    top = int(labels.max(initial=0))
+    return labels.astype(np.min_scalar_type(max(top, 1)), copy=False)
+
+
+class Files:
+    """Reads and writes arrays below `root`, the state folder."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def project(self, project_id: int) -> Path:
+        """Folder of a project's arrays."""
+        return self.root / "projects" / str(project_id)
+
+    def resolve(self, relative: str) -> Path:
+        """The absolute path of a stored file. Raises `StorageError` if it points outside the state folder."""
+        path = (self.root / relative).resolve()
+        if not path.is_relative_to(self.root.resolve()):
+            raise StorageError(f"The stored path {relative!r} points outside the state folder.")
+        return path
+
+    def register(self, path: Path) -> StoredFile:
+        """A file that is already in place, hashed."""
+        return StoredFile(path.relative_to(self.root).as_posix(), sha256_of(path))
+
+    def write(self, target: Path, write: Callable[[BinaryIO], object]) -> StoredFile:
+        """Write `target` atomically by calling `write(handle)`."""
+        with atomic_write(target) as handle:
+            write(handle)
+        return self.register(target)
+
+    def write_array(self, target: Path, array: np.ndarray) -> StoredFile:
+        """An array as .npy, so that it can be mapped into memory and read by parts."""
+        return self.write(target, lambda handle: np.save(handle, array, allow_pickle=False))
+
+    def write_labels(self, target: Path, labels: np.ndarray) -> StoredFile:
+        """A label map as a compressed TIFF that any image program opens. `labels` (Y, X) or (Z, Y, X)."""
+        stored = smallest_unsigned(labels)
+        return self.write(target, lambda handle: tifffile.imwrite(handle, stored, compression="zlib", photometric="minisblack"))
+
+    def read_array(self, relative: str) -> np.ndarray:
+        """A .npy file, memory-mapped and read-only. Raises `CorruptFileError` when it is gone or unreadable."""
+        path = self.resolve(relative)
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise self._corrupt(relative) from error
+
+    def read_labels(self, relative: str) -> np.ndarray:
+        """A label map, int32. Raises `CorruptFileError` when it is gone or unreadable."""
+        try:
+            return tifffile.imread(self.resolve(relative)).astype(np.int32)
+        except (OSError, ValueError, tifffile.TiffFileError) as error:
+            raise self._corrupt(relative) from error
+
+    def verify(self, relative: str, sha256: str) -> None:
+        """Raises `CorruptFileError` unless the file has the recorded content."""
+        path = self.resolve(relative)
+        if not path.is_file() or sha256_of(path) != sha256:
+            raise self._corrupt(relative)
+
+    def remove_project(self, project_id: int) -> None:
+        """Remove all array files of a project."""
+        shutil.rmtree(self.project(project_id), ignore_errors=True)
+
+    @staticmethod
+    def _corrupt(relative: str) -> CorruptFileError:
+        return CorruptFileError(f"The stored file {relative} is missing or damaged. Run `python -m alapp doctor` to see what is affected.")

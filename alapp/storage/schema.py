@@ -1,0 +1,238 @@
+"""Numbered migrations of the database. Append only: never edit one that was released.
+
+`tests/storage/test_schema.py` pins the resulting schema.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("alapp")
+
+
+@migrations()
+def m001_projects(db: Database) -> None:
+    db.executescript("""
+    CREATE TABLE project (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        created TEXT NOT NULL,
+        modality TEXT NOT NULL,            -- light | em
+        target TEXT NOT NULL,              -- what is segmented, in the user's words
+        patch_size INTEGER NOT NULL,       -- pixels in y and x
+        patch_depth INTEGER NOT NULL,      -- slices in z, 3D images only
+        patch_overlap INTEGER NOT NULL,    -- pixels in y and x
+        validation_share REAL NOT NULL,    -- of each batch
+        seed INTEGER NOT NULL,
+        preset TEXT NOT NULL,              -- quick | standard | full
+        strategy TEXT NOT NULL,
+        click_method TEXT NOT NULL,
+        pseudo_method TEXT,                -- NULL: not decided; 'none': switched off
+        pseudo_params TEXT NOT NULL,       -- JSON
+        sample TEXT,                       -- name of the sample data set, if it is one
+        visitor TEXT,                      -- owner on a public demo, else NULL
+        expires TEXT,
+        deleted TEXT
+    ) STRICT;
+    CREATE UNIQUE INDEX project_name ON project (name, coalesce(visitor, '')) WHERE deleted IS NULL;
+
+    CREATE TABLE image (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        role TEXT NOT NULL,                -- train | test
+        source TEXT NOT NULL,              -- file name or path it came from
+        source_sha256 TEXT NOT NULL,
+        path TEXT NOT NULL,                -- .npy, (Z, Y, X, C), relative to the state folder
+        sha256 TEXT NOT NULL,
+        shape TEXT NOT NULL,               -- JSON [Z, Y, X, C]
+        is_3d INTEGER NOT NULL,
+        dtype TEXT NOT NULL,
+        axes TEXT NOT NULL,                -- of the file, as confirmed
+        axes_source TEXT NOT NULL,
+        voxel_size TEXT NOT NULL,          -- JSON {z, y, x} in micrometres, null if unknown
+        warnings TEXT NOT NULL,            -- JSON list of sentences
+        created TEXT NOT NULL,
+        deleted TEXT
+    ) STRICT;
+    CREATE UNIQUE INDEX image_name ON image (project_id, name) WHERE deleted IS NULL;
+
+    CREATE TABLE patch (
+        id INTEGER PRIMARY KEY,
+        image_id INTEGER NOT NULL REFERENCES image ON DELETE CASCADE,
+        z INTEGER NOT NULL, y INTEGER NOT NULL, x INTEGER NOT NULL,
+        depth INTEGER NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
+        UNIQUE (image_id, z, y, x, depth, height, width)
+    ) STRICT;
+    """)
+
+
+@migrations()
+def m002_jobs(db: Database) -> None:
+    db.executescript("""
+    CREATE TABLE job (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER REFERENCES project ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        params TEXT NOT NULL,              -- JSON
+        state TEXT NOT NULL,               -- queued | running | done | failed | cancelled
+        done REAL NOT NULL DEFAULT 0,
+        total REAL NOT NULL DEFAULT 0,
+        message TEXT NOT NULL DEFAULT '',
+        error TEXT,                        -- sentence for the user
+        result TEXT,                       -- JSON
+        attempts INTEGER NOT NULL DEFAULT 0,
+        cancel_requested INTEGER NOT NULL DEFAULT 0,
+        worker TEXT,                       -- host:pid:token of the process that runs it
+        heartbeat REAL,                    -- time.time() of the last sign of life
+        created TEXT NOT NULL,
+        started TEXT,
+        finished TEXT
+    ) STRICT;
+    CREATE INDEX job_state ON job (state, id);
+    """)
+
+
+@migrations()
+def m003_rounds(db: Database) -> None:
+    db.executescript("""
+    CREATE TABLE round (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        number INTEGER NOT NULL,           -- 1, 2, ...; pre-training has no round
+        strategy TEXT NOT NULL,
+        budget INTEGER NOT NULL,           -- patches, validation included
+        seed INTEGER NOT NULL,
+        created TEXT NOT NULL,
+        UNIQUE (project_id, number)
+    ) STRICT;
+
+    CREATE TABLE selection (
+        id INTEGER PRIMARY KEY,
+        round_id INTEGER NOT NULL REFERENCES round ON DELETE CASCADE,
+        patch_id INTEGER NOT NULL REFERENCES patch ON DELETE CASCADE,
+        role TEXT NOT NULL,                -- train | validation
+        rank INTEGER NOT NULL,             -- order of the pick
+        reason TEXT NOT NULL,              -- JSON: distance, nearest_patch, sentence
+        UNIQUE (round_id, patch_id)
+    ) STRICT;
+    CREATE INDEX selection_patch ON selection (patch_id);
+
+    CREATE TABLE label_map (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        image_id INTEGER NOT NULL REFERENCES image ON DELETE CASCADE,
+        patch_id INTEGER REFERENCES patch ON DELETE CASCADE,   -- NULL: of the whole image
+        kind TEXT NOT NULL,                -- pseudo | human | predicted | reference
+        round_id INTEGER REFERENCES round ON DELETE CASCADE,
+        checkpoint_id INTEGER REFERENCES checkpoint ON DELETE CASCADE,
+        backend TEXT NOT NULL,
+        params TEXT NOT NULL,              -- JSON
+        input_hash TEXT NOT NULL,
+        path TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        n_objects INTEGER NOT NULL,
+        created TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX label_map_image ON label_map (image_id, kind, id);
+    CREATE INDEX label_map_patch ON label_map (patch_id, kind, id);
+
+    CREATE TABLE annotation_event (
+        id INTEGER PRIMARY KEY,
+        patch_id INTEGER NOT NULL REFERENCES patch ON DELETE CASCADE,
+        revision INTEGER NOT NULL,         -- 1, 2, ... within the patch: the journal's order
+        kind TEXT NOT NULL,                -- see stages/annotate/journal.py
+        payload TEXT NOT NULL,             -- JSON
+        mask BLOB,                         -- zlib of packed bits, see journal.py
+        session TEXT NOT NULL,             -- the page that wrote it
+        created TEXT NOT NULL,
+        at REAL NOT NULL,                  -- time.time(), for the time ledger
+        UNIQUE (patch_id, revision)
+    ) STRICT;
+
+    CREATE TABLE note (
+        patch_id INTEGER PRIMARY KEY REFERENCES patch ON DELETE CASCADE,
+        text TEXT NOT NULL
+    ) STRICT;
+    """)
+
+
+@migrations()
+def m004_models(db: Database) -> None:
+    db.executescript("""
+    CREATE TABLE embedding (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        backend TEXT NOT NULL,
+        params TEXT NOT NULL,              -- JSON
+        model_path TEXT,                   -- weights of a trained embedder
+        model_sha256 TEXT,
+        path TEXT NOT NULL,                -- .npy float32 (N, D)
+        sha256 TEXT NOT NULL,
+        patch_ids_path TEXT NOT NULL,      -- .npy int64 (N,)
+        patch_ids_sha256 TEXT NOT NULL,
+        created TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE plan (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        preset TEXT NOT NULL,
+        input_hash TEXT NOT NULL,
+        workspace TEXT NOT NULL,           -- folder, relative to the state folder
+        summary TEXT NOT NULL,             -- JSON, see stages/train/plan.py
+        created TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE checkpoint (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        plan_id INTEGER NOT NULL REFERENCES plan ON DELETE CASCADE,
+        round_id INTEGER REFERENCES round ON DELETE CASCADE,   -- NULL: pre-training on pseudo-labels
+        parent_id INTEGER REFERENCES checkpoint ON DELETE SET NULL,
+        preset TEXT NOT NULL,
+        iterations INTEGER NOT NULL,
+        n_cases INTEGER NOT NULL,
+        seed INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        input_hash TEXT NOT NULL,
+        path TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        created TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE training_log (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        round_id INTEGER REFERENCES round ON DELETE CASCADE,
+        input_hash TEXT NOT NULL,          -- of the training run, as in checkpoint
+        epoch INTEGER NOT NULL,
+        iteration INTEGER NOT NULL,
+        loss REAL NOT NULL,
+        learning_rate REAL NOT NULL,
+        seconds REAL NOT NULL,             -- since the start of the run
+        UNIQUE (project_id, input_hash, epoch)
+    ) STRICT;
+
+    CREATE TABLE score (
+        id INTEGER PRIMARY KEY,
+        checkpoint_id INTEGER NOT NULL REFERENCES checkpoint ON DELETE CASCADE,
+        image_id INTEGER NOT NULL REFERENCES image ON DELETE CASCADE,
+        patch_id INTEGER REFERENCES patch ON DELETE CASCADE,   -- NULL: the whole image
+        split TEXT NOT NULL,               -- validation | test | train
+        f1_50 REAL NOT NULL, ap_50 REAL NOT NULL, ap_75 REAL NOT NULL, pq REAL NOT NULL, dice REAL NOT NULL,
+        n_true INTEGER NOT NULL, n_pred INTEGER NOT NULL,
+        tp_50 INTEGER NOT NULL, fp_50 INTEGER NOT NULL, fn_50 INTEGER NOT NULL,
+        created TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX score_checkpoint ON score (checkpoint_id, split);
+
+    CREATE TABLE timing (
+        id INTEGER PRIMARY KEY,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        round_number INTEGER NOT NULL,     -- 0: before the first round
+        stage TEXT NOT NULL,               -- pseudo_label | plan | embed | select | annotate | train | predict
+        seconds REAL NOT NULL,
+        created TEXT NOT NULL
+    ) STRICT;
+    """)
