@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from alapp.domain import Machine, Preset, Report, VoxelSize
+from alapp.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -95,3 +96,7 @@ class Trainer(Protocol):
 
     def predict(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> np.ndarray:
         """Class probabilities float32 (K, Y, X) or (K, Z, Y, X); classes: background, core, border."""
+
+
+TRAINERS: Registry[Trainer] = Registry("network", {"nnunet": "alapp.stages.train.nnunet:NnUNet"})
+NETWORK = "nnunet"

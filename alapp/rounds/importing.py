@@ -1,0 +1,251 @@
+"""Images into the project: confirmed axes and voxel size, canonical arrays, a patch grid.
+
+Each file is read, written and inserted on its own: a bad one is reported and the others are imported.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alapp.domain import ImageInfo, ImageRole, LabelKind, Report, VoxelSize
+from alapp.errors import AlappError, ImageError, InputError
+from alapp.stages import images as image_files
+from alapp.stages import patches as patch_grid
+from alapp.stages.sample import SAMPLES
+from alapp.stages.sample import load as load_sample
+from alapp.storage import catalogue, labels
+from alapp.storage import rounds as round_rows
+from alapp.storage.catalogue import Image, Project
+from alapp.storage.db import Store, to_json
+from alapp.storage.files import sha256_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that could be imported: what it says of itself, or why it cannot be used."""
+
+    path: Path
+    info: ImageInfo | None
+    problem: str = ""
+
+    @property
+    def must_confirm(self) -> bool:
+        """True when the axes were assumed and the user has to look at them."""
+        return self.info is not None and self.info.axes_source == "assumed"
+
+
+def inspect(text: str) -> list[Found]:
+    """Look at a file, a folder or a glob without importing. Raises `InputError` when it names no image."""
+    return [inspect_file(path) for path in image_files.discover(text)]
+
+
+def inspect_file(path: Path) -> Found:
+    """Look at one file without importing it."""
+    try:
+        return Found(path, image_files.inspect(path))
+    except ImageError as error:
+        return Found(path, None, str(error))
+
+
+def run_import(
+    store: Store,
+    project_id: int,
+    report: Report,
+    files: Sequence[Mapping[str, Any]],
+    role: str = ImageRole.TRAIN,
+    discard: str | None = None,
+) -> dict[str, Any]:
+    """Import files. Each of `files` has "path", and optionally "axes" (confirmed by the user), "name" and
+    "voxel_size" ({z, y, x} in micrometres). `discard`: a folder of uploads inside the state folder to remove
+    afterwards. Returns {"imported": [names], "problems": [{"file", "problem"}]}."""
+    imported: list[str] = []
+    problems: list[dict[str, str]] = []
+    for index, file in enumerate(files):
+        path = Path(file["path"])
+        report(index, len(files), f"Importing {path.name}")
+        try:
+            imported.append(_import_file(store, project_id, path, file, ImageRole(role)).name)
+        except AlappError as error:
+            problems.append({"file": path.name, "problem": str(error)})
+    report(len(files), len(files), f"Imported {len(imported)} of {len(files)} images")
+    if discard:
+        _remove_uploads(store, discard)
+    return {"imported": imported, "problems": problems}
+
+
+def run_sample(store: Store, project_id: int, report: Report, sample: str) -> dict[str, Any]:
+    """Fill a project with a sample data set and its reference masks."""
+    total = SAMPLES[sample].n_images
+    have = {image.name for image in catalogue.images(store, project_id)}
+    for index, (name, pixels, reference, voxel_size) in enumerate(load_sample(sample)):
+        report(index, total, f"Copying {name}")
+        if name not in have:
+            image = add_array(store, project_id, name, pixels, voxel_size=voxel_size, source=f"sample {sample}")
+            add_reference(store, image, reference)
+    report(total, total, f"Copied {total} images")
+    return {"imported": total}
+
+
+def create_sample_project(store: Store, sample: str, visitor: str | None = None, expires: str | None = None) -> Project:
+    """A new project with a sample's settings and a free name; `run_sample` fills it."""
+    info = SAMPLES[sample]
+    taken = {project.name for project in catalogue.projects(store, visitor)}
+    number = next(n for n in range(1, len(taken) + 2) if _numbered(info.title, n) not in taken)
+    return catalogue.create_project(
+        store,
+        _numbered(info.title, number),
+        modality=info.modality,
+        target=info.target,
+        patch_size=info.patch_size,
+        patch_depth=info.patch_depth,
+        sample=sample,
+        visitor=visitor,
+        expires=expires,
+    )
+
+
+def add_array(
+    store: Store,
+    project_id: int,
+    name: str,
+    pixels: np.ndarray,
+    *,
+    role: ImageRole = ImageRole.TRAIN,
+    info: ImageInfo | None = None,
+    axes: str | None = None,
+    voxel_size: VoxelSize | None = None,
+    source: str = "",
+    source_sha256: str = "",
+) -> Image:
+    """Add an image (Y, X, C) or (Z, Y, X, C) with its patches. Raises `InputError` when its name is taken or
+    it does not fit the images that are there (2D with 3D, other number of channels)."""
+    project = catalogue.project(store, project_id)
+    is_3d = pixels.ndim == 4
+    stack = pixels if is_3d else pixels[None]
+    _check_fits(catalogue.images(store, project_id), name, is_3d, stack.shape[3])
+    boxes = _boxes(project, stack.shape, is_3d) if role is ImageRole.TRAIN else []
+    target = store.files.project(project_id) / "images" / f"{uuid.uuid4().hex}.npy"
+    stored = store.files.write_array(target, np.ascontiguousarray(stack))
+    size = voxel_size or (info.voxel_size if info else VoxelSize())
+    image_id = catalogue.add_image(
+        store,
+        {
+            "project_id": project_id,
+            "name": name,
+            "role": role,
+            "source": source,
+            "source_sha256": source_sha256 or stored.sha256,
+            "path": stored.path,
+            "sha256": stored.sha256,
+            "shape": to_json(stack.shape),
+            "is_3d": int(is_3d),
+            "dtype": str(stack.dtype),
+            "axes": axes or (info.axes if info else ("ZYXC" if is_3d else "YXC")),
+            "axes_source": "confirmed" if axes else (info.axes_source if info else "array"),
+            "voxel_size": to_json(asdict(size)),
+            "warnings": to_json(list(info.warnings if info else ())),
+        },
+        boxes,
+    )
+    return catalogue.image(store, image_id)
+
+
+def add_reference(store: Store, image: Image, reference: np.ndarray) -> None:
+    """Attach reference masks (Y, X) or (Z, Y, X) to an image. Raises `InputError` when the size differs."""
+    size = image.shape[:3] if image.is_3d else image.shape[1:3]
+    if reference.shape != size:
+        raise InputError(f"The reference labels of {image.name} are {reference.shape}, but the image is {size}.")
+    labels.add(
+        store,
+        LabelKind.REFERENCE,
+        reference,
+        project_id=image.project_id,
+        image_id=image.id,
+        backend="reference",
+        input_hash=image.sha256,
+    )
+
+
+def preview_grid(
+    store: Store, project_id: int, image_id: int, patch_size: int, patch_depth: int, overlap: int
+) -> np.ndarray:
+    """An image with the grid drawn on it, uint8 (Y, X, 3), without changing anything."""
+    image = catalogue.image(store, image_id)
+    boxes = patch_grid.grid(image.shape[:3], patch_size, patch_depth, overlap, image.is_3d)
+    middle = image.shape[0] // 2
+    display = image_files.to_display(catalogue.read_image(store, image), middle if image.is_3d else None)
+    return patch_grid.draw_grid(display, [box for box in boxes if box.z <= middle < box.z + box.depth])
+
+
+def regrid(store: Store, project_id: int, patch_size: int, patch_depth: int, overlap: int) -> Project:
+    """Cut all images anew. Raises `InputError` once a round selected patches: their labels belong to the grid."""
+    if round_rows.rounds(store, project_id):
+        raise InputError("The patch size is fixed once the first batch was selected, because labels belong to patches.")
+    images = catalogue.images(store, project_id, ImageRole.TRAIN)
+    grids = {
+        image.id: patch_grid.grid(image.shape[:3], patch_size, patch_depth, overlap, image.is_3d) for image in images
+    }
+    changed = catalogue.update_project(
+        store, project_id, patch_size=patch_size, patch_depth=patch_depth, patch_overlap=overlap
+    )
+    for image_id, boxes in grids.items():
+        catalogue.replace_patches(store, image_id, boxes)
+    return changed
+
+
+def _import_file(store: Store, project_id: int, path: Path, file: Mapping[str, Any], role: ImageRole) -> Image:
+    info = image_files.inspect(path)
+    axes = file.get("axes") or None
+    if info.axes_source == "assumed" and axes is None:
+        raise ImageError(f"{path.name}: its axes are not in the file. Confirm them (for example {info.axes}) first.")
+    pixels = image_files.read(path, axes)
+    is_3d = image_files.is_3d(info, axes)
+    size = VoxelSize(**file["voxel_size"]) if file.get("voxel_size") else None
+    return add_array(
+        store,
+        project_id,
+        file.get("name") or image_files.stem(path),
+        pixels if is_3d else pixels[0],
+        role=role,
+        info=info,
+        axes=axes,
+        voxel_size=size,
+        source=str(path),
+        source_sha256=sha256_of(path),
+    )
+
+
+def _check_fits(existing: Iterable[Image], name: str, is_3d: bool, channels: int) -> None:
+    for image in existing:
+        if image.name == name:
+            raise InputError(f"{name}: there is already an image with this name. Rename the file, or remove the other.")
+        if image.is_3d != is_3d:
+            here, there = ("3D", "2D") if is_3d else ("2D", "3D")
+            raise InputError(f"{name} is {here}, but {image.name} in this project is {there}. Use a project for each.")
+        if image.shape[3] != channels:
+            raise InputError(
+                f"{name} has {channels} channels, but {image.name} in this project has {image.shape[3]}. "
+                "All images of a project need the same channels."
+            )
+
+
+def _boxes(project: Project, shape: Sequence[int], is_3d: bool) -> list[Any]:
+    return patch_grid.grid(tuple(shape[:3]), project.patch_size, project.patch_depth, project.patch_overlap, is_3d)
+
+
+def _numbered(title: str, number: int) -> str:
+    return title if number == 1 else f"{title} {number}"
+
+
+def _remove_uploads(store: Store, folder: str) -> None:
+    path = store.files.resolve(folder)
+    for file in path.glob("*"):
+        file.unlink(missing_ok=True)
+    if path.is_dir():
+        path.rmdir()

@@ -1,0 +1,219 @@
+"""What the pages show of finished work: curves, tables, history, the map of patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alapp.domain import InstanceScores, LabelKind, PatchRole
+from alapp.rounds import annotation, embedding, evaluation
+from alapp.stages.select.projection import project_2d
+from alapp.storage import catalogue, labels, models
+from alapp.storage import rounds as round_rows
+from alapp.storage.catalogue import Patch
+from alapp.storage.db import Store
+from alapp.storage.models import Checkpoint
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A checkpoint on the learning curve. Round 0 is the model from pseudo-labels alone. `labelled` counts
+    finished patches, validation included; `validation` and `test` are None without such patches or images."""
+
+    round_number: int
+    checkpoint_id: int
+    labelled: int
+    fraction: float
+    validation: evaluation.Summary | None
+    test: evaluation.Summary | None
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """A round in the timeline."""
+
+    number: int
+    strategy: str
+    created: str
+    selected: int
+    done: int
+    skipped: int
+    trained: bool
+    iterations: int | None
+    f1_50: float | None
+    interval: tuple[float, float] | None
+    annotate_seconds: float
+    train_seconds: float | None
+
+
+@dataclass(frozen=True)
+class MapPoint:
+    """A patch on the 2D map. `status`: unlabelled, selected, labelled, validation, skipped."""
+
+    patch_id: int
+    name: str
+    x: float
+    y: float
+    status: str
+    round_number: int | None
+
+
+def checkpoint_by_round(store: Store, project_id: int) -> dict[int, Checkpoint]:
+    """The newest checkpoint of each round number; 0 is the pre-trained one."""
+    numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
+    return {
+        numbers.get(item.round_id, 0) if item.round_id else 0: item for item in models.checkpoints(store, project_id)
+    }
+
+
+def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:
+    """Scores against labelled patches, one point a trained round."""
+    total = max(len(catalogue.patches(store, project_id)), 1)
+    done = _finished_by_round(store, project_id)
+    points = []
+    for number, checkpoint in sorted(checkpoint_by_round(store, project_id).items()):
+        labelled = sum(count for n, count in done.items() if n <= number)
+        points.append(
+            CurvePoint(
+                number,
+                checkpoint.id,
+                labelled,
+                labelled / total,
+                evaluation.summary(store, checkpoint.id, "validation"),
+                evaluation.summary(store, checkpoint.id, "test"),
+            )
+        )
+    return points
+
+
+def history(store: Store, project_id: int) -> list[HistoryRow]:
+    """Every round with what was selected, annotated, trained and scored."""
+    trained = checkpoint_by_round(store, project_id)
+    rows = []
+    for item in round_rows.rounds(store, project_id):
+        picks = [pick.patch_id for pick in round_rows.selected(store, item.id)]
+        states = list(annotation.patch_states(store, picks).values())
+        checkpoint = trained.get(item.number)
+        scored = evaluation.summary(store, checkpoint.id, "validation") if checkpoint else None
+        rows.append(
+            HistoryRow(
+                number=item.number,
+                strategy=item.strategy,
+                created=item.created,
+                selected=len(picks),
+                done=states.count(annotation.DONE),
+                skipped=states.count(annotation.SKIPPED),
+                trained=checkpoint is not None,
+                iterations=checkpoint.iterations if checkpoint else None,
+                f1_50=scored.scores.f1_50 if scored else None,
+                interval=scored.interval if scored else None,
+                annotate_seconds=annotation.effort(store, item.id).seconds,
+                train_seconds=checkpoint.seconds if checkpoint else None,
+            )
+        )
+    return rows
+
+
+def image_table(store: Store, checkpoint_id: int) -> list[dict[str, Any]]:
+    """For each image: objects found, their mean area in pixels, foreground share, and scores where there are
+    labels to score against (validation patches of the image pooled, or the whole test image)."""
+    checkpoint = models.checkpoint(store, checkpoint_id)
+    predicted = labels.of_checkpoint(store, checkpoint_id)
+    scored: dict[int, list[InstanceScores]] = {}
+    for row in models.scores(store, checkpoint_id):
+        scored.setdefault(row.image_id, []).append(row.scores)
+    table = []
+    for image in catalogue.images(store, checkpoint.project_id):
+        if image.id not in predicted:
+            continue
+        areas = np.bincount(labels.read(store, predicted[image.id]).ravel())
+        found = areas[1:][areas[1:] > 0]
+        pooled = evaluation.pool(scored[image.id]) if image.id in scored else None
+        table.append(
+            {
+                "image_id": image.id,
+                "image": image.name,
+                "role": str(image.role),
+                "objects": len(found),
+                "mean_area": float(found.mean()) if len(found) else 0.0,
+                "foreground": float(found.sum() / areas.sum()),
+                "labelled_patches": len(scored.get(image.id, ())),
+                "f1_50": pooled.f1_50 if pooled else None,
+                "ap_50": pooled.ap_50 if pooled else None,
+                "pq": pooled.pq if pooled else None,
+                "dice": pooled.dice if pooled else None,
+            }
+        )
+    return table
+
+
+def validation_patches(store: Store, checkpoint_id: int) -> list[tuple[Patch, InstanceScores]]:
+    """Validation patches with their scores, worst first."""
+    rows = [row for row in models.scores(store, checkpoint_id, "validation") if row.patch_id]
+    scored = [(catalogue.patch(store, row.patch_id), row.scores) for row in rows]
+    return sorted(scored, key=lambda item: item[1].f1_50)
+
+
+def patch_views(store: Store, checkpoint_id: int, patch: Patch) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """(pixels, predicted labels, human labels or None) of a patch, for showing side by side."""
+    predicted = labels.of_checkpoint(store, checkpoint_id)[patch.image_id]
+    human = labels.latest_of_patch(store, patch.id, LabelKind.HUMAN)
+    return (
+        catalogue.read_patch(store, patch),
+        catalogue.crop(labels.read(store, predicted), patch),
+        labels.read(store, human) if human else None,
+    )
+
+
+def patch_map(store: Store, project_id: int) -> list[MapPoint]:
+    """The 2D map of the newest embedding; empty before the first selection. The projection is kept in a file
+    beside the embedding, since UMAP takes seconds."""
+    row = models.latest_embedding(store, project_id)
+    if row is None:
+        return []
+    ids, vectors = embedding.read(store, row)
+    path = store.files.project(project_id) / "embeddings" / f"map-{row.id}.npy"
+    if path.exists():
+        points = store.files.read_array(path.relative_to(store.root).as_posix())
+    else:
+        points = project_2d(np.asarray(vectors), catalogue.project(store, project_id).seed)
+        _keep(store, path, points)
+    patches = {patch.id: patch for patch in catalogue.patches(store, project_id)}
+    chosen = round_rows.selected_in_project(store, project_id)
+    states = annotation.patch_states(store, list(chosen))
+    numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
+    result = []
+    for patch_id, (x, y) in zip(ids.tolist(), points.tolist(), strict=True):
+        if patch_id not in patches:
+            continue
+        pick = chosen.get(patch_id)
+        status = _status(pick.role, states.get(patch_id)) if pick else "unlabelled"
+        number = numbers[pick.round_id] if pick else None
+        result.append(MapPoint(patch_id, patches[patch_id].name, x, y, status, number))
+    return result
+
+
+def _keep(store: Store, path: Path, points: np.ndarray) -> None:
+    store.files.write_array(path, points.astype(np.float32))
+
+
+def _status(role: PatchRole, state: str | None) -> str:
+    if state == annotation.SKIPPED:
+        return "skipped"
+    if state != annotation.DONE:
+        return "selected"
+    return "validation" if role is PatchRole.VALIDATION else "labelled"
+
+
+def _finished_by_round(store: Store, project_id: int) -> dict[int, int]:
+    chosen = round_rows.selected_in_project(store, project_id)
+    states = annotation.patch_states(store, list(chosen))
+    numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
+    counts: dict[int, int] = {}
+    for patch_id, pick in chosen.items():
+        if states.get(patch_id) == annotation.DONE:
+            counts[numbers[pick.round_id]] = counts.get(numbers[pick.round_id], 0) + 1
+    return counts

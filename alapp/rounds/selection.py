@@ -1,0 +1,179 @@
+"""The next batch: validation patches at random, the rest by the strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from alapp.domain import LabelKind, PatchRole, Report, silent
+from alapp.errors import InputError, NotReadyError
+from alapp.rounds import annotation, embedding
+from alapp.rounds.timing import timed
+from alapp.stages.select.base import SELECTORS, Context, Pick
+from alapp.storage import catalogue, labels
+from alapp.storage import rounds as round_rows
+from alapp.storage.catalogue import Patch, Project
+from alapp.storage.db import Store
+from alapp.storage.rounds import Round, Selected
+
+DEFAULT_BUDGET = 8
+
+
+def validation_count(budget: int, share: float) -> int:
+    """How many patches of a batch are set aside for validation; never all of them."""
+    return min(int(np.floor(budget * share + 0.5)), budget - 1)
+
+
+def run_select(
+    store: Store, project_id: int, report: Report, budget: int = DEFAULT_BUDGET, strategy: str | None = None
+) -> dict[str, Any]:
+    """Start the next round: re-embed what is new, draw the validation patches, pick the rest.
+
+    `budget` counts patches, validation included. Raises `NotReadyError` while the last batch is open, and
+    `InputError` for a budget below 1. Returns {"round", "patches"}.
+    """
+    project = catalogue.project(store, project_id)
+    strategy = strategy or project.strategy
+    selector = SELECTORS.create(strategy)
+    if budget < 1:
+        raise InputError(f"A batch needs at least one patch; the budget is {budget}.")
+    if waiting := open_patches(store, project_id):
+        raise NotReadyError(f"The last batch still has {len(waiting)} patches to annotate. Finish or skip them first.")
+    vectors_row = embedding.update(store, project_id, report)
+    report(1, 1, "Picking patches")
+    with timed(store, project_id, "select", _next_number(store, project_id)):
+        patches = catalogue.patches(store, project_id)
+        pool = _Pool(store, project, patches, embedding.aligned(store, vectors_row, patches))
+        if pool.n_free == 0:
+            raise NotReadyError("Every patch is labelled already. Import more images to go on.")
+        rng = np.random.default_rng([project.seed, _next_number(store, project_id), 1])
+        n_validation = validation_count(min(budget, pool.n_free), project.validation_share)
+        drawn = rng.permutation(np.flatnonzero(pool.free))[:n_validation]
+        picks = [
+            (patches[row].id, PatchRole.VALIDATION, {"sentence": "drawn at random, for validation"}) for row in drawn
+        ]
+        chosen = selector(
+            pool.vectors, pool.labelled, budget - n_validation, rng, pool.context(excluding=drawn.tolist())
+        ).picks
+        picks = [(patches[p.row].id, PatchRole.TRAIN, _reason(p, patches)) for p in chosen] + picks
+        made = round_rows.add(store, project_id, strategy, budget, project.seed, picks)
+    return {"round": made.number, "patches": [patch_id for patch_id, _, _ in picks]}
+
+
+def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
+    """Veto a pick: the strategy's next best takes its place, the vetoed patch is not offered again.
+
+    Returns the new patch's id. Raises `InputError` when work on the patch has begun, `NotReadyError` when no
+    patch is left.
+    """
+    this = round_rows.round_by_id(store, round_id)
+    project = catalogue.project(store, this.project_id)
+    old = next((item for item in round_rows.selected(store, round_id) if item.patch_id == patch_id), None)
+    if old is None:
+        raise NotReadyError("This pick was already changed in another tab. Reload the page.")
+    if annotation.patch_states(store, [patch_id]).get(patch_id, "open") != "open":
+        raise InputError("This patch has annotations already. Skip it on the Annotate tab instead.")
+    vectors_row = embedding.update(store, this.project_id, silent)
+    patches = catalogue.patches(store, this.project_id)
+    pool = _Pool(store, project, patches, embedding.aligned(store, vectors_row, patches))
+    vetoed = [*old.reason.get("vetoed", []), patch_id]
+    rng = np.random.default_rng([project.seed, this.number, 2, *vetoed])
+    if old.role is PatchRole.VALIDATION:
+        free = rng.permutation(np.flatnonzero(pool.free))[:1]
+        pick = Pick(int(free[0]), "drawn at random, for validation") if len(free) else None
+    else:
+        found = SELECTORS.create(this.strategy)(pool.vectors, pool.labelled, 1, rng, pool.context()).picks
+        pick = found[0] if found else None
+    if pick is None:
+        raise NotReadyError("No other patch is left to take its place.")
+    round_rows.swap(store, round_id, patch_id, patches[pick.row].id, {**_reason(pick, patches), "vetoed": vetoed})
+    return patches[pick.row].id
+
+
+def open_patches(store: Store, project_id: int) -> list[Selected]:
+    """Picks of the newest round that are neither done nor skipped."""
+    latest = round_rows.latest(store, project_id)
+    return _open(store, latest) if latest else []
+
+
+def discard_round(store: Store, project_id: int) -> None:
+    """Undo a selection nothing of which was annotated. Raises `InputError` otherwise."""
+    latest = round_rows.latest(store, project_id)
+    if latest is None:
+        raise NotReadyError("There is no round to discard.")
+    picks = round_rows.selected(store, latest.id)
+    states = annotation.patch_states(store, [pick.patch_id for pick in picks])
+    if any(states.get(pick.patch_id, "open") != "open" for pick in picks):
+        raise InputError("This batch has annotations already, so it stays.")
+    round_rows.remove(store, latest.id)
+
+
+def foreground(store: Store, patches: list[Patch]) -> np.ndarray | None:
+    """Fraction of foreground of each patch by the newest predictions, else by the pseudo-labels; None without."""
+    if not patches:
+        return None
+    project_id = patches[0].project_id
+    maps = labels.latest_by_image(store, project_id, LabelKind.PSEUDO)
+    maps |= labels.latest_by_image(store, project_id, LabelKind.PREDICTED)
+    if not maps:
+        return None
+    fractions = np.full(len(patches), np.nan)
+    for image_id, item in maps.items():
+        whole = labels.read(store, item) > 0
+        for row, patch in enumerate(patches):
+            if patch.image_id == image_id:
+                fractions[row] = catalogue.crop(whole, patch).mean()
+    return np.nan_to_num(fractions, nan=float(np.nanmean(fractions)))
+
+
+class _Pool:
+    """Rows that may be picked, with what the strategies may know."""
+
+    def __init__(self, store: Store, project: Project, patches: list[Patch], vectors: np.ndarray):
+        chosen = round_rows.selected_in_project(store, project.id)
+        states = annotation.patch_states(store, list(chosen))
+        vetoed = {patch_id for item in chosen.values() for patch_id in item.reason.get("vetoed", [])}
+        taken = np.array([patch.id in chosen for patch in patches])
+        trained = [
+            patch.id in chosen
+            and chosen[patch.id].role is PatchRole.TRAIN
+            and states.get(patch.id) != annotation.SKIPPED
+            for patch in patches
+        ]
+        self.vectors = vectors
+        self.labelled = np.array(trained)
+        self.excluded = (taken & ~self.labelled) | np.array([patch.id in vetoed for patch in patches])
+        self.free = ~taken & ~self.excluded
+        self.foreground = foreground(store, patches)
+
+    @property
+    def n_free(self) -> int:
+        return int(self.free.sum())
+
+    def context(self, excluding: list[int] | None = None) -> Context:
+        excluded = self.excluded.copy()
+        excluded[excluding or []] = True
+        return Context(foreground=self.foreground, excluded=excluded)
+
+
+def _open(store: Store, this: Round) -> list[Selected]:
+    picks = round_rows.selected(store, this.id)
+    states = annotation.patch_states(store, [pick.patch_id for pick in picks])
+    closed = (annotation.DONE, annotation.SKIPPED)
+    return [pick for pick in picks if states.get(pick.patch_id) not in closed]
+
+
+def _reason(pick: Pick, patches: list[Patch]) -> Mapping[str, Any]:
+    reason: dict[str, Any] = {"sentence": pick.reason}
+    if pick.distance is not None:
+        reason["distance"] = round(float(pick.distance), 6)
+    if pick.nearest is not None:
+        reason["nearest_patch"] = patches[pick.nearest].id
+    return reason
+
+
+def _next_number(store: Store, project_id: int) -> int:
+    latest = round_rows.latest(store, project_id)
+    return latest.number + 1 if latest else 1

@@ -1,0 +1,144 @@
+"""Label maps: a row with its provenance, and the file behind it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alapp.domain import LabelKind
+from alapp.storage.db import Store, now, to_json
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A row of `label_map`. `patch_id` is None for a map of the whole image."""
+
+    id: int
+    project_id: int
+    image_id: int
+    patch_id: int | None
+    kind: LabelKind
+    round_id: int | None
+    checkpoint_id: int | None
+    backend: str
+    params: dict[str, Any]
+    input_hash: str
+    path: str
+    sha256: str
+    n_objects: int
+    created: str
+
+
+def add(
+    store: Store,
+    kind: LabelKind,
+    labels: np.ndarray,
+    *,
+    project_id: int,
+    image_id: int,
+    patch_id: int | None = None,
+    round_id: int | None = None,
+    checkpoint_id: int | None = None,
+    backend: str,
+    params: Mapping[str, Any] | None = None,
+    input_hash: str,
+) -> LabelMap:
+    """Write a label map (Y, X) or (Z, Y, X) and its row; returns the row."""
+    owner = f"patch{patch_id}" if patch_id else f"image{image_id}"
+    target = store.files.project(project_id) / "labels" / kind / f"{owner}-{uuid.uuid4().hex[:12]}.tif"
+    stored = store.files.write_labels(target, labels)
+    ids = np.unique(labels)
+    row = {
+        "project_id": project_id,
+        "image_id": image_id,
+        "patch_id": patch_id,
+        "kind": kind,
+        "round_id": round_id,
+        "checkpoint_id": checkpoint_id,
+        "backend": backend,
+        "params": to_json(dict(params or {})),
+        "input_hash": input_hash,
+        "path": stored.path,
+        "sha256": stored.sha256,
+        "n_objects": int(np.count_nonzero(ids)),
+        "created": now(),
+    }
+    return _label_map({"id": store.insert("label_map", row), **row})
+
+
+def read(store: Store, item: LabelMap) -> np.ndarray:
+    """The pixels, int32."""
+    return store.files.read_labels(item.path)
+
+
+def latest_of_image(store: Store, image_id: int, kind: LabelKind) -> LabelMap | None:
+    """The newest map of a whole image."""
+    return _optional(
+        store.row(
+            "SELECT * FROM label_map WHERE image_id = ? AND kind = ? AND patch_id IS NULL ORDER BY id DESC LIMIT 1",
+            (image_id, kind),
+        )
+    )
+
+
+def latest_of_patch(store: Store, patch_id: int, kind: LabelKind) -> LabelMap | None:
+    """The newest map made for one patch."""
+    return _optional(
+        store.row("SELECT * FROM label_map WHERE patch_id = ? AND kind = ? ORDER BY id DESC LIMIT 1", (patch_id, kind))
+    )
+
+
+def latest_by_image(store: Store, project_id: int, kind: LabelKind) -> dict[int, LabelMap]:
+    """The newest map of each whole image of a project, by image id."""
+    rows = store.rows(
+        """SELECT label_map.*, max(label_map.id) FROM label_map JOIN image ON image.id = label_map.image_id
+           WHERE label_map.project_id = ? AND kind = ? AND patch_id IS NULL AND image.deleted IS NULL
+           GROUP BY image_id""",
+        (project_id, kind),
+    )
+    return {row["image_id"]: _label_map(row) for row in rows}
+
+
+def latest_by_patch(store: Store, project_id: int, kind: LabelKind) -> dict[int, LabelMap]:
+    """The newest map of each patch of a project, by patch id."""
+    rows = store.rows(
+        """SELECT label_map.*, max(label_map.id) FROM label_map JOIN image ON image.id = label_map.image_id
+           WHERE label_map.project_id = ? AND kind = ? AND patch_id IS NOT NULL AND image.deleted IS NULL
+           GROUP BY patch_id""",
+        (project_id, kind),
+    )
+    return {row["patch_id"]: _label_map(row) for row in rows}
+
+
+def of_checkpoint(store: Store, checkpoint_id: int) -> dict[int, LabelMap]:
+    """Predictions of one checkpoint, by image id."""
+    rows = store.rows(
+        "SELECT * FROM label_map WHERE checkpoint_id = ? AND kind = 'predicted' AND patch_id IS NULL ORDER BY id",
+        (checkpoint_id,),
+    )
+    return {row["image_id"]: _label_map(row) for row in rows}
+
+
+def find(store: Store, image_id: int, kind: LabelKind, input_hash: str) -> LabelMap | None:
+    """A map of the whole image that was already made from the same input."""
+    return _optional(
+        store.row(
+            "SELECT * FROM label_map WHERE image_id = ? AND kind = ? AND input_hash = ? AND patch_id IS NULL "
+            "ORDER BY id DESC LIMIT 1",
+            (image_id, kind, input_hash),
+        )
+    )
+
+
+def _optional(row: dict[str, Any] | None) -> LabelMap | None:
+    return _label_map(row) if row else None
+
+
+def _label_map(row: dict[str, Any]) -> LabelMap:
+    values = {name: row[name] for name in LabelMap.__dataclass_fields__}
+    return LabelMap(**values | {"kind": LabelKind(row["kind"]), "params": json.loads(row["params"])})

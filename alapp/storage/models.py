@@ -1,0 +1,228 @@
+"""Embeddings, plans, checkpoints, loss curves, scores, timings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from alapp.domain import InstanceScores
+from alapp.storage.db import Store, insert, now, required, to_json
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A row of `embedding`: the matrix (N, D) and the patch id of each row, as files."""
+
+    id: int
+    project_id: int
+    backend: str
+    params: dict[str, Any]
+    model_path: str | None
+    model_sha256: str | None
+    path: str
+    sha256: str
+    patch_ids_path: str
+    patch_ids_sha256: str
+    created: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A row of `plan`; `summary` is `stages.train.base.PlanSummary` as JSON."""
+
+    id: int
+    project_id: int
+    preset: str
+    input_hash: str
+    workspace: str
+    summary: dict[str, Any]
+    created: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A row of `checkpoint`. `round_id` is None for the one pre-trained on pseudo-labels."""
+
+    id: int
+    project_id: int
+    plan_id: int
+    round_id: int | None
+    parent_id: int | None
+    preset: str
+    iterations: int
+    n_cases: int
+    seed: int
+    seconds: float
+    input_hash: str
+    path: str
+    sha256: str
+    created: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row of `score`: one image (patch_id None) or one patch, by one checkpoint."""
+
+    checkpoint_id: int
+    image_id: int
+    patch_id: int | None
+    split: str
+    scores: InstanceScores
+
+
+_SCORE_COLUMNS = ("f1_50", "ap_50", "ap_75", "pq", "dice", "n_true", "n_pred", "tp_50", "fp_50", "fn_50")
+
+
+def add_embedding(store: Store, values: Mapping[str, Any]) -> Embedding:
+    """Add an embedding row; returns it."""
+    row = {"created": now(), **values, "params": to_json(values["params"])}
+    store.insert("embedding", row)
+    found = latest_embedding(store, values["project_id"])
+    assert found is not None
+    return found
+
+
+def latest_embedding(store: Store, project_id: int) -> Embedding | None:
+    """The newest embedding of a project."""
+    row = store.row("SELECT * FROM embedding WHERE project_id = ? ORDER BY id DESC LIMIT 1", (project_id,))
+    return Embedding(**row | {"params": json.loads(row["params"])}) if row else None
+
+
+def add_plan(store: Store, values: Mapping[str, Any]) -> Plan:
+    """Add a plan row; returns it."""
+    plan_id = store.insert("plan", {"created": now(), **values, "summary": to_json(values["summary"])})
+    return plan(store, plan_id)
+
+
+def plan(store: Store, plan_id: int) -> Plan:
+    """The plan with this id. Raises `NotReadyError` if there is none."""
+    return _plan(required(store.row("SELECT * FROM plan WHERE id = ?", (plan_id,)), "This plan"))
+
+
+def find_plan(store: Store, project_id: int, preset: str) -> Plan | None:
+    """The plan of a project for a preset: made once, then kept."""
+    row = store.row(
+        "SELECT * FROM plan WHERE project_id = ? AND preset = ? ORDER BY id DESC LIMIT 1", (project_id, preset)
+    )
+    return _plan(row) if row else None
+
+
+def add_checkpoint(store: Store, values: Mapping[str, Any]) -> Checkpoint:
+    """Add a checkpoint row; returns it."""
+    return checkpoint(store, store.insert("checkpoint", {"created": now(), **values}))
+
+
+def checkpoint(store: Store, checkpoint_id: int) -> Checkpoint:
+    """The checkpoint with this id. Raises `NotReadyError` if there is none."""
+    row = store.row("SELECT * FROM checkpoint WHERE id = ?", (checkpoint_id,))
+    return Checkpoint(**required(row, "This checkpoint"))
+
+
+def checkpoints(store: Store, project_id: int) -> list[Checkpoint]:
+    """All checkpoints of a project, oldest first."""
+    rows = store.rows("SELECT * FROM checkpoint WHERE project_id = ? ORDER BY id", (project_id,))
+    return [Checkpoint(**row) for row in rows]
+
+
+def latest_checkpoint(store: Store, project_id: int, preset: str | None = None) -> Checkpoint | None:
+    """The newest checkpoint, of any preset or of one (presets may differ in architecture)."""
+    sql = "SELECT * FROM checkpoint WHERE project_id = :p AND (:preset IS NULL OR preset = :preset)"
+    row = store.row(sql + " ORDER BY id DESC LIMIT 1", {"p": project_id, "preset": preset})
+    return Checkpoint(**row) if row else None
+
+
+def find_checkpoint(store: Store, project_id: int, input_hash: str) -> Checkpoint | None:
+    """A finished run with the same inputs."""
+    row = store.row("SELECT * FROM checkpoint WHERE project_id = ? AND input_hash = ?", (project_id, input_hash))
+    return Checkpoint(**row) if row else None
+
+
+def log_epoch(store: Store, project_id: int, round_id: int | None, input_hash: str, values: Mapping[str, Any]) -> None:
+    """Add (or, after a resume, replace) one line of the loss curve."""
+    row = {"project_id": project_id, "round_id": round_id, "input_hash": input_hash, **values}
+    with store.atomic() as db:
+        db.conn.execute(
+            "DELETE FROM training_log WHERE project_id = ? AND input_hash = ? AND epoch = ?",
+            (project_id, input_hash, row["epoch"]),
+        )
+        insert(db, "training_log", row)
+
+
+def training_runs(store: Store, project_id: int) -> dict[str, list[dict[str, Any]]]:
+    """Loss curves: for each training run (input hash), its epochs in order; oldest run first."""
+    rows = store.rows(
+        """SELECT training_log.*, coalesce(round.number, 0) AS round_number FROM training_log
+           LEFT JOIN round ON round.id = training_log.round_id
+           WHERE training_log.project_id = ? ORDER BY training_log.id""",
+        (project_id,),
+    )
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        runs.setdefault(row["input_hash"], []).append(row)
+    return {name: sorted(run, key=lambda row: row["epoch"]) for name, run in runs.items()}
+
+
+def add_score(
+    store: Store, checkpoint_id: int, image_id: int, patch_id: int | None, split: str, scores: InstanceScores
+) -> None:
+    """Add the score of one image or patch; an earlier one of the same checkpoint is replaced."""
+    values = asdict(scores)
+    with store.atomic() as db:
+        db.conn.execute(
+            "DELETE FROM score WHERE checkpoint_id = ? AND image_id = ? AND patch_id IS ? AND split = ?",
+            (checkpoint_id, image_id, patch_id, split),
+        )
+        row = {"checkpoint_id": checkpoint_id, "image_id": image_id, "patch_id": patch_id, "split": split}
+        insert(db, "score", row | {name: values[name] for name in _SCORE_COLUMNS} | {"created": now()})
+
+
+def scores(store: Store, checkpoint_id: int, split: str | None = None) -> list[Score]:
+    """Scores of a checkpoint, by image and patch."""
+    rows = store.rows(
+        """SELECT * FROM score WHERE checkpoint_id = :c AND (:split IS NULL OR split = :split)
+           ORDER BY image_id, patch_id""",
+        {"c": checkpoint_id, "split": split},
+    )
+    return [
+        Score(
+            row["checkpoint_id"],
+            row["image_id"],
+            row["patch_id"],
+            row["split"],
+            InstanceScores(**{name: row[name] for name in _SCORE_COLUMNS}),
+        )
+        for row in rows
+    ]
+
+
+def score_times(store: Store, checkpoint_id: int, split: str) -> dict[int | None, str]:
+    """When each patch was scored, by patch id."""
+    rows = store.rows(
+        "SELECT patch_id, created FROM score WHERE checkpoint_id = ? AND split = ?", (checkpoint_id, split)
+    )
+    return {row["patch_id"]: row["created"] for row in rows}
+
+
+def add_timing(store: Store, project_id: int, round_number: int, stage: str, seconds: float) -> None:
+    """Record how long a stage took."""
+    row = {"project_id": project_id, "round_number": round_number, "stage": stage, "seconds": seconds}
+    store.insert("timing", {**row, "created": now()})
+
+
+def timings(store: Store, project_id: int) -> dict[int, dict[str, float]]:
+    """Seconds by round number and stage (the sum of repeated runs)."""
+    rows = store.rows(
+        """SELECT round_number, stage, sum(seconds) AS seconds FROM timing WHERE project_id = ?
+           GROUP BY round_number, stage""",
+        (project_id,),
+    )
+    result: dict[int, dict[str, float]] = {}
+    for row in rows:
+        result.setdefault(row["round_number"], {})[row["stage"]] = row["seconds"]
+    return result
+
+
+def _plan(row: dict[str, Any]) -> Plan:
+    return Plan(**row | {"summary": json.loads(row["summary"])})

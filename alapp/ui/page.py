@@ -1,0 +1,53 @@
+"""What the shell and the tabs share: which project is open, and how a tab is refreshed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from alapp.storage.db import Store
+
+TABS = {
+    "project": "Project",
+    "pseudo": "Pseudo-labels",
+    "rounds": "Rounds",
+    "annotate": "Annotate",
+    "train": "Train",
+    "results": "Results",
+}
+"""Tab ids and titles, in order. `rounds.progress.NextStep.tab` is one of these ids."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Components that every tab may use as inputs or outputs.
+
+    `project_id`: `gr.State` with the id of the open project, or None. `tabs`: the `gr.Tabs`; return
+    `gr.Tabs(selected="annotate")` to it to switch. `changed`: `gr.State` with an int; a handler that changed
+    the project returns `changed + 1` to it, and the shell refreshes the header and the visible tab.
+    `open_patch`: `gr.State` with a patch id; return one to it, together with `tabs`, to open it in Annotate.
+    `visitor`: the owner id of a demo visitor, `gr.State` with None on a workstation.
+    """
+
+    store: Store
+    project_id: gr.State
+    tabs: gr.Tabs
+    changed: gr.State
+    open_patch: gr.State
+    visitor: gr.State
+
+
+@dataclass(frozen=True)
+class Tab:
+    """How the shell refreshes a tab: `refresh(project_id)` gives one update for each of `outputs`.
+
+    Called when the project changes, when the tab is opened, when a job of the project ends, and after
+    `changed`. It must be quick (under 0.3 s) and must not throw away what the user is typing.
+    """
+
+    id: str
+    outputs: Sequence[Any]
+    refresh: Callable[[int | None], Sequence[Any]]
