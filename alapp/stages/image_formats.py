@@ -1,0 +1,273 @@
+"""One image file, as its format stores it: layout and voxel size without pixels, and the pixels.
+
+`images.py` is the door to this module: it names the file in errors and brings pixels into canonical order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from xml.etree import ElementTree
+
+import imagecodecs
+import numpy as np
+import tifffile
+from PIL import Image
+
+from alapp.domain import ImageInfo, VoxelSize
+from alapp.errors import ImageError
+
+AXES = "TZCYX"
+"""Time, z, channel, y, x: the axes an image file can have here."""
+
+ASSUMED = "assumed"
+
+COARSEST_PIXEL = 20.0
+"""Micrometres per pixel. Coarser TIFF resolution tags (below 1270 dpi) are for printing: 72 dpi is 353."""
+
+_CHANNELS_LAST = 4
+
+_MICROMETRES = {
+    "pm": 1e-6,
+    "Å": 1e-4,
+    "nm": 1e-3,
+    "µm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "in": 25_400.0,
+    "inch": 25_400.0,
+}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Axes and shape of a TIFF series without axes of length 1, colour samples called C, before colours change."""
+
+    axes: str
+    shape: tuple[int, ...]
+    source: str
+    warnings: tuple[str, ...]
+
+
+def tiff_info(path: Path) -> ImageInfo:
+    """Layout of the first image in a TIFF file, from its tags alone.
+
+    Raises `ImageError` for what cannot be used, and whatever tifffile raises for a damaged file.
+    """
+    with tifffile.TiffFile(path) as tif:
+        _check_complete(tif, path)
+        layout = _layout(tif, path)
+        page = tif.pages.first
+        axes, shape, warnings = layout.axes, layout.shape, list(layout.warnings)
+        dtype = tif.series[0].dtype
+        if _alpha(page, layout) is not None:
+            warnings.append("Its transparency (alpha) channel is left out.")
+            axes, shape = _without_alpha(page, layout)
+        elif _is_palette(tif):
+            axes, shape, dtype = axes + "C", (*shape, 3), np.dtype(np.uint8)
+        return ImageInfo(axes, shape, str(dtype), _voxel_size(tif, axes), layout.source, tuple(warnings))
+
+
+def tiff_pixels(path: Path) -> np.ndarray:
+    """Pixels of the first image in a TIFF file, in the axes and shape of `tiff_info`."""
+    with tifffile.TiffFile(path) as tif:
+        layout = _layout(tif, path)
+        page = tif.pages.first
+        series = tif.series[0]
+        if any(part is None for part in series.pages):
+            raise ImageError(f"{path.name} lacks some of the slices or channels that it announces: save it again.")
+        pixels = series.asarray().reshape(layout.shape)
+        alpha = _alpha(page, layout)
+        if alpha is not None:
+            kept, shape = _without_alpha(page, layout)
+            colours = np.delete(pixels, alpha, axis=layout.axes.index("C"))
+            return colours if "C" in kept else colours.reshape(shape)
+        if _is_palette(tif):
+            return np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, pixels], 0, -1)
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
+            return np.iinfo(pixels.dtype).max - pixels
+        return pixels
+
+
+def picture_info(path: Path) -> ImageInfo:
+    """Layout of a PNG or JPEG file, from its header. Its print resolution is not a voxel size."""
+    with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        colour, dtype = _picture_type(picture, path)
+        warnings = ("Its transparency (alpha) channel is left out.",) if _picture_has_alpha(picture) else ()
+        shape = (picture.height, picture.width, *((3,) if colour else ()))
+        return ImageInfo("YXC" if colour else "YX", shape, dtype, VoxelSize(), "file format", warnings)
+
+
+def picture_pixels(path: Path) -> np.ndarray:
+    """Pixels of a PNG or JPEG file, (Y, X) or (Y, X, 3); a palette is replaced by its colours, alpha dropped."""
+    with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        colour, dtype = _picture_type(picture, path)
+        if dtype == "uint16":  # PIL cuts 16-bit colours to 8 bits
+            pixels = imagecodecs.png_decode(path.read_bytes())
+            if colour:
+                return pixels[..., :3]
+            return pixels[..., 0] if pixels.ndim == 3 else pixels
+        if dtype == "bool":
+            return np.asarray(picture)
+        return np.asarray(picture.convert("RGB" if colour else "L"))
+
+
+def _picture_type(picture: Image.Image, path: Path) -> tuple[bool, str]:
+    """Whether a PNG or JPEG is in colour, and its dtype."""
+    colour = picture.mode not in ("1", "L", "LA", "La", "I", "I;16", "F")
+    if picture.format == "PNG":
+        with open(path, "rb") as handle:
+            bits_per_channel, colour_type = handle.read(26)[24:]  # of the IHDR chunk, which is always the first
+        if bits_per_channel == 16:  # PIL opens some of these as another mode
+            return colour_type in (2, 6), "uint16"
+    return colour, "bool" if picture.mode == "1" else "uint8"
+
+
+def _picture_has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info
+
+
+def _check_complete(tif: tifffile.TiffFile, path: Path) -> None:
+    """tifffile reads a file that was cut off as one with fewer pages; its last page then points past the end."""
+    position = tif.pages.next_page_offset
+    handle = tif.filehandle
+    if position is not None:
+        handle.seek(position)
+        following = handle.read(tif.tiff.offsetsize)
+        if len(following) == tif.tiff.offsetsize and not any(following):
+            return
+    raise ImageError(f"{path.name} is cut off or damaged: its last pages are missing. Copy or save it again.")
+
+
+def _layout(tif: tifffile.TiffFile, path: Path) -> _Layout:
+    if not tif.series:
+        raise ImageError(f"{path.name} holds no image.")
+    series = tif.series[0]
+    if series.is_multifile:
+        raise ImageError(f"{path.name} is one of several files of one image: save the image as a single OME-TIFF file.")
+    pairs = [(axis, n) for axis, n in zip(series.axes, series.shape, strict=True) if n != 1 or axis in "YX"]
+    axes = "".join(axis for axis, _ in pairs)
+    shape = tuple(n for _, n in pairs)
+    if "C" in axes and "S" in axes:
+        raise ImageError(f"{path.name} has channels that are colour pictures: save it with plain channels.")
+    axes, source = _named(axes.replace("S", "C"), shape, tif)
+    if len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes) <= set(AXES):
+        raise ImageError(f"{path.name} has {len(axes)} dimensions {shape}, more than z, y, x and channels.")
+    warnings = []
+    if len(tif.series) > 1:
+        warnings.append(f"It holds {len(tif.series)} images; only the first is used.")
+    if "T" in axes:
+        warnings.append(f"It is a time series of {shape[axes.index('T')]} frames.")
+    return _Layout(axes, shape, source, tuple(warnings))
+
+
+def _named(axes: str, shape: tuple[int, ...], tif: tifffile.TiffFile) -> tuple[str, str]:
+    """Axes with every letter known, and where they come from. Unknown ones are z first, then channels, then time.
+
+    The order is ImageJ's (TZC, slowest first). A last axis of at most four behind two long ones is channels:
+    a (Y, X, C) array saved as if its rows were pages.
+    """
+    unknown = [i for i, axis in enumerate(axes) if axis not in AXES]
+    if not unknown:
+        if tif.is_ome:
+            return axes, "OME metadata"
+        if tif.is_imagej:
+            return axes, "ImageJ metadata"
+        return axes, "file format" if len(tif.pages) == 1 else "TIFF metadata"
+    if len(axes) in (3, 4) and shape[-1] <= _CHANNELS_LAST < min(shape[-3:-1]) and "C" not in axes:
+        return "ZYXC"[-len(axes) :], ASSUMED
+    new = [axis for axis in "ZCT" if axis not in axes][: len(unknown)]
+    names = iter(sorted(new, key=AXES.index))
+    return "".join(next(names, axis) if i in unknown else axis for i, axis in enumerate(axes)), ASSUMED
+
+
+def _alpha(page: tifffile.TiffPage, layout: _Layout) -> int | None:
+    """Index of the transparency channel among C, or None."""
+    kinds = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+    if "C" not in layout.axes or layout.shape[layout.axes.index("C")] != page.samplesperpixel:
+        return None
+    first = page.samplesperpixel - len(page.extrasamples)
+    return next((first + i for i, kind in enumerate(page.extrasamples) if kind in kinds), None)
+
+
+def _without_alpha(page: tifffile.TiffPage, layout: _Layout) -> tuple[str, tuple[int, ...]]:
+    """Axes and shape that are left: gray with alpha becomes plain gray, without C."""
+    left = page.samplesperpixel - 1
+    pairs = [(a, left if a == "C" else n) for a, n in zip(layout.axes, layout.shape, strict=True)]
+    pairs = [(a, n) for a, n in pairs if a != "C" or n > 1]
+    return "".join(a for a, _ in pairs), tuple(n for _, n in pairs)
+
+
+def _is_palette(tif: tifffile.TiffFile) -> bool:
+    """ImageJ stores its lookup tables as palettes, but there the index is the measured intensity."""
+    page = tif.pages.first
+    return page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None and not tif.is_imagej
+
+
+def _voxel_size(tif: tifffile.TiffFile, axes: str) -> VoxelSize:
+    if tif.is_ome:
+        z, y, x = _ome_sizes(tif.ome_metadata or "")
+    elif tif.is_imagej:
+        z, y, x = _imagej_sizes(tif.imagej_metadata or {}, tif.pages.first)
+    else:
+        z, y, x = _tag_sizes(tif.pages.first)
+    # frames may be slices in truth (the user can say so), hence T
+    return VoxelSize(z if set("ZT") & set(axes) else None, y, x)
+
+
+def _ome_sizes(xml: str) -> tuple[float | None, ...]:
+    """PhysicalSizeZ, Y, X of the first Pixels element; the unit is micrometres unless given (OME schema 2016-06)."""
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return None, None, None
+    pixels = next((element for element in root.iter() if element.tag.endswith("}Pixels")), None)
+    if pixels is None:
+        return None, None, None
+    names = [f"PhysicalSize{axis}" for axis in "ZYX"]
+    return tuple(_length(pixels.get(name), pixels.get(f"{name}Unit", "µm")) for name in names)
+
+
+def _imagej_sizes(metadata: Mapping[str, object], page: tifffile.TiffPage) -> tuple[float | None, ...]:
+    unit = str(metadata.get("unit", ""))
+    sizes = [_per_pixel(page, tag) for tag in ("YResolution", "XResolution")]
+    return tuple(_length(value, unit) for value in (metadata.get("spacing"), *sizes))
+
+
+def _tag_sizes(page: tifffile.TiffPage) -> tuple[float | None, ...]:
+    tag = page.tags.get("ResolutionUnit")
+    unit = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}.get(tag.value if tag else None, "")
+    sizes = [_length(_per_pixel(page, name), unit) for name in ("YResolution", "XResolution")]
+    if any(size is None or size > COARSEST_PIXEL for size in sizes):
+        return None, None, None
+    return None, *sizes
+
+
+def _per_pixel(page: tifffile.TiffPage, name: str) -> float | None:
+    """Length of a pixel in the tag's own unit."""
+    tag = page.tags.get(name)
+    if tag is None:
+        return None
+    numerator, denominator = tag.value
+    return denominator / numerator if numerator else None
+
+
+def _length(value: object, unit: str) -> float | None:
+    """`value` in micrometres, or None when it is no positive number or the unit is no length."""
+    # ImageJ escapes the micro sign; Unicode has two of them
+    unit = re.sub(r"\\u00b5", "µ", unit.strip(), flags=re.IGNORECASE).replace("μ", "µ")
+    factor = _MICROMETRES.get(unit, _MICROMETRES.get(unit.lower()))
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number * factor if factor and isfinite(number) and number > 0 else None

@@ -1,0 +1,253 @@
+"""Image files in: find them, look at them without reading pixels, read them in canonical order.
+
+TIFF (multi-page, ImageJ hyperstack, OME-TIFF), PNG and JPEG. A file's axes are "YX" with any of "Z"
+(slices), "C" (channels, colours) and "T" (time); axes that the file does not state are marked "assumed" in
+`ImageInfo.axes_source` and have to be confirmed. In `ImageInfo`, a palette is already three colours, a
+transparency channel is gone and axes of length 1 are left out.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from natsort import natsorted, ns
+
+from alapp.domain import ImageInfo
+from alapp.errors import ImageError, InputError, ResourceError
+from alapp.stages import image_formats
+from alapp.stages.display import thumbnail, to_display
+
+__all__ = [
+    "MIN_SIDE",
+    "SUFFIXES",
+    "channels",
+    "check_same_channels",
+    "discover",
+    "inspect",
+    "is_3d",
+    "pixel_warnings",
+    "read",
+    "stem",
+    "thumbnail",
+    "to_display",
+]
+
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+"""Endings of the files that can be read, in lower case."""
+
+MIN_SIDE = 16
+"""Pixels in y and x below which an image is refused: nothing can be segmented there."""
+
+_TIFF = (".tif", ".tiff")
+_CANONICAL = "ZYXC"
+
+T = TypeVar("T")
+
+
+def discover(text: str) -> list[Path]:
+    """Image files named by a folder, a glob ("images/*.tif", "**" for subfolders) or a file, in natural order.
+
+    Hidden files and other file types are left out. Raises `InputError` naming what it looked for.
+    """
+    named = text.strip().strip("\"'")
+    if not named:
+        raise InputError("Enter a folder, a file, or a pattern like images/*.tif.")
+    path = Path(named).expanduser()
+    if path.is_file():
+        if path.suffix.lower() not in SUFFIXES:
+            raise InputError(_unsupported(path))
+        return [path]
+    if path.is_dir():
+        found = _images(path.iterdir())
+        where = f"The folder {path}"
+    elif glob.has_magic(named):
+        found = _images(Path(match) for match in glob.glob(str(path), recursive=True))
+        where = f"The pattern {named}"
+    else:
+        raise InputError(f"There is no file or folder {named}. Check the path.")
+    if not found:
+        raise InputError(f"{where} matches no image. It was searched for files ending in {', '.join(SUFFIXES)}.")
+    return found
+
+
+def inspect(path: Path | str) -> ImageInfo:
+    """What an image file says about itself, without reading its pixels.
+
+    Raises `ImageError` naming the file when it is missing, unreadable, damaged, of another type, empty, complex,
+    or smaller than `MIN_SIDE`. A time series passes, with a warning: `read` refuses it unless it is given axes.
+    """
+    path = Path(path)
+    _check_file(path)
+    reader = image_formats.tiff_info if _is_tiff(path) else image_formats.picture_info
+    info = _decoded(path, reader)
+    if 0 in info.shape:
+        raise ImageError(f"{path.name} has no pixels: its size is {_sizes(info.shape)}.")
+    if np.dtype(info.dtype).kind not in "buif":
+        raise ImageError(f"{path.name} holds {info.dtype} numbers. Save it as integers or real numbers.")
+    _check_side(path, info.axes, info.shape)
+    return info
+
+
+def read(path: Path | str, axes: str | None = None) -> np.ndarray:
+    """The pixels of an image file, (Z, Y, X, C), C-contiguous; Z = 1 for 2D and C = 1 without channels.
+
+    The dtype is the file's, except: bool becomes uint8 (0, 1), float16 and float64 become float32. `axes`, of the
+    letters Z, Y, X, C, replaces the file's own for the dimensions in `inspect(path).shape`.
+
+    Raises `ImageError` as `inspect`, and for a time series, NaN or infinite pixels, and damaged pixel data;
+    `InputError` for axes that do not fit; `ResourceError` when memory is short.
+    """
+    path = Path(path)
+    info = inspect(path)
+    order = _order(path.name, info, axes)
+    reader = image_formats.tiff_pixels if _is_tiff(path) else image_formats.picture_pixels
+    pixels = _decoded(path, reader)
+    if pixels.shape != info.shape:
+        raise ImageError(f"{path.name} is damaged: it announces {_sizes(info.shape)} but holds {_sizes(pixels.shape)}.")
+    present = [axis for axis in _CANONICAL if axis in order]
+    pixels = pixels.transpose([order.index(axis) for axis in present])
+    pixels = np.expand_dims(pixels, [i for i, axis in enumerate(_CANONICAL) if axis not in order])
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused below
+        pixels = np.ascontiguousarray(pixels, dtype=_memory_dtype(pixels.dtype))
+    _check_finite(path, pixels)
+    return pixels
+
+
+def is_3d(info: ImageInfo, axes: str | None = None) -> bool:
+    """Whether the image has more than one slice, with its own axes or the confirmed ones.
+
+    Raises `InputError` for axes that do not fit, or for a time series without confirmed axes.
+    """
+    order = _order("This image", info, axes)
+    return "Z" in order and info.shape[order.index("Z")] > 1
+
+
+def channels(info: ImageInfo, axes: str | None = None) -> int:
+    """How many channels `read` gives."""
+    order = axes or info.axes
+    return info.shape[order.index("C")] if "C" in order else 1
+
+
+def check_same_channels(infos: Mapping[str, ImageInfo]) -> None:
+    """Raises `InputError` naming the files and counts when images, by file name, differ in channels."""
+    by_count: dict[int, list[str]] = {}
+    for name, info in infos.items():
+        by_count.setdefault(channels(info), []).append(name)
+    if len(by_count) > 1:
+        parts = [_listed(names, count) for count, names in sorted(by_count.items(), key=lambda item: -len(item[1]))]
+        raise InputError(f"All images of a project need the same channels, but {'; '.join(parts)}.")
+
+
+def pixel_warnings(image: np.ndarray) -> tuple[str, ...]:
+    """What the user should know about pixels that were read, as sentences. `image` (..., Y, X, C)."""
+    if image.min() == image.max():
+        return (f"All its pixels have the same value, {image.flat[0]}.",)
+    if image.shape[-1] == 3 and all(np.array_equal(image[..., 0], image[..., c]) for c in (1, 2)):
+        return ("Its three colours are equal: it is a gray image saved as RGB.",)
+    return ()
+
+
+def stem(path: Path | str) -> str:
+    """File name without its ending; ".ome.tif" counts as one."""
+    name = Path(path).stem
+    return name[:-4] if name.lower().endswith(".ome") and len(name) > 4 else name
+
+
+def _order(name: str, info: ImageInfo, axes: str | None) -> str:
+    """The axes to read with."""
+    if axes is None:
+        if "T" in info.axes:
+            frames = info.shape[info.axes.index("T")]
+            other = f", or give its axes as {info.axes.replace('T', 'Z')} if they are slices" * ("Z" not in info.axes)
+            raise ImageError(f"{name} is a time series of {frames} frames. Save each frame as a file{other}.")
+        return info.axes
+    order = axes.strip().upper()
+    n = len(info.shape)
+    if len(order) != n or len(set(order)) != n or not {"Y", "X"} <= set(order) <= set(_CANONICAL):
+        raise InputError(
+            f"{name}: axes {axes!r} do not fit its {n} dimensions ({_sizes(info.shape)}). Give {n} different letters "
+            "in the file's order: Y and X, and Z for slices or C for channels."
+        )
+    _check_side(Path(name), order, info.shape)
+    return order
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise ImageError(_unsupported(path))
+    try:
+        with open(path, "rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise ImageError(f"{path.name} cannot be opened ({error.strerror}). Check its permissions.") from error
+    if size == 0:
+        raise ImageError(f"{path.name} is empty (0 bytes).")
+
+
+def _decoded(path: Path, reader: Callable[[Path], T]) -> T:
+    """`reader(path)`, with a sentence in place of the many kinds of error that decoders raise on damaged files."""
+    try:
+        return reader(path)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ResourceError(f"{path.name} does not fit into memory: crop it or close other programs.") from error
+    except Exception as error:
+        kind = "a TIFF" if _is_tiff(path) else "a PNG or JPEG"
+        raise ImageError(
+            f"{path.name} cannot be read: it is damaged or not {kind} file ({error}). Open it in another program and "
+            "save it again."
+        ) from error
+
+
+def _check_side(path: Path, axes: str, shape: tuple[int, ...]) -> None:
+    height, width = shape[axes.index("Y")], shape[axes.index("X")]
+    if min(height, width) < MIN_SIDE:
+        raise ImageError(f"{path.name} is {height} x {width} pixels, but at least {MIN_SIDE} are needed on each side.")
+
+
+def _check_finite(path: Path, pixels: np.ndarray) -> None:
+    if pixels.dtype.kind != "f":
+        return
+    bad = sum(int(plane.size - np.count_nonzero(np.isfinite(plane))) for plane in pixels)
+    if bad:
+        raise ImageError(
+            f"{path.name} has {bad} pixels that are no numbers or infinite. Replace them and save it again."
+        )
+
+
+def _memory_dtype(dtype: np.dtype) -> np.dtype:
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f":
+        return np.dtype(np.float32)
+    return dtype.newbyteorder("=")
+
+
+def _images(paths: Iterable[Path]) -> list[Path]:
+    good = [p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+    return natsorted(good, key=str, alg=ns.IGNORECASE)
+
+
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in _TIFF
+
+
+def _unsupported(path: Path) -> str:
+    return f"{path.name} is not an image that can be read here. Use files ending in {', '.join(SUFFIXES)}."
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)
+
+
+def _listed(names: list[str], count: int) -> str:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{shown} {'has' if len(names) == 1 else 'have'} {count}"
