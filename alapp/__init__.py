@@ -4,4 +4,8 @@ Read `alapp/stages/` from top to bottom and you have the pipeline; `alapp/rounds
 the database; `alapp/ui/` shows it.
 """
 
+from alapp.environment import prepare
+
 __version__ = "0.1.0"
+
+prepare()

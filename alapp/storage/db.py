@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from sqlite_utils import Database
 
 from alapp.errors import NewerStateError, NotReadyError, StorageError
@@ -18,6 +20,7 @@ from alapp.storage.schema import migrations
 
 DATABASE = "alapp.sqlite"
 TIMEOUT_SECONDS = 30
+MIGRATION_SECONDS = 600  # a backup of a large database takes a while
 
 
 def now() -> str:
@@ -44,7 +47,9 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             self._migrate()
         except (OSError, sqlite3.DatabaseError) as error:
-            raise StorageError(f"The state folder {self.root} cannot be used: {error}. Choose another one with --state.") from error
+            raise StorageError(
+                f"The state folder {self.root} cannot be used: {error}. Choose another one with --state."
+            ) from error
 
     @property
     def database(self) -> Path:
@@ -99,29 +104,39 @@ class Store:
             return db.conn.execute(sql, params).rowcount
 
     def _migrate(self) -> None:
-        fresh = not self.database.exists()
+        if not self._pending():
+            return
+        # Two processes that open a fresh or an old folder together must not both migrate it.
+        with FileLock(self.root / ".migrate.lock", timeout=MIGRATION_SECONDS):
+            if not self._pending():
+                return
+            with self.connect() as db:
+                done = migrations.applied(db)
+                if done:
+                    self._backup(db, done[-1].name)
+                db.conn.execute("PRAGMA journal_mode = WAL")
+                migrations.apply(db)
+
+    def _pending(self) -> bool:
+        """Whether migrations are missing. Raises `NewerStateError` if there are some that we do not know."""
         with self.connect() as db:
-            applied = [m.name for m in migrations.applied(db)]
             known = [m.name for m in migrations._migrations]
-            unknown = [name for name in applied if name not in known]
+            unknown = [m.name for m in migrations.applied(db) if m.name not in known]
             if unknown:
                 raise NewerStateError(
-                    f"The state folder {self.root} was written by a newer version of this app "
-                    f"(it has {unknown[-1]}, this version knows up to {known[-1]}). Update the app, or use another folder with --state."
+                    f"The state folder {self.root} was written by a newer version of this app (it has {unknown[-1]}, "
+                    f"this version knows up to {known[-1]}). Update the app, or use another folder with --state."
                 )
-            if not migrations.pending(db):
-                return
-            if not fresh and applied:
-                self._backup(db, applied[-1])
-            db.conn.execute("PRAGMA journal_mode = WAL")
-            migrations.apply(db)
+            return bool(migrations.pending(db))
 
     def _backup(self, db: Database, version: str) -> None:
         folder = self.root / "backups"
         folder.mkdir(exist_ok=True)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        with closing(sqlite3.connect(folder / f"{stamp}-{version}.sqlite")) as copy:
+        unfinished = folder / f".tmp-{stamp}-{version}.sqlite"
+        with closing(sqlite3.connect(unfinished)) as copy:
             db.conn.backup(copy)
+        os.replace(unfinished, folder / f"{stamp}-{version}.sqlite")
 
 
 def insert(db: Database, table: str, values: Mapping[str, Any]) -> int:

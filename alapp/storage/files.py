@@ -39,14 +39,17 @@ def atomic_write(target: Path) -> Iterator[BinaryIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "wb") as handle:
+        os.close(descriptor)
+        with open(name, "wb") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(name, target)
     except OSError as error:
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise ResourceError(f"The disk is full: {target.name} could not be written. Free some space and try again.") from error
+            raise ResourceError(
+                f"The disk is full: {target.name} could not be written. Free some space and try again."
+            ) from error
         raise
     finally:
         if os.path.exists(name):
@@ -99,7 +102,9 @@ class Files:
     def write_labels(self, target: Path, labels: np.ndarray) -> StoredFile:
         """A label map as a compressed TIFF that any image program opens. `labels` (Y, X) or (Z, Y, X)."""
         stored = smallest_unsigned(labels)
-        return self.write(target, lambda handle: tifffile.imwrite(handle, stored, compression="zlib", photometric="minisblack"))
+        return self.write(
+            target, lambda handle: tifffile.imwrite(handle, stored, compression="zlib", photometric="minisblack")
+        )
 
     def read_array(self, relative: str) -> np.ndarray:
         """A .npy file, memory-mapped and read-only. Raises `CorruptFileError` when it is gone or unreadable."""
@@ -128,4 +133,6 @@ class Files:
 
     @staticmethod
     def _corrupt(relative: str) -> CorruptFileError:
-        return CorruptFileError(f"The stored file {relative} is missing or damaged. Run `python -m alapp doctor` to see what is affected.")
+        return CorruptFileError(
+            f"The stored file {relative} is missing or damaged. Run `python -m alapp doctor` to see what is affected."
+        )

@@ -85,6 +85,7 @@ def m002_jobs(db: Database) -> None:
         cancel_requested INTEGER NOT NULL DEFAULT 0,
         worker TEXT,                       -- host:pid:token of the process that runs it
         heartbeat REAL,                    -- time.time() of the last sign of life
+        eta REAL,                          -- seconds left, as estimated at the heartbeat
         created TEXT NOT NULL,
         started TEXT,
         finished TEXT

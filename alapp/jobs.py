@@ -1,0 +1,102 @@
+"""Long jobs, as the pages and the command line see them: what can be run, start it, watch it, cancel it.
+
+A job is a row in the database that the worker process (`alapp.worker`) runs. Its function is named as
+"module:function" in `KINDS` and imported only by the worker, so listing the kinds imports nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from alapp.domain import Report
+from alapp.errors import InputError
+from alapp.storage import jobs as rows
+from alapp.storage.db import Store
+from alapp.storage.jobs import Job, JobState
+
+__all__ = ["KINDS", "Job", "JobFunction", "JobKind", "JobState", "Report"]
+
+JobFunction = Callable[..., dict[str, Any] | None]
+"""`fn(store, project_id, report, **params)`; what it returns must be JSON. It may be run again after a
+crash, so it skips work whose result is already stored. It lets `Cancelled`, raised by `report`, through."""
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """A kind of job. `target` is "module:function", `title` what the user reads, `gpu` whether it uses one."""
+
+    target: str
+    title: str
+    gpu: bool = False
+
+    def load(self) -> JobFunction:
+        """The function of this kind."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+KINDS: dict[str, JobKind] = {
+    "import": JobKind("alapp.rounds.importing:run_import", "Importing images"),
+    "sample": JobKind("alapp.rounds.importing:run_sample", "Copying the sample images"),
+    "preview": JobKind("alapp.rounds.pseudo:run_preview", "Previewing pseudo-labels", gpu=True),
+    "pseudo_label": JobKind("alapp.rounds.pseudo:run_all", "Making pseudo-labels", gpu=True),
+    "pretrain": JobKind("alapp.rounds.training:run_pretrain", "Pre-training on pseudo-labels", gpu=True),
+    "select": JobKind("alapp.rounds.selection:run_select", "Selecting a batch", gpu=True),
+    "train": JobKind("alapp.rounds.training:run_round", "Training the round", gpu=True),
+    "export": JobKind("alapp.rounds.export:run_export", "Exporting"),
+}
+
+
+def kind(name: str) -> JobKind:
+    """The kind called `name`. Raises `InputError` if there is none."""
+    if name not in KINDS:
+        raise InputError(f"There is no job called {name!r}. Choose one of: {', '.join(KINDS)}.")
+    return KINDS[name]
+
+
+def enqueue(store: Store, name: str, project_id: int | None = None, params: dict[str, Any] | None = None) -> Job:
+    """Queue a job of kind `name`. While one of the same kind and project is active, that one is returned.
+
+    `params` are keyword arguments of its function and must be JSON. Raises `InputError` for an unknown kind.
+    """
+    kind(name)
+    return rows.add(store, name, project_id, params or {})
+
+
+def get(store: Store, job_id: int) -> Job:
+    """The job with this id. Raises `NotReadyError` if there is none."""
+    return rows.job(store, job_id)
+
+
+def active(store: Store, project_id: int | None = None) -> list[Job]:
+    """Jobs that wait or run, oldest first; of one project, or of all."""
+    return rows.active(store, project_id)
+
+
+def history(store: Store, project_id: int | None) -> list[Job]:
+    """All jobs of a project, newest first."""
+    return rows.history(store, project_id)
+
+
+def cancel(store: Store, job_id: int) -> Job:
+    """Cancel a job: at once if it waits or its process is dead, else at its next report. Returns it.
+
+    Cancelling a job that has ended changes nothing.
+    """
+    return rows.request_cancel(store, job_id)
+
+
+def stalled(job: Job) -> bool:
+    """Whether a running job shows no sign of life; it goes on as soon as a worker runs."""
+    return rows.is_dead(job)
+
+
+def eta_seconds(job: Job) -> float | None:
+    """Seconds until a running job is done, counted down since the estimate; None while it is unknown."""
+    if job.state is not JobState.RUNNING or job.eta is None or job.heartbeat is None:
+        return None
+    return max(0.0, job.eta - (time.time() - job.heartbeat))

@@ -1,0 +1,155 @@
+"""The journal of every patch: rows of `annotation_event`, and queries over them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from alapp.errors import ConflictError
+from alapp.storage.db import Store, insert, now, to_json
+
+CLOSING = ("done", "skip", "reopen")
+WORK = ("click", "accept", "take", "delete", "submit")
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """A row of `annotation_event`; kinds and payloads are described in `stages/annotate/journal.py`."""
+
+    revision: int
+    kind: str
+    payload: dict[str, Any]
+    mask: bytes | None
+
+
+def append(
+    store: Store,
+    patch_id: int,
+    revision: int,
+    kind: str,
+    payload: Mapping[str, Any],
+    mask: bytes | None,
+    session: str,
+) -> int:
+    """Write the event that follows `revision`, the last one the writer knows; returns the new revision.
+
+    Raises `ConflictError` when someone else wrote it first.
+    """
+    row = {
+        "patch_id": patch_id,
+        "revision": revision + 1,
+        "kind": kind,
+        "payload": to_json(dict(payload)),
+        "mask": mask,
+        "session": session,
+        "created": now(),
+        "at": time(),
+    }
+    with store.atomic() as db:
+        last = db.conn.execute(
+            "SELECT coalesce(max(revision), 0) FROM annotation_event WHERE patch_id = ?", (patch_id,)
+        ).fetchone()[0]
+        if last < revision:
+            raise ConflictError("This page is ahead of the stored annotation of this patch. Reload it and go on.")
+        try:
+            insert(db, "annotation_event", row)
+        except sqlite3.IntegrityError as error:
+            raise ConflictError(
+                "This patch was changed in another tab. Reload it to see the change, then go on."
+            ) from error
+    return revision + 1
+
+
+def written(store: Store, patch_id: int, revision: int, session: str, token: str) -> bool:
+    """Whether the event after `revision` is the one that this session sent with `token`: its answer got lost on
+    the way, and the page asks again."""
+    row = store.row(
+        "SELECT session, payload FROM annotation_event WHERE patch_id = ? AND revision = ?", (patch_id, revision + 1)
+    )
+    return row is not None and row["session"] == session and json.loads(row["payload"]).get("token") == token
+
+
+def events(store: Store, patch_id: int, after: int = 0) -> list[EventRow]:
+    """Events of a patch with a revision above `after`, in order."""
+    rows = store.rows(
+        "SELECT revision, kind, payload, mask FROM annotation_event WHERE patch_id = ? AND revision > ? "
+        "ORDER BY revision",
+        (patch_id, after),
+    )
+    return [EventRow(**row | {"payload": json.loads(row["payload"])}) for row in rows]
+
+
+def head(store: Store, patch_id: int) -> tuple[int, float]:
+    """The newest revision of a patch and the time of its first event; (0, 0) if it was never opened.
+
+    The time tells a patch from an earlier, erased one to which SQLite had given the same id.
+    """
+    row = store.row(
+        "SELECT coalesce(max(revision), 0) AS head, coalesce(min(at), 0) AS born FROM annotation_event "
+        "WHERE patch_id = ?",
+        (patch_id,),
+    )
+    return (row["head"], row["born"]) if row else (0, 0.0)
+
+
+def states(store: Store, patch_ids: Sequence[int]) -> dict[int, str]:
+    """"open" | "started" | "done" | "skipped" of each patch; asked once a second, so no journal is folded."""
+    rows = store.rows(
+        f"""SELECT asked.value AS patch_id,
+               (SELECT kind FROM annotation_event WHERE patch_id = asked.value AND kind IN {CLOSING}
+                ORDER BY revision DESC LIMIT 1) AS closing,
+               EXISTS (SELECT 1 FROM annotation_event WHERE patch_id = asked.value AND kind IN {WORK}) AS worked
+            FROM json_each(?) AS asked""",
+        (json.dumps([int(identity) for identity in patch_ids]),),
+    )
+    words = {"done": "done", "skip": "skipped", "reopen": "started"}
+    return {row["patch_id"]: words.get(row["closing"], "started" if row["worked"] else "open") for row in rows}
+
+
+def work_of_round(store: Store, round_id: int) -> list[dict[str, Any]]:
+    """`patch_id, session, kind, payload (JSON), at` of every event on the patches of a round, by time.
+
+    Events of patches that other rounds selected too are counted for this one as well.
+    """
+    return store.rows(
+        """SELECT e.patch_id, e.session, e.kind, e.payload, e.at FROM annotation_event AS e
+           JOIN selection ON selection.patch_id = e.patch_id AND selection.round_id = ?
+           ORDER BY e.at, e.id""",
+        (round_id,),
+    )
+
+
+def round_of_patch(store: Store, patch_id: int) -> int | None:
+    """The newest round that selected the patch."""
+    row = store.row(
+        "SELECT round_id FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,)
+    )
+    return row["round_id"] if row else None
+
+
+def note(store: Store, patch_id: int) -> str:
+    """The user's note on a patch, "" if there is none."""
+    row = store.row("SELECT text FROM note WHERE patch_id = ?", (patch_id,))
+    return row["text"] if row else ""
+
+
+def set_note(store: Store, patch_id: int, text: str) -> None:
+    """Write the note on a patch; an empty one is removed."""
+    with store.atomic() as db:
+        db.conn.execute("DELETE FROM note WHERE patch_id = ?", (patch_id,))
+        if text.strip():
+            insert(db, "note", {"patch_id": patch_id, "text": text.strip()})
+
+
+def done_objects(store: Store, patch_ids: Sequence[int]) -> dict[int, int]:
+    """Number of objects in the newest human label map of each patch that has one."""
+    rows = store.rows(
+        """SELECT patch_id, n_objects, max(id) FROM label_map
+           WHERE kind = 'human' AND patch_id IN (SELECT value FROM json_each(?)) GROUP BY patch_id""",
+        (json.dumps([int(identity) for identity in patch_ids]),),
+    )
+    return {row["patch_id"]: row["n_objects"] for row in rows}

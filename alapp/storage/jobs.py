@@ -1,0 +1,296 @@
+"""The queue of long jobs. Every change is one statement, so that processes never wait for each other in vain."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from alapp.storage.db import Store, insert, now, required, to_json
+
+DEAD_SECONDS = 15.0
+"""A running job without a sign of life for this long belongs to a dead process."""
+
+MAX_ATTEMPTS = 3
+"""A job whose process died this often is not tried again."""
+
+
+class JobState(StrEnum):
+    """Where a job is; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of `job`; see the schema for the columns. `result` is what the job's function returned."""
+
+    id: int
+    project_id: int | None
+    kind: str
+    params: dict[str, Any]
+    state: JobState
+    done: float
+    total: float
+    message: str
+    error: str | None
+    result: dict[str, Any] | None
+    attempts: int
+    cancel_requested: bool
+    worker: str | None
+    heartbeat: float | None
+    eta: float | None
+    created: str
+    started: str | None
+    finished: str | None
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in (JobState.QUEUED, JobState.RUNNING)
+
+    @property
+    def fraction(self) -> float:
+        """Progress in [0, 1]; 0 before the first report."""
+        return min(max(self.done / self.total, 0.0), 1.0) if self.total > 0 else 0.0
+
+    @property
+    def log(self) -> str:
+        """The job's log, relative to the state folder."""
+        return f"logs/job-{self.id}.log"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its last attempt ran, or None before it started."""
+        if self.started is None:
+            return None
+        end = self.finished or now()
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(self.started)).total_seconds()
+
+
+def add(store: Store, kind: str, project_id: int | None, params: Mapping[str, Any]) -> Job:
+    """Queue a job, or the active one of the same kind and project if there is one."""
+    with store.atomic() as db:
+        same = list(
+            db.query(
+                """SELECT * FROM job WHERE kind = ? AND project_id IS ? AND state IN ('queued', 'running')
+                   ORDER BY id LIMIT 1""",
+                (kind, project_id),
+            )
+        )
+        if same:
+            return _job(same[0])
+        values = {
+            "project_id": project_id,
+            "kind": kind,
+            "params": to_json(dict(params)),
+            "state": JobState.QUEUED,
+            "created": now(),
+        }
+        job_id = insert(db, "job", values)
+    return job(store, job_id)
+
+
+def job(store: Store, job_id: int) -> Job:
+    """The job with this id. Raises `NotReadyError` if there is none."""
+    return _job(required(store.row("SELECT * FROM job WHERE id = ?", (job_id,)), "This job"))
+
+
+def active(store: Store, project_id: int | None = None) -> list[Job]:
+    """Jobs that wait or run, oldest first; of one project, or of all."""
+    sql = "SELECT * FROM job WHERE state IN ('queued', 'running') AND (:project IS NULL OR project_id = :project)"
+    return [_job(row) for row in store.rows(sql + " ORDER BY id", {"project": project_id})]
+
+
+def history(store: Store, project_id: int | None) -> list[Job]:
+    """All jobs of a project, newest first."""
+    rows = store.rows("SELECT * FROM job WHERE project_id IS ? ORDER BY id DESC", (project_id,))
+    return [_job(row) for row in rows]
+
+
+def any_queued(store: Store) -> bool:
+    """Whether a job waits; only reads, so it can be asked often."""
+    return store.row("SELECT 1 FROM job WHERE state = 'queued' LIMIT 1") is not None
+
+
+def claim(store: Store, worker: str, job_id: int | None = None) -> Job | None:
+    """Take the oldest waiting job (or this one) for `worker`; None if there is none."""
+    return _update(
+        store,
+        """UPDATE job SET state = 'running', worker = :worker, heartbeat = :at, started = :now, error = NULL,
+               attempts = attempts + 1, done = 0, total = 0, eta = NULL, message = ''
+           WHERE id = (SELECT id FROM job WHERE state = 'queued' AND (:id IS NULL OR id = :id) ORDER BY id LIMIT 1)
+             AND state = 'queued'
+           RETURNING *""",
+        {"worker": worker, "at": time.time(), "now": now(), "id": job_id},
+    )
+
+
+def beat(
+    store: Store, job_id: int, worker: str, done: float, total: float, message: str, eta: float | None
+) -> bool | None:
+    """Write progress and a sign of life. Whether to cancel; None if the job is no longer this worker's."""
+    row = _update(
+        store,
+        """UPDATE job SET heartbeat = :at, done = :done, total = :total, message = :message, eta = :eta
+           WHERE id = :id AND worker = :worker AND state = 'running' RETURNING *""",
+        {
+            "id": job_id,
+            "worker": worker,
+            "at": time.time(),
+            "done": done,
+            "total": total,
+            "message": message,
+            "eta": eta,
+        },
+    )
+    return row.cancel_requested if row else None
+
+
+def finish(
+    store: Store,
+    job_id: int,
+    worker: str,
+    state: JobState,
+    error: str | None = None,
+    result: Mapping[str, Any] | None = None,
+) -> bool:
+    """End a job; False if it is no longer this worker's."""
+    row = _update(
+        store,
+        """UPDATE job SET state = :state, error = :error, result = :result, finished = :now, eta = NULL,
+               done = CASE WHEN :state = 'done' AND total > 0 THEN total ELSE done END
+           WHERE id = :id AND worker = :worker AND state = 'running' RETURNING *""",
+        {
+            "id": job_id,
+            "worker": worker,
+            "state": state,
+            "error": error,
+            "result": None if result is None else to_json(dict(result)),
+            "now": now(),
+        },
+    )
+    return row is not None
+
+
+def release(store: Store, job_id: int, worker: str) -> bool:
+    """Give a running job back to the queue (the worker was told to stop); not counted as an attempt."""
+    row = _update(
+        store,
+        """UPDATE job SET state = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, worker = NULL,
+               heartbeat = NULL, eta = NULL, attempts = attempts - 1,
+               finished = CASE WHEN cancel_requested THEN :now END
+           WHERE id = :id AND worker = :worker AND state = 'running' RETURNING *""",
+        {"id": job_id, "worker": worker, "now": now()},
+    )
+    return row is not None
+
+
+def request_cancel(store: Store, job_id: int) -> Job:
+    """Cancel a waiting job at once; ask the worker of a running one to stop. No effect on a finished job."""
+    _update(
+        store,
+        """UPDATE job SET cancel_requested = 1,
+               state = CASE state WHEN 'queued' THEN 'cancelled' ELSE state END,
+               finished = CASE state WHEN 'queued' THEN :now ELSE finished END
+           WHERE id = :id AND state IN ('queued', 'running') RETURNING *""",
+        {"id": job_id, "now": now()},
+    )
+    current = job(store, job_id)
+    return (recover(store, current) or current) if is_dead(current) else current
+
+
+def recover(store: Store, dead: Job) -> Job | None:
+    """Queue a dead job again: cancelled if that was asked for, failed after `MAX_ATTEMPTS`.
+
+    None if somebody else did it first, or the job lives after all.
+    """
+    sentence = (
+        f"The process that ran this job ended unexpectedly {dead.attempts} times; often the computer ran out of "
+        f"memory. The details are in {dead.log}. Start it again, with a smaller preset if it happens again."
+    )
+    return _update(
+        store,
+        """UPDATE job SET
+               state = CASE WHEN cancel_requested THEN 'cancelled'
+                            WHEN attempts >= :most THEN 'failed' ELSE 'queued' END,
+               error = CASE WHEN NOT cancel_requested AND attempts >= :most THEN :error END,
+               finished = CASE WHEN cancel_requested OR attempts >= :most THEN :now END,
+               worker = NULL, heartbeat = NULL, eta = NULL
+           WHERE id = :id AND state = 'running' AND worker IS :worker AND heartbeat IS :heartbeat RETURNING *""",
+        {
+            "id": dead.id,
+            "worker": dead.worker,
+            "heartbeat": dead.heartbeat,
+            "most": MAX_ATTEMPTS,
+            "error": sentence,
+            "now": now(),
+        },
+    )
+
+
+def recover_dead(store: Store) -> list[Job]:
+    """Recover every dead job; returns them as they are now."""
+    running = [_job(row) for row in store.rows("SELECT * FROM job WHERE state = 'running'")]
+    recovered = [recover(store, item) for item in running if is_dead(item)]
+    return [item for item in recovered if item is not None]
+
+
+def is_dead(item: Job) -> bool:
+    """Whether the process of a running job is gone: its heartbeat is old, or on this host its pid is free."""
+    if item.state is not JobState.RUNNING:
+        return False
+    if time.time() - (item.heartbeat or 0.0) > DEAD_SECONDS:
+        return True
+    host, pid, _ = (item.worker or "::").split(":")
+    return host == hostname() and not pid_alive(int(pid))
+
+
+def hostname() -> str:
+    """This host's name as it stands in `Job.worker`, without the separator."""
+    return socket.gethostname().replace(":", "-")
+
+
+def worker_name(token: str) -> str:
+    """How this process signs the jobs it runs: host:pid:token."""
+    return f"{hostname()}:{os.getpid()}:{token}"
+
+
+def pid_alive(pid: int) -> bool:
+    """Whether a process with this id runs on this host; one that ended but was not waited for does not."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _update(store: Store, sql: str, params: Mapping[str, Any]) -> Job | None:
+    with store.atomic() as db:
+        rows = list(db.query(sql, params))
+    return _job(rows[0]) if rows else None
+
+
+def _job(row: dict[str, Any]) -> Job:
+    return Job(
+        **row
+        | {
+            "state": JobState(row["state"]),
+            "params": json.loads(row["params"]),
+            "result": None if row["result"] is None else json.loads(row["result"]),
+            "cancel_requested": bool(row["cancel_requested"]),
+        }
+    )

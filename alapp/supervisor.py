@@ -1,0 +1,201 @@
+"""What the app does about the worker process: start it, know whether it lives, leave no process behind.
+
+`state/worker.json` names the worker, `state/app.alive` is touched by a running app.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from alapp import __version__
+from alapp.storage import jobs as rows
+from alapp.storage.db import Store
+from alapp.storage.files import atomic_write
+
+TOKEN_VARIABLE = "ALAPP_WORKER"
+"""Environment variable that marks a worker and all its children, so that leftovers can be found."""
+
+ALIVE_SECONDS = 90.0
+TOUCH_SECONDS = 20.0
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+@dataclass(frozen=True)
+class WorkerRecord:
+    """Content of `worker.json`. `born` is the process's start, so that a pid used again is not mistaken."""
+
+    host: str
+    pid: int
+    born: float
+    token: str
+    version: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether that very process runs on this host."""
+        if self.host != rows.hostname() or not rows.pid_alive(self.pid):
+            return False
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.born) < 2.0
+        except psutil.NoSuchProcess:
+            return False
+
+
+def worker_record(root: Path) -> WorkerRecord | None:
+    """The last worker of a state folder, dead or alive; None if it ended in good order."""
+    try:
+        return WorkerRecord(**json.loads((root / "worker.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def record_worker(root: Path, token: str) -> None:
+    """This process is the worker of the state folder."""
+    record = WorkerRecord(rows.hostname(), os.getpid(), psutil.Process().create_time(), token, __version__)
+    with atomic_write(root / "worker.json") as handle:
+        handle.write(json.dumps(asdict(record)).encode())
+
+
+def forget_worker(root: Path, token: str) -> None:
+    """This process is not the worker any more."""
+    record = worker_record(root)
+    if record and record.token == token:
+        (root / "worker.json").unlink(missing_ok=True)
+
+
+def ensure_worker(store: Store) -> int:
+    """The pid of the state folder's worker, started if there is none. Returns without waiting for it.
+
+    A worker of another version of the app is told to stop; its job goes back to the queue and the next
+    call starts a new worker. Safe to call often and from several processes: a second worker ends at once.
+    """
+    _started[:] = [process for process in _started if process.poll() is None]
+    record = worker_record(store.root)
+    if record and record.alive:
+        if record.version != __version__:
+            psutil.Process(record.pid).terminate()
+        return record.pid
+    ours = [process for process in _started if process.args[-1] == str(store.root)]
+    if ours:
+        return ours[-1].pid
+    logs = store.root / "logs"
+    logs.mkdir(exist_ok=True)
+    detached = (
+        {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+        if sys.platform == "win32"
+        else {"start_new_session": True}
+    )
+    with open(logs / "worker.log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "alapp.worker", "--state", str(store.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # The app may have been started from another folder than the one that holds the package.
+            cwd=Path(__file__).resolve().parent.parent,
+            env={**os.environ, TOKEN_VARIABLE: uuid.uuid4().hex},
+            **detached,
+        )
+    _started.append(process)
+    return process.pid
+
+
+class Supervisor:
+    """A thread of the app that touches `app.alive`, and starts a worker whenever a job waits for one."""
+
+    def __init__(self, store: Store, touch_seconds: float = TOUCH_SECONDS, poll_seconds: float = 1.0):
+        self._store, self._touch_seconds, self._poll_seconds = store, touch_seconds, poll_seconds
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="worker supervisor", daemon=True)
+
+    def start(self) -> Supervisor:
+        """Start the worker and watch over it until `stop`."""
+        touch_app(self._store.root)
+        ensure_worker(self._store)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop watching. The worker goes on with its job, and ends by itself when idle."""
+        self._ended.set()
+        self._thread.join()
+        (self._store.root / "app.alive").unlink(missing_ok=True)
+
+    def _watch(self) -> None:
+        touched = time.monotonic()
+        pid, pause = None, self._poll_seconds
+        while not self._ended.wait(pause):
+            if not self._store.root.exists():
+                return
+            if time.monotonic() - touched > self._touch_seconds:
+                touched = time.monotonic()
+                touch_app(self._store.root)
+            if rows.active(self._store):
+                previous, pid = pid, ensure_worker(self._store)
+                # A worker that cannot even start must not be started every second for ever.
+                pause = self._poll_seconds if previous in (None, pid) else min(2 * pause, TOUCH_SECONDS)
+
+
+def touch_app(root: Path) -> None:
+    """An app uses this state folder now."""
+    (root / "app.alive").touch()
+
+
+def app_alive(root: Path) -> bool:
+    """Whether an app used this state folder within the last minute and a half."""
+    try:
+        return time.time() - (root / "app.alive").stat().st_mtime < ALIVE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def end_descendants() -> None:
+    """End every process that this one started, directly or not (pools that a library left open).
+
+    Except multiprocessing's resource tracker, which ends with its parent by itself.
+    """
+    children = psutil.Process().children(recursive=True)
+    _end([child for child in children if not _is_resource_tracker(child)])
+
+
+def end_orphans(root: Path) -> None:
+    """End the children of the previous worker, if it was killed: they carry its token in their environment."""
+    record = worker_record(root)
+    if record is None or record.alive or record.host != rows.hostname():
+        return
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(TOKEN_VARIABLE) == record.token:
+                found.append(process)
+    _end(found)
+
+
+def _is_resource_tracker(process: psutil.Process) -> bool:
+    try:
+        return any("resource_tracker" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, left = psutil.wait_procs(processes, timeout=3)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=3)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alapp.errors import CorruptFileError, ResourceError, StorageError
+from alapp.storage.db import Store
+from alapp.storage.files import atomic_write, sha256_of, smallest_unsigned
+
+
+def write_half(target: Path) -> None:
+    with atomic_write(target) as handle:
+        handle.write(b"new")
+        raise RuntimeError("half way")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.npy"
+    target.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half(target)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"disk is full: a\.npy"), atomic_write(tmp_path / "a.npy"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_cannot_be_renamed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError), atomic_write(tmp_path / "a.npy") as handle:
+        handle.write(b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_and_labels_come_back(store: Store) -> None:
+    folder = store.files.project(1)
+    array = np.arange(24, dtype=np.uint16).reshape(1, 4, 3, 2)
+    stored = store.files.write_array(folder / "images" / "a.npy", array)
+    assert stored.path == "projects/1/images/a.npy"
+    assert stored.sha256 == sha256_of(store.root / stored.path)
+    back = store.files.read_array(stored.path)
+    assert not back.flags.writeable
+    np.testing.assert_array_equal(back, array)
+    labels = np.array([[0, 300], [1, 70000]], dtype=np.int32)
+    kept = store.files.write_labels(folder / "l.tif", labels)
+    again = store.files.read_labels(kept.path)
+    assert again.dtype == np.int32
+    np.testing.assert_array_equal(again, labels)
+
+
+@pytest.mark.parametrize(("top", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (70000, np.uint32)])
+def test_labels_take_the_smallest_type(top: int, dtype: type) -> None:
+    assert smallest_unsigned(np.array([[0, top]], dtype=np.int32)).dtype == dtype
+
+
+def test_damage_is_noticed(store: Store) -> None:
+    stored = store.files.write_array(store.files.project(1) / "a.npy", np.zeros(3))
+    store.files.verify(stored.path, stored.sha256)
+    (store.root / stored.path).write_bytes(b"not an array")
+    with pytest.raises(CorruptFileError, match=r"a\.npy"):
+        store.files.verify(stored.path, stored.sha256)
+    with pytest.raises(CorruptFileError, match=r"a\.npy"):
+        store.files.read_array(stored.path)
+    with pytest.raises(CorruptFileError):
+        store.files.read_labels("projects/1/gone.tif")
+
+
+def test_paths_stay_inside_the_state_folder(store: Store) -> None:
+    with pytest.raises(StorageError, match="outside"):
+        store.files.resolve("../secret.npy")
