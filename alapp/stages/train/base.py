@@ -13,6 +13,9 @@ from alapp.domain import Machine, Preset, Report, VoxelSize
 from alapp.registry import Registry
 
 
+UNKNOWN_SIZE = VoxelSize()
+
+
 @dataclass(frozen=True)
 class Case:
     """One labelled image or patch. `load()` gives (image (Y, X, C) or (Z, Y, X, C), labels int32 (Y, X) or
@@ -22,7 +25,7 @@ class Case:
     key: str
     hash: str
     load: Callable[[], tuple[np.ndarray, np.ndarray]]
-    voxel_size: VoxelSize = VoxelSize()
+    voxel_size: VoxelSize = UNKNOWN_SIZE
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class PlanSummary:
     """What was configured, for the page and the database (all values JSON-able).
 
     `configuration` is nnU-Net's name ("2d" or "3d_fullres"); `sentence` tells the user in plain words what
-    the network looks at, and why; `seconds_per_iteration` was measured or estimated on this machine.
+    the network looks at, and why; `iterations` has the keys "pretrain" and "round".
     """
 
     configuration: str

@@ -1,0 +1,189 @@
+"""nnU-Net v2 behind the `Trainer` protocol.
+
+torch and nnunetv2 are imported when a method first needs them, after `alapp.environment.prepare`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alapp.domain import Machine, Preset, Report
+from alapp.environment import prepare, usable_cores
+from alapp.errors import CorruptFileError, InputError, NotReadyError
+from alapp.stages.train.base import Case, EpochLog, PlanSummary, TrainResult
+from alapp.stages.train.cases import check_shape, prepare_cases
+from alapp.stages.train.plan import make_plan
+from alapp.stages.train.workspace import Layout, nnunet_environment, own_randomness, quiet, resources
+
+if TYPE_CHECKING:
+    from alapp.stages.train.predict import ObjectPredictor
+
+_FINE_TUNING_RATE = 1 / 3
+
+
+class NnUNet:
+    """nnU-Net v2 on border-core classes. Implements `alapp.stages.train.base.Trainer`.
+
+    `device` is "cpu" or "cuda"; by default the GPU where there is one. `mirroring` averages predictions over
+    flips: 4 times slower in 2D, +0.02 to +0.05 F1. A workspace belongs to one project and one preset.
+    """
+
+    title = "nnU-Net"
+    suits = "Any microscopy image; configures itself from the images and the sizes of the objects."
+
+    def __init__(self, device: str | None = None, mirroring: bool = False):
+        self._device = device
+        self._mirroring = mirroring
+        self._lock = threading.Lock()
+        self._cached: tuple[tuple[object, ...], ObjectPredictor] | None = None
+
+    def plan(
+        self, workspace: Path, cases: Sequence[Case], preset: Preset, machine: Machine, report: Report
+    ) -> PlanSummary:
+        """See `Trainer.plan`. A workspace that is planned already returns its plan."""
+        prepare()
+        with resources(workspace, "configuring nnU-Net"):
+            return make_plan(Layout(workspace), cases, preset, machine, report)
+
+    def train(
+        self,
+        workspace: Path,
+        cases: Sequence[Case],
+        out: Path,
+        iterations: int,
+        seed: int,
+        start_from: Path | None,
+        report: Report,
+        log: Callable[[EpochLog], None],
+        options: Mapping[str, Any] | None = None,
+    ) -> TrainResult:
+        """See `Trainer.train`. Deterministic on a CPU for the same cases, seed and number of threads.
+
+        `options`: "weights" {case key: how often it is drawn, relative to 1 of the others}, "learning_rate"
+        (by default the plan's, a third of it with `start_from`), "threads" that make batches ahead (default:
+        none on a CPU).
+        """
+        prepare()
+        with resources(workspace, "training"), own_randomness():
+            return _train(
+                Layout(workspace), cases, out, iterations, seed, start_from, report, log, dict(options or {}),
+                self._device,
+            )  # fmt: skip
+
+    def predict(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> np.ndarray:
+        """See `Trainer.predict`. The network stays in memory for the next call with the same checkpoint.
+
+        One prediction at a time: threads that share this object wait for each other.
+        """
+        prepare()
+        with self._lock, resources(workspace, "predicting"):
+            predictor = self._predictor(Layout(workspace), checkpoint)
+            check_shape(predictor.plan, image, "Prediction")
+            return predictor.probabilities(image, report)
+
+    def _predictor(self, layout: Layout, checkpoint: Path) -> ObjectPredictor:
+        from alapp.stages.train.predict import ObjectPredictor
+
+        if not checkpoint.exists():
+            raise NotReadyError(f"The model {checkpoint} does not exist (any more): train again, or choose another.")
+        state = checkpoint.stat()
+        key = (layout.root, checkpoint, state.st_mtime_ns, state.st_size, self._mirroring)
+        if self._cached is None or self._cached[0] != key:
+            self._cached = None
+            predictor = ObjectPredictor(
+                layout.read_plan(), _readable(checkpoint), choose_device(self._device), self._mirroring
+            )
+            self._cached = (key, predictor)
+        return self._cached[1]
+
+
+def choose_device(wanted: str | None) -> Any:
+    """The torch device to work on."""
+    import torch
+
+    return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _readable(checkpoint: Path) -> dict[str, Any]:
+    from alapp.stages.train.trainer import read_checkpoint
+
+    content = read_checkpoint(checkpoint)
+    if content is None:
+        raise CorruptFileError(f"The model {checkpoint} is damaged or missing: train again, or choose another one.")
+    return content
+
+
+def _train(
+    layout: Layout,
+    cases: Sequence[Case],
+    out: Path,
+    iterations: int,
+    seed: int,
+    start_from: Path | None,
+    report: Report,
+    log: Callable[[EpochLog], None],
+    options: dict[str, Any],
+    device_name: str | None,
+) -> TrainResult:
+    import torch
+
+    from alapp.stages.train.trainer import FINAL, ObjectTrainer, Run, read_checkpoint
+
+    if not cases:
+        raise NotReadyError("There is no labelled patch to train on: label some first.")
+    if iterations < 1:
+        raise InputError(f"Training needs at least 1 iteration, not {iterations}.")
+    plan = layout.read_plan()
+    cases = sorted(cases, key=lambda case: case.key)
+    rate = options.get("learning_rate") or plan["learning_rate"] * (_FINE_TUNING_RATE if start_from else 1.0)
+    weights = _weights(cases, options.get("weights"))
+    signature = {
+        "cases": [f"{case.key}:{case.hash}" for case in cases],
+        "weights": weights,
+        "iterations": iterations,
+        "seed": seed,
+        "start_from": f"{start_from.parent.name}/{start_from.name}" if start_from else None,
+        "learning_rate": rate,
+    }
+    finished = read_checkpoint(out / FINAL)
+    if finished is not None:
+        if finished["signature"] != signature:
+            raise InputError(f"The folder {out} holds the finished model of another training: choose a new folder.")
+        return TrainResult(out / FINAL, iterations, finished["seconds"])
+    out.mkdir(parents=True, exist_ok=True)
+    initial = _readable(start_from)["network_weights"] if start_from else None
+    identifiers = prepare_cases(layout, plan, cases, report, iterations)
+    device = choose_device(device_name)
+    run = Run(
+        out=out, identifiers=identifiers, weights=weights, iterations=iterations,
+        iterations_per_epoch=plan["iterations_per_epoch"], seed=seed, optimizer=plan["optimizer"],
+        learning_rate=rate, report=report, log=log,
+        threads=int(options.get("threads", _loading_threads(device.type))), signature=signature,
+    )  # fmt: skip
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    with nnunet_environment(layout), quiet():
+        trainer = ObjectTrainer(
+            {**plan["nnunet"], "continue_training": False}, plan["configuration"], 0, plan["dataset"], device
+        )
+    seconds = trainer.train_run(run, initial)
+    return TrainResult(out / FINAL, iterations, seconds)
+
+
+def _weights(cases: Sequence[Case], wanted: Mapping[str, float] | None) -> list[float] | None:
+    """Probabilities of drawing each case, or None when all are alike."""
+    if not wanted:
+        return None
+    raw = np.array([float(wanted.get(case.key, 1.0)) for case in cases])
+    if (raw < 0).any() or not np.isfinite(raw).all() or raw.sum() == 0:
+        raise InputError("The sampling weights of the training patches must be positive numbers.")
+    return [float(value) for value in raw / raw.sum()]
+
+
+def _loading_threads(device: str) -> int:
+    """On a CPU augmentation and training would only compete for the same cores."""
+    return min(12, max(1, usable_cores() - 1)) if device == "cuda" else 0

@@ -1,0 +1,263 @@
+"""nnU-Net's trainer for short, resumable runs inside an app.
+
+Imports torch and nnunetv2; loaded by `alapp.stages.train.nnunet` once the environment is prepared.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+
+from alapp.domain import Report
+from alapp.errors import BackendError, InputError
+from alapp.stages.train.base import EpochLog
+from alapp.stages.train.loading import Batches
+from alapp.stages.train.workspace import seed_everything, write_atomic
+
+LATEST, PREVIOUS, FINAL = "checkpoint_latest.pth", "checkpoint_previous.pth", "checkpoint_final.pth"
+
+_REPORT_EVERY = 10
+_WARM_UP_SHARE, _WARM_UP_MOST = 0.1, 50
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what `ObjectTrainer` needs beside nnU-Net's plan.
+
+    `identifiers` are preprocessed cases, `weights` how often each is drawn (None: all alike); the learning
+    rate falls from `learning_rate` to 0 in `iterations`.
+    """
+
+    out: Path
+    identifiers: Sequence[str]
+    weights: Sequence[float] | None
+    iterations: int
+    iterations_per_epoch: int
+    seed: int
+    optimizer: str
+    learning_rate: float
+    report: Report
+    log: Callable[[EpochLog], None]
+    threads: int = 0
+    signature: Mapping[str, Any] = field(default_factory=dict)
+
+
+def learning_rate(run: Run, iteration: int) -> float:
+    """Rate of an iteration (from 0): nnU-Net's polynomial decay, (1 - t)^0.9.
+
+    With AdamW every iteration has its own rate, and the first ones warm up linearly; with SGD it changes once
+    an epoch and there is no warm-up, as in nnU-Net.
+    """
+    if run.optimizer == "sgd":
+        iteration -= iteration % run.iterations_per_epoch
+        return run.learning_rate * (1 - iteration / run.iterations) ** 0.9
+    warm_up = max(1, min(_WARM_UP_MOST, round(_WARM_UP_SHARE * run.iterations)))
+    return run.learning_rate * min(1.0, (iteration + 1) / warm_up) * (1 - iteration / run.iterations) ** 0.9
+
+
+class ObjectTrainer(nnUNetTrainer):
+    """nnU-Net's network, loss, augmentation and training step, in a loop that can be stopped at any moment.
+
+    Differences: no validation pass (the app scores whole patches), checkpoints written atomically at each
+    epoch's end, randomness seeded per epoch so that a resumed run equals an uninterrupted one, AdamW for short
+    runs, no child processes. Construct it as nnU-Net's (plans, configuration, fold, dataset_json, device), then
+    call `train_run`.
+    """
+
+    run: Run | None = None
+
+    def train_run(self, run: Run, start_from: Mapping[str, Any] | None) -> float:
+        """Trains to the end of `run`, from its last checkpoint if there is one. Returns the seconds it took.
+
+        `start_from` are network weights (a state dict), used when there is no checkpoint yet.
+        """
+        self.run = run
+        self.output_folder = str(run.out)
+        self.log_file = str(run.out / "training_log.txt")
+        seed_everything(run.seed, 0)
+        self.initialize()
+        self.set_deep_supervision_enabled(True)
+        self.num_epochs = math.ceil(run.iterations / run.iterations_per_epoch)
+        self._seconds_before = 0.0
+        resumed = load_latest(run.out, self.device, run.signature)
+        if resumed is not None:
+            self._restore(resumed)
+        elif start_from is not None:
+            load_weights(self.network, start_from)
+        self._started = time.monotonic()
+        self.dataloader_train = self.get_dataloaders()
+        try:
+            for epoch in range(self.current_epoch, self.num_epochs):
+                self._train_epoch(epoch)
+        finally:
+            self.dataloader_train.close()
+        seconds = self._elapsed()
+        self._write_final(seconds)
+        return seconds
+
+    def _elapsed(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _train_epoch(self, epoch: int) -> None:
+        run = self.run
+        seed_everything(run.seed, 1 + epoch)
+        self.network.train()
+        first = epoch * run.iterations_per_epoch
+        last = min(first + run.iterations_per_epoch, run.iterations)
+        losses = [self._iteration(iteration) for iteration in range(first, last)]
+        loss = float(np.mean(losses))
+        if not math.isfinite(loss):
+            raise BackendError(
+                f"The training loss became {loss} at iteration {last}, so the network learned nothing useful. "
+                "Train again, from scratch or with another seed."
+            )
+        self.current_epoch = epoch + 1
+        rate = self.optimizer.param_groups[0]["lr"]
+        self._write_latest()
+        self.print_to_log_file(f"epoch {epoch}: iteration {last}, loss {loss:.4f}, learning rate {rate:.2e}")
+        run.log(EpochLog(epoch, last, loss, rate, self._elapsed()))
+        run.report(last, run.iterations, f"Training: iteration {last} of {run.iterations}, loss {loss:.3f}")
+
+    def _iteration(self, iteration: int) -> float:
+        run = self.run
+        if iteration % _REPORT_EVERY == 0:
+            run.report(iteration, run.iterations, f"Training: iteration {iteration} of {run.iterations}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(run, iteration)
+        return float(self.train_step(next(self.dataloader_train))["loss"])
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, None]:
+        """SGD as nnU-Net configures it, or AdamW, which learns much faster within a few hundred iterations."""
+        if self.run.optimizer == "sgd":
+            optimizer = torch.optim.SGD(
+                self.network.parameters(), self.run.learning_rate, momentum=0.99, nesterov=True,
+                weight_decay=self.weight_decay,
+            )  # fmt: skip
+        else:
+            optimizer = torch.optim.AdamW(self.network.parameters(), self.run.learning_rate, weight_decay=1e-2)
+        return optimizer, None
+
+    def _do_i_compile(self) -> bool:
+        return False
+
+    def get_dataloaders(self) -> Batches:
+        """Augmented training batches, drawn with the run's weights."""
+        configuration = self.configuration_manager
+        rotation, dummy_2d, initial_patch, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        transforms = self.get_training_transforms(
+            configuration.patch_size, rotation, self._get_deep_supervision_scales(), mirror_axes, dummy_2d,
+            use_mask_for_norm=configuration.use_mask_for_norm, is_cascaded=False,
+            foreground_labels=self.label_manager.foreground_labels, regions=None,
+            ignore_label=self.label_manager.ignore_label,
+        )  # fmt: skip
+        dataset = nnUNetDatasetBlosc2(self.preprocessed_dataset_folder, list(self.run.identifiers))
+        loader = nnUNetDataLoader(
+            dataset, self.batch_size, initial_patch, configuration.patch_size, self.label_manager,
+            oversample_foreground_percent=self.oversample_foreground_percent,
+            sampling_probabilities=self.run.weights, transforms=transforms,
+        )  # fmt: skip
+        return Batches(loader, self.run.threads)
+
+    def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
+        """Into the run's log file only; what nnU-Net says while it is constructed is not kept."""
+        if self.run is None:
+            return
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S ") if add_timestamp else ""
+        with open(self.log_file, "a", encoding="utf-8") as handle:
+            handle.write(stamp + " ".join(str(argument) for argument in args) + "\n")
+
+    def _network_state(self) -> dict[str, Any]:
+        return {
+            "network_weights": self.network.state_dict(),
+            "configuration": self.configuration_name,
+            "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
+            "signature": dict(self.run.signature),
+        }
+
+    def _write_latest(self) -> None:
+        out = self.run.out
+        content = _dump(
+            {
+                **self._network_state(),
+                "optimizer_state": self.optimizer.state_dict(),
+                "grad_scaler_state": self.grad_scaler.state_dict() if self.grad_scaler is not None else None,
+                "current_epoch": self.current_epoch,
+                "seconds": self._elapsed(),
+            }
+        )
+        if (out / LATEST).exists():
+            os.replace(out / LATEST, out / PREVIOUS)
+        write_atomic(out / LATEST, content)
+
+    def _restore(self, checkpoint: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(checkpoint["network_weights"])
+        self.optimizer.load_state_dict(checkpoint["optimizer_state"])
+        if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
+            self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+        self.current_epoch = checkpoint["current_epoch"]
+        self._seconds_before = checkpoint["seconds"]
+
+    def _write_final(self, seconds: float) -> None:
+        """The finished run: without the optimiser's state, a third of the size."""
+        out = self.run.out
+        write_atomic(
+            out / FINAL, _dump({**self._network_state(), "iterations": self.run.iterations, "seconds": seconds})
+        )
+        for name in (LATEST, PREVIOUS):
+            (out / name).unlink(missing_ok=True)
+
+
+def _dump(checkpoint: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """The content of a checkpoint file; None when it is missing or cut short."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError):
+        return None
+
+
+def load_latest(out: Path, device: torch.device | str, signature: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The last readable checkpoint of the unfinished run `signature` in `out`; None to start over.
+
+    Files that are cut short or belong to another run are removed.
+    """
+    for name in (LATEST, PREVIOUS):
+        checkpoint = read_checkpoint(out / name, device)
+        if checkpoint is not None and checkpoint["signature"] == dict(signature):
+            return checkpoint
+        (out / name).unlink(missing_ok=True)
+    return None
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Any]) -> None:
+    """All weights, the segmentation head too. Raises `InputError` when they belong to another network."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            "The model to continue from belongs to another network configuration (another preset or project): "
+            "choose one that was trained with this preset, or start from scratch."
+        ) from error

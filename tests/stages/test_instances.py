@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from alapp.domain import VoxelSize
+from alapp.stages.instances import from_probabilities, link_slices, remove_fragments
+from alapp.stages.train.targets import border_core
+
+
+def certain(labels, border=2):
+    """Probabilities of a network that is sure and right about border-core classes of `labels`."""
+    classes = border_core(labels, border)
+    return np.stack([classes == k for k in range(3)]).astype(np.float32)
+
+
+def touching():
+    labels = np.zeros((40, 60), np.int32)
+    labels[8:32, 5:30], labels[8:32, 30:55] = 1, 2
+    return labels
+
+
+def test_touching_objects_come_apart_where_they_touch():
+    labels = touching()
+    found = from_probabilities(certain(labels))
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found > 0, labels > 0)
+    assert found.max() == 2
+    for index in (1, 2):
+        mine = found == found[20, 15 if index == 1 else 45]
+        assert (mine & (labels == index)).sum() / (mine | (labels == index)).sum() > 0.95
+
+
+def test_ids_have_no_gaps_and_repeat():
+    rng = np.random.default_rng(0)
+    prob = rng.dirichlet([1, 1, 1], (50, 50)).transpose(2, 0, 1)
+    first = from_probabilities(prob, min_size=3)
+    np.testing.assert_array_equal(first, from_probabilities(prob, min_size=3))
+    np.testing.assert_array_equal(np.unique(first), np.arange(first.max() + 1))
+
+
+def test_nothing_is_found_in_background():
+    prob = np.zeros((3, 20, 20), np.float32)
+    prob[0] = 1
+    assert not from_probabilities(prob).any()
+    assert not from_probabilities(np.stack([prob] * 4, 1)).any()
+
+
+def test_specks_go_and_min_size_decides_when_given():
+    labels = touching()
+    labels[2:4, 2:4] = 3
+    assert from_probabilities(certain(labels)).max() == 2
+    assert from_probabilities(certain(labels), min_size=1).max() == 3
+    assert from_probabilities(certain(labels), min_size=10_000).max() == 0
+
+
+def test_many_specks_do_not_make_themselves_typical():
+    labels = np.zeros((40, 200), np.int32)
+    labels[5:35, 5:35] = 1
+    labels[5:35, 45:75] = 2
+    for index in range(30):
+        labels[1, 80 + 4 * index] = 3 + index
+    assert remove_fragments(labels).max() == 2
+
+
+def test_object_without_core_still_counts():
+    prob = np.zeros((3, 20, 20), np.float32)
+    prob[0] = 1
+    prob[:, 5:8, 5:8] = np.array([0.1, 0.2, 0.7])[:, None, None]
+    assert from_probabilities(prob).max() == 1
+
+
+def columns(slices=5):
+    """Two touching columns through all slices."""
+    return np.repeat(touching()[None], slices, 0)
+
+
+@pytest.mark.parametrize("voxel", [VoxelSize(), VoxelSize(z=5.0, y=1.0, x=1.0)])
+def test_columns_stay_two_through_a_stack(voxel):
+    labels = columns()
+    prob = np.stack([certain(plane) for plane in labels], 1)
+    found = from_probabilities(prob, voxel)
+    assert found.shape == labels.shape
+    assert found.max() == 2
+    assert len({int(plane[20, 15]) for plane in found}) == 1
+    assert found[0, 20, 15] != found[0, 20, 45]
+
+
+def test_thick_slices_keep_apart_what_barely_overlaps():
+    labels = np.zeros((2, 40, 60), np.int32)
+    labels[0, 8:32, 5:30] = 1
+    labels[1, 8:32, 27:50] = 2
+    prob = np.stack([certain(plane, border=1) for plane in labels], 1)
+    assert from_probabilities(prob, VoxelSize(5.0, 1.0, 1.0)).max() == 2
+    assert from_probabilities(prob, VoxelSize(1.0, 1.0, 1.0)).max() == 1
+
+
+def test_link_slices_follows_branches():
+    stack = np.zeros((3, 10, 30), np.int32)
+    stack[0, :, 2:12] = 7
+    stack[1, :, 2:6], stack[1, :, 8:12] = 1, 2
+    stack[2, :, 3:6], stack[2, :, 20:25] = 5, 9
+    linked = link_slices(stack)
+    np.testing.assert_array_equal(linked > 0, stack > 0)
+    assert set(np.unique(linked[:, :, :15])) == {0, linked[0, 0, 5]}
+    assert set(np.unique(linked[:, :, 15:])) == {0, 3 - linked[0, 0, 5]}
+
+
+def test_link_slices_needs_a_share_of_the_smaller_object():
+    stack = np.zeros((2, 10, 30), np.int32)
+    stack[0, :, 0:20] = 1
+    stack[1, :, 18:28] = 1
+    assert link_slices(stack, 0.2).max() == 1
+    assert link_slices(stack, 0.21).max() == 2
+
+
+def test_link_slices_gives_a_gap_a_new_object():
+    stack = np.zeros((3, 6, 6), np.int32)
+    stack[0, 1:5, 1:5] = stack[2, 1:5, 1:5] = 1
+    linked = link_slices(stack)
+    assert linked[0, 2, 2] != linked[2, 2, 2]
+    assert linked.dtype == np.int32
+
+
+def test_other_arrays_are_refused():
+    with pytest.raises(ValueError, match="expected probabilities"):
+        from_probabilities(np.zeros((2, 5, 5)))
