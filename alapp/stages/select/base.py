@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from alapp.errors import InputError
 from alapp.registry import Registry
 
 
@@ -59,6 +60,23 @@ class Selector(Protocol):
 
         Fewer than `k` when fewer are left; rows never repeat.
         """
+
+
+def candidate_rows(embeddings: np.ndarray, labelled: np.ndarray, k: int, context: Context) -> np.ndarray:
+    """int64 rows that may be picked: neither labelled nor excluded, ascending.
+
+    Raises `InputError` for a negative `k` and `ValueError` where the shapes do not fit together.
+    """
+    n = len(embeddings)
+    if k < 0:
+        raise InputError(f"The number of patches to select must be 0 or more, not {k}.")
+    for name, array in (("labelled", labelled), ("excluded", context.excluded), ("foreground", context.foreground)):
+        if array is not None and np.shape(array) != (n,):
+            raise ValueError(f"{name} has shape {np.shape(array)}, expected ({n},)")
+    free = ~np.asarray(labelled, dtype=bool)
+    if context.excluded is not None:
+        free &= ~np.asarray(context.excluded, dtype=bool)
+    return np.flatnonzero(free)
 
 
 SELECTORS: Registry[Selector] = Registry(
