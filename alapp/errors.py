@@ -72,5 +72,5 @@ class ResourceError(AlappError):
     """Memory or disk ran out."""
 
 
-class Cancelled(AlappError):
+class Cancelled(AlappError):  # noqa: N818  (it is not an error)
     """The user cancelled the work."""

@@ -11,20 +11,22 @@ WINDOW = (0.5, 99.5)
 _SAMPLES = 200_000  # pixels a channel that the percentiles are taken from
 
 
-def to_display(image: np.ndarray, z: int | None = None) -> np.ndarray:
+def to_display(image: np.ndarray, z: int | None = None, whole: np.ndarray | None = None) -> np.ndarray:
     """A slice of an image as a picture.
 
     `image` (Y, X, C) or (Z, Y, X, C), any numeric dtype; `z` is the slice, the middle one by default. Returns
     uint8 (Y, X, 3). 8-bit images with three channels are shown as they are. Otherwise every channel is
     windowed between the percentiles `WINDOW` of the whole image, so that slices of a stack compare. One
-    channel is gray, two are green and magenta, of more the first three are red, green and blue.
+    channel is gray, two are green and magenta, of more the first three are red, green and blue. `whole`: the
+    image that `image` was cut from; its percentiles are taken then, so that its parts compare.
     """
     stack = image if image.ndim == 4 else image[None]
+    source = stack if whole is None else whole if whole.ndim == 4 else whole[None]
     plane = np.asarray(stack[stack.shape[0] // 2 if z is None else z])
     if plane.dtype == np.uint8 and plane.shape[-1] == 3:
         return plane.copy()
     shown = plane.shape[-1] if plane.shape[-1] < 3 else 3
-    windowed = [_windowed(plane[..., c], *_window(stack[..., c])) for c in range(shown)]
+    windowed = [_windowed(plane[..., c], *_window(source[..., c])) for c in range(shown)]
     if shown == 1:
         windowed *= 3
     elif shown == 2:

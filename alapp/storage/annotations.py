@@ -97,7 +97,7 @@ def head(store: Store, patch_id: int) -> tuple[int, float]:
 
 
 def states(store: Store, patch_ids: Sequence[int]) -> dict[int, str]:
-    """"open" | "started" | "done" | "skipped" of each patch; asked once a second, so no journal is folded."""
+    """ "open" | "started" | "done" | "skipped" of each patch; asked once a second, so no journal is folded."""
     rows = store.rows(
         f"""SELECT asked.value AS patch_id,
                (SELECT kind FROM annotation_event WHERE patch_id = asked.value AND kind IN {CLOSING}
@@ -125,9 +125,7 @@ def work_of_round(store: Store, round_id: int) -> list[dict[str, Any]]:
 
 def round_of_patch(store: Store, patch_id: int) -> int | None:
     """The newest round that selected the patch."""
-    row = store.row(
-        "SELECT round_id FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,)
-    )
+    row = store.row("SELECT round_id FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,))
     return row["round_id"] if row else None
 
 

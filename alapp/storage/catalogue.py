@@ -152,6 +152,14 @@ def restore_project(store: Store, project_id: int) -> Project:
     return update_project(store, project_id, deleted=None)
 
 
+def expired(store: Store, now_iso: str) -> list[int]:
+    """Ids of demo visitors' projects whose time is over, or that were deleted."""
+    rows = store.rows(
+        "SELECT id FROM project WHERE visitor IS NOT NULL AND (deleted IS NOT NULL OR expires < ?)", (now_iso,)
+    )
+    return [row["id"] for row in rows]
+
+
 def erase_project(store: Store, project_id: int) -> None:
     """Remove a project, its rows and its files for good (expired demo projects)."""
     store.execute("DELETE FROM project WHERE id = ?", (project_id,))
@@ -204,6 +212,16 @@ def patches(store: Store, project_id: int) -> list[Patch]:
     """All patches that can be selected, ordered by id."""
     sql = _PATCH + " WHERE image.project_id = ? AND image.deleted IS NULL AND image.role = 'train' ORDER BY patch.id"
     return [_patch(row) for row in store.rows(sql, (project_id,))]
+
+
+def patch_counts(store: Store, project_id: int) -> dict[int, int]:
+    """Number of patches by image id."""
+    rows = store.rows(
+        """SELECT image_id, count(*) AS n FROM patch JOIN image ON image.id = patch.image_id
+           WHERE project_id = ? AND deleted IS NULL GROUP BY image_id""",
+        (project_id,),
+    )
+    return {row["image_id"]: row["n"] for row in rows}
 
 
 def patches_of_image(store: Store, image_id: int) -> list[Patch]:

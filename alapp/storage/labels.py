@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import LabelKind
-from alapp.storage.db import Store, now, to_json
+from alapp.storage.db import Store, now, required, to_json
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,12 @@ def add(
 def read(store: Store, item: LabelMap) -> np.ndarray:
     """The pixels, int32."""
     return store.files.read_labels(item.path)
+
+
+def by_id(store: Store, label_map_id: int) -> LabelMap:
+    """The label map with this id. Raises `NotReadyError` if there is none."""
+    row = store.row("SELECT * FROM label_map WHERE id = ?", (label_map_id,))
+    return _label_map(required(row, "This label map"))
 
 
 def latest_of_image(store: Store, image_id: int, kind: LabelKind) -> LabelMap | None:

@@ -26,9 +26,12 @@ class ClickSegmenter(Protocol):
     modalities: ClassVar[frozenset[Modality]]
     parameters: ClassVar[tuple[Parameter, ...]]
 
+    def __init__(self, modality: Modality | None = None) -> None:
+        """`modality`: of the images to come, for a method that has different weights for each."""
+
     @classmethod
-    def status(cls) -> Status:
-        """Whether it can run on this machine. No download, no torch import."""
+    def status(cls, modality: Modality | None = None) -> Status:
+        """Whether it can run on this machine (for images of `modality`). No download, no torch import."""
 
     def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
         """Make ready for clicks on `image` (Y, X, C), any numeric dtype. `prior`: foreground probability
@@ -44,8 +47,9 @@ class ClickSegmenter(Protocol):
     ) -> np.ndarray:
         """bool (Y, X): the object under the positive points and not under the negative ones.
 
-        `box` is (y0, x0, y1, x1); `previous` the bool mask of the last answer for the same object. Without
-        a positive point and a box the mask is empty. Raises `KeyError` when `key` is not prepared.
+        `box` is (y0, x0, y1, x1); `previous` the bool mask of the last answer for the same object, or the
+        object that is corrected. Without a positive point, a box or a previous mask the mask is empty. Raises
+        `KeyError` when `key` is not prepared.
         """
 
 
@@ -61,6 +65,6 @@ CLICK_SEGMENTERS: Registry[ClickSegmenter] = Registry(
 def choose_automatically(modality: Modality) -> tuple[str, str]:
     """The method for `auto`, and the reason as a sentence. Never downloads."""
     backend = CLICK_SEGMENTERS.load("micro_sam")
-    if modality in backend.modalities and backend.status().ready:
+    if modality in backend.modalities and backend.status(modality).ready:
         return "micro_sam", f"{backend.title} is installed with its weights."
     return "watershed", "micro_sam has no weights on this computer, so the built-in seeded watershed is used."

@@ -14,7 +14,7 @@ from alapp.registry import Registry
 class PseudoLabeller(Protocol):
     """Labels every instance of an image without help.
 
-    Constructed without arguments, cheaply: weights are loaded at the first `label`.
+    Constructed with the project's `modality`, cheaply: weights are loaded at the first `label`.
     """
 
     title: ClassVar[str]
@@ -23,8 +23,8 @@ class PseudoLabeller(Protocol):
     parameters: ClassVar[tuple[Parameter, ...]]
 
     @classmethod
-    def status(cls) -> Status:
-        """Whether it can run on this machine. No download, no torch import."""
+    def status(cls, modality: Modality | None = None) -> Status:
+        """Whether it can run on this machine, on images of `modality` (or of any). No download, no torch import."""
 
     def label(self, image: np.ndarray, params: Mapping[str, float]) -> np.ndarray:
         """Instances of `image` (Y, X, C) or (Z, Y, X, C), any numeric dtype -> int32 (Y, X) or (Z, Y, X).
@@ -37,8 +37,8 @@ class PseudoLabeller(Protocol):
 PSEUDO_LABELLERS: Registry[PseudoLabeller] = Registry(
     "pseudo-label method",
     {
-        "log_watershed": "alapp.stages.pseudolabel.classical:LogWatershed",
-        "em_dark_blobs": "alapp.stages.pseudolabel.classical:EmDarkBlobs",
+        "log_watershed": "alapp.stages.pseudolabel.log_watershed:LogWatershed",
+        "em_dark_blobs": "alapp.stages.pseudolabel.em_blobs:EmDarkBlobs",
         "cellsam": "alapp.stages.pseudolabel.cellsam:CellSam",
         "micro_sam": "alapp.stages.pseudolabel.microsam:MicroSamAutomatic",
     },
@@ -51,7 +51,7 @@ def choose_automatically(modality: Modality) -> tuple[str, str]:
     """The method for `auto`, and the reason as a sentence. Never downloads."""
     for name in ("cellsam", "micro_sam"):
         backend = PSEUDO_LABELLERS.load(name)
-        if modality in backend.modalities and backend.status().ready:
+        if modality in backend.modalities and backend.status(modality).ready:
             return name, f"{backend.title} is installed with its weights."
     name = BUILT_IN[modality]
     return name, "No foundation model has its weights on this computer, so the built-in method is used."

@@ -12,7 +12,6 @@ import numpy as np
 from alapp.domain import Machine, Preset, Report, VoxelSize
 from alapp.registry import Registry
 
-
 UNKNOWN_SIZE = VoxelSize()
 
 

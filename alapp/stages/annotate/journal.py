@@ -1,0 +1,241 @@
+"""The journal of a patch: what a person did, in order. The annotation is the fold of its events.
+
+Events are only ever appended, so nothing that was accepted can be lost, and undo reaches back to the first
+event, across reloads and restarts. Kinds, with payload and blob:
+
+    open       start: nothing | model | pseudo; label_map, shape    blob: label map of the suggestions
+    click      positive, negative: [[y, x]...], z, object, box      -    every point of the unfinished object
+    accept     object, new, corrected, box, source, overlap         blob: packed mask; overlap: keep | replace
+    take       objects: [id...]                                     -    suggestions accepted as they are
+    delete     objects: [id...]                                     -    objects removed, suggestions dismissed
+    submit     backend, shape                                       blob: label map of the whole patch
+    undo redo  -
+    done       label_map                                            -
+    skip       reason                                               -
+    reopen     -
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from alapp.errors import InputError
+from alapp.stages.annotate import masks
+from alapp.stages.annotate.masks import Mask
+
+OPEN, STARTED, DONE, SKIPPED = "open", "started", "done", "skipped"
+EDITS = ("open", "accept", "take", "delete", "submit")
+WITHDRAW = 0.5  # a suggestion that a new object covers by this share has served its purpose
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of the journal. `revision` counts from 1; `blob` is the mask or label map, if any."""
+
+    revision: int
+    kind: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    blob: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An object or a suggestion. `source` says where its pixels come from: a click method's name, `model`,
+    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object."""
+
+    mask: Mask
+    source: str
+    corrected: bool = False
+
+
+@dataclass(frozen=True)
+class Content:
+    """What undo goes back to: objects and suggestions by id. Never changed in place."""
+
+    objects: Mapping[int, Instance] = field(default_factory=dict)
+    suggestions: Mapping[int, Instance] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The unfinished object: its points (y, x) on slice `z`, and the object that it corrects or extends."""
+
+    z: int
+    positive: tuple[tuple[float, float], ...]
+    negative: tuple[tuple[float, float], ...]
+    object: int | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """A patch after its events. `past` and `future` are the contents that undo and redo go to;
+    `start` is where the suggestions came from, None before the patch was opened."""
+
+    revision: int = 0
+    status: str = OPEN
+    content: Content = field(default_factory=Content)
+    draft: Draft | None = None
+    past: tuple[Content, ...] = ()
+    future: tuple[Content, ...] = ()
+    last_id: int = 0
+    start: str | None = None
+
+    @property
+    def objects(self) -> Mapping[int, Instance]:
+        return self.content.objects
+
+    @property
+    def suggestions(self) -> Mapping[int, Instance]:
+        return self.content.suggestions
+
+    @property
+    def closed(self) -> bool:
+        return self.status in (DONE, SKIPPED)
+
+
+def fold(events: Iterable[Event], start: State | None = None) -> State:
+    """The state after `events`, beginning with `start` (or an untouched patch)."""
+    state = start or State()
+    for event in events:
+        state = apply(state, event)
+    return state
+
+
+def apply(state: State, event: Event) -> State:
+    """The state after one more event. Raises `InputError` for a kind that this version does not know."""
+    if event.kind in EDITS:
+        state = _edit(state, event)
+    elif event.kind == "click":
+        state = replace(state, draft=_draft(event.payload), status=_touched(state))
+    elif event.kind == "undo" and state.past:
+        past = state.past[:-1]
+        future = (*state.future, state.content)
+        state = replace(state, content=state.past[-1], past=past, future=future, draft=None)
+    elif event.kind == "redo" and state.future:
+        past = (*state.past, state.content)
+        state = replace(state, content=state.future[-1], past=past, future=state.future[:-1], draft=None)
+    elif event.kind == "done":
+        state = replace(state, status=DONE, draft=None)
+    elif event.kind == "skip":
+        state = replace(state, status=SKIPPED, draft=None)
+    elif event.kind == "reopen":
+        state = replace(state, status=STARTED)
+    elif event.kind not in ("undo", "redo"):
+        raise InputError(f"The journal has an event {event.kind!r} that this version does not know. Update the app.")
+    return replace(state, revision=event.revision)
+
+
+def to_labels(state: State, shape: tuple[int, int, int]) -> np.ndarray:
+    """int32 (Z, Y, X) of the objects, each with its id; suggestions that were not accepted are left out."""
+    labels = np.zeros(shape, np.int32)
+    for identity, item in state.objects.items():
+        item.mask.paint(labels, identity)
+    return labels
+
+
+def _edit(state: State, event: Event) -> State:
+    payload = event.payload
+    if event.kind == "open":
+        suggestions = _suggested(event, state.last_id)
+        # The start of a patch is not something to undo: that would empty a page nobody touched.
+        return replace(
+            state,
+            content=Content(state.objects, suggestions),
+            future=(),
+            last_id=max(suggestions, default=state.last_id),
+            start=event.payload["start"],
+        )
+    if event.kind == "submit":
+        found = masks.of_labels(masks.unpack_labels(event.blob or b"", tuple(payload["shape"])))
+        content = Content({identity: Instance(mask, payload["backend"]) for identity, mask in found.items()})
+        top = max(found, default=0)
+    elif event.kind == "accept":
+        content = _accepted(state.content, payload, event.blob or b"")
+        top = int(payload["object"])
+    elif event.kind == "take":
+        content = _taken(state.content, payload["objects"])
+        top = 0
+    else:
+        gone = set(payload["objects"])
+        content = Content(_less(state.objects, gone), _less(state.suggestions, gone))
+        top = 0
+    return replace(
+        state,
+        content=content,
+        past=(*state.past, state.content),
+        future=(),
+        draft=None,
+        last_id=max(top, state.last_id),
+        status=_touched(state),
+    )
+
+
+def _suggested(event: Event, above: int) -> dict[int, Instance]:
+    """The objects of the label map as suggestions, with ids above those that the patch has used."""
+    if not event.blob:
+        return {}
+    found = masks.of_labels(masks.unpack_labels(event.blob, tuple(event.payload["shape"])))
+    return {above + key: Instance(mask, event.payload["start"]) for key, mask in found.items()}
+
+
+def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Content:
+    identity = int(payload["object"])
+    before = content.objects.get(identity) or content.suggestions.get(identity)
+    mask = Mask(tuple(payload["box"]), blob)
+    if before is not None:
+        mask = masks.replace_slices(before.mask, mask)
+    objects = _less(content.objects, {identity})
+    if payload.get("overlap", "keep") == "replace":
+        objects = {key: cut for key, item in objects.items() if (cut := _cut(item, [mask])) is not None}
+    else:
+        mask = masks.without(mask, [item.mask for item in objects.values()])
+    if mask is None:
+        return content
+    # Dicts keep their order, so a corrected object stays where it was in the list.
+    order = list(content.objects) if identity in content.objects else [*content.objects, identity]
+    source, corrected = payload["source"], payload["corrected"]
+    if before is not None:
+        source, corrected = before.source, before.corrected or corrected
+    objects[identity] = Instance(mask, source, corrected)
+    kept = {
+        key: item
+        for key, item in content.suggestions.items()
+        if key != identity and masks.covered(item.mask, mask) < WITHDRAW
+    }
+    return Content({key: objects[key] for key in order if key in objects}, kept)
+
+
+def _taken(content: Content, identities: Iterable[int]) -> Content:
+    objects = dict(content.objects)
+    suggestions = dict(content.suggestions)
+    for identity in identities:
+        item = suggestions.pop(identity, None)
+        if item and (cut := _cut(item, [other.mask for other in objects.values()])) is not None:
+            objects[identity] = cut
+    return Content(objects, suggestions)
+
+
+def _cut(item: Instance, others: list[Mask]) -> Instance | None:
+    mask = masks.without(item.mask, others)
+    if mask is None:
+        return None
+    return item if mask is item.mask else replace(item, mask=mask)
+
+
+def _less(items: Mapping[int, Instance], gone: set[int]) -> dict[int, Instance]:
+    return {key: item for key, item in items.items() if key not in gone}
+
+
+def _draft(payload: Mapping[str, Any]) -> Draft | None:
+    positive, negative = (tuple(tuple(point) for point in payload[sign]) for sign in ("positive", "negative"))
+    if not positive and not negative and payload.get("object") is None:
+        return None
+    return Draft(payload["z"], positive, negative, payload.get("object"))
+
+
+def _touched(state: State) -> str:
+    return STARTED if state.status == OPEN else state.status
