@@ -37,8 +37,12 @@ def aligned(store: Store, row: Embedding, patches: list[Patch]) -> np.ndarray:
     return np.asarray(vectors[[where[patch.id] for patch in patches]])
 
 
-def update(store: Store, project_id: int, report: Report, backend: str = BACKEND) -> Embedding:
+def update(
+    store: Store, project_id: int, report: Report, backend: str = BACKEND, round_number: int | None = None
+) -> Embedding:
     """Embed every patch that can be selected; what was embedded by the same model is kept.
+
+    The time is booked on `round_number`, by default the newest round.
 
     Raises `NotReadyError` without images, `Cancelled` from `report`.
     """
@@ -48,14 +52,14 @@ def update(store: Store, project_id: int, report: Report, backend: str = BACKEND
         raise NotReadyError("Import images first: there are no patches to select from.")
     last = models.latest_embedding(store, project_id)
     if last is None or last.backend != backend or len(patches) >= REFIT_GROWTH * last.params["fitted_on"]:
-        with timed(store, project_id, "embed"):
+        with timed(store, project_id, "embed", round_number):
             return _fit(store, project, patches, report, backend)
     ids, vectors = read(store, last)
     known = set(ids.tolist())
     new = [patch for patch in patches if patch.id not in known]
     if not new:
         return last
-    with timed(store, project_id, "embed"):
+    with timed(store, project_id, "embed", round_number):
         embedder = _load(store, project, last)
         added = embedder.embed(PatchPixels(store, new), report)
         merged_ids = np.concatenate([ids, [patch.id for patch in new]]).astype(np.int64)

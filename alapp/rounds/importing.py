@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from alapp.domain import ImageInfo, ImageRole, LabelKind, Report, VoxelSize
 from alapp.errors import AlappError, ImageError, InputError
 from alapp.stages import images as image_files
 from alapp.stages import patches as patch_grid
+from alapp.stages.display import to_display
 from alapp.stages.sample import SAMPLES
 from alapp.stages.sample import load as load_sample
 from alapp.storage import catalogue, labels
@@ -147,7 +148,7 @@ def add_array(
             "is_3d": int(is_3d),
             "dtype": str(stack.dtype),
             "axes": axes or (info.axes if info else ("ZYXC" if is_3d else "YXC")),
-            "axes_source": "confirmed" if axes else (info.axes_source if info else "array"),
+            "axes_source": "confirmed" if axes else (info.axes_source if info else "known"),
             "voxel_size": to_json(asdict(size)),
             "warnings": to_json(list(info.warnings if info else ())),
         },
@@ -179,7 +180,7 @@ def preview_grid(
     image = catalogue.image(store, image_id)
     boxes = patch_grid.grid(image.shape[:3], patch_size, patch_depth, overlap, image.is_3d)
     middle = image.shape[0] // 2
-    display = image_files.to_display(catalogue.read_image(store, image), middle if image.is_3d else None)
+    display = to_display(catalogue.read_image(store, image), middle if image.is_3d else None)
     return patch_grid.draw_grid(display, [box for box in boxes if box.z <= middle < box.z + box.depth])
 
 
@@ -205,6 +206,7 @@ def _import_file(store: Store, project_id: int, path: Path, file: Mapping[str, A
     if info.axes_source == "assumed" and axes is None:
         raise ImageError(f"{path.name}: its axes are not in the file. Confirm them (for example {info.axes}) first.")
     pixels = image_files.read(path, axes)
+    info = replace(info, warnings=info.warnings + image_files.pixel_warnings(pixels))
     is_3d = image_files.is_3d(info, axes)
     size = VoxelSize(**file["voxel_size"]) if file.get("voxel_size") else None
     return add_array(

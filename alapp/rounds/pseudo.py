@@ -40,7 +40,7 @@ def methods(modality: Modality) -> list[Method]:
     for name in PSEUDO_LABELLERS:
         backend = PSEUDO_LABELLERS.load(name)
         fits = modality in backend.modalities
-        found.append(Method(name, backend.title, backend.suits, fits, backend.status(), backend.parameters))
+        found.append(Method(name, backend.title, backend.suits, fits, backend.status(modality), backend.parameters))
     return found
 
 
@@ -88,7 +88,7 @@ def run_preview(
     project = catalogue.project(store, project_id)
     name, reason = resolve(method, project.modality)
     values = checked(name, params if method != AUTO else {})
-    backend = PSEUDO_LABELLERS.create(name)
+    backend = PSEUDO_LABELLERS.create(name, modality=project.modality)
     patches = preview_patches(store, project_id, draw)
     maps = []
     for index, patch in enumerate(patches):
@@ -126,7 +126,7 @@ def run_all(store: Store, project_id: int, report: Report) -> dict[str, Any]:
         return {"made": 0, "objects": 0}
     name, reason = resolve(project.pseudo_method, project.modality)
     values = checked(name, project.pseudo_params)
-    backend = PSEUDO_LABELLERS.create(name)
+    backend = PSEUDO_LABELLERS.create(name, modality=project.modality)
     images = catalogue.images(store, project_id, ImageRole.TRAIN)
     made, objects = 0, 0
     with timed(store, project_id, "pseudo_label", 0):

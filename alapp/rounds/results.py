@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from alapp.domain import InstanceScores, LabelKind, PatchRole
+from alapp.domain import InstanceScores, LabelKind, PatchRole, Report
 from alapp.rounds import annotation, embedding, evaluation
-from alapp.stages.select.projection import project_2d
+from alapp.stages.select.projection import pca_2d, project_2d
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
-from alapp.storage.models import Checkpoint
+from alapp.storage.models import Checkpoint, Embedding
 
 
 @dataclass(frozen=True)
@@ -169,18 +169,17 @@ def patch_views(store: Store, checkpoint_id: int, patch: Patch) -> tuple[np.ndar
 
 
 def patch_map(store: Store, project_id: int) -> list[MapPoint]:
-    """The 2D map of the newest embedding; empty before the first selection. The projection is kept in a file
-    beside the embedding, since UMAP takes seconds."""
+    """The 2D map of the newest embedding: as `run_map` drew it, else by principal components. Empty before the
+    first selection."""
     row = models.latest_embedding(store, project_id)
     if row is None:
         return []
     ids, vectors = embedding.read(store, row)
-    path = store.files.project(project_id) / "embeddings" / f"map-{row.id}.npy"
-    if path.exists():
-        points = store.files.read_array(path.relative_to(store.root).as_posix())
+    drawn = _map_file(store, row)
+    if drawn.exists():
+        points = store.files.read_array(drawn.relative_to(store.root).as_posix())
     else:
-        points = project_2d(np.asarray(vectors), catalogue.project(store, project_id).seed)
-        _keep(store, path, points)
+        points = pca_2d(np.asarray(vectors))
     patches = {patch.id: patch for patch in catalogue.patches(store, project_id)}
     chosen = round_rows.selected_in_project(store, project_id)
     states = annotation.patch_states(store, list(chosen))
@@ -196,8 +195,24 @@ def patch_map(store: Store, project_id: int) -> list[MapPoint]:
     return result
 
 
-def _keep(store: Store, path: Path, points: np.ndarray) -> None:
-    store.files.write_array(path, points.astype(np.float32))
+def map_is_missing(store: Store, project_id: int) -> bool:
+    """Whether `run_map` has something to do."""
+    row = models.latest_embedding(store, project_id)
+    return row is not None and not _map_file(store, row).exists()
+
+
+def run_map(store: Store, project_id: int, report: Report) -> None:
+    """Draw the 2D map of the newest embedding by UMAP. A job, because its first run takes most of a minute."""
+    row = models.latest_embedding(store, project_id)
+    if row is None or _map_file(store, row).exists():
+        return
+    report(0, 1, "Drawing the map of patches")
+    points = project_2d(np.asarray(embedding.read(store, row)[1]), catalogue.project(store, project_id).seed)
+    store.files.write_array(_map_file(store, row), points.astype(np.float32))
+
+
+def _map_file(store: Store, row: Embedding) -> Path:
+    return store.files.project(row.project_id) / "embeddings" / f"map-{row.id}.npy"
 
 
 def _status(role: PatchRole, state: str | None) -> str:

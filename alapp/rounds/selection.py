@@ -41,14 +41,15 @@ def run_select(
         raise InputError(f"A batch needs at least one patch; the budget is {budget}.")
     if waiting := open_patches(store, project_id):
         raise NotReadyError(f"The last batch still has {len(waiting)} patches to annotate. Finish or skip them first.")
-    vectors_row = embedding.update(store, project_id, report)
+    number = _next_number(store, project_id)
+    vectors_row = embedding.update(store, project_id, report, round_number=number)
     report(1, 1, "Picking patches")
-    with timed(store, project_id, "select", _next_number(store, project_id)):
+    with timed(store, project_id, "select", number):
         patches = catalogue.patches(store, project_id)
         pool = _Pool(store, project, patches, embedding.aligned(store, vectors_row, patches))
         if pool.n_free == 0:
             raise NotReadyError("Every patch is labelled already. Import more images to go on.")
-        rng = np.random.default_rng([project.seed, _next_number(store, project_id), 1])
+        rng = np.random.default_rng([project.seed, number, 1])
         n_validation = validation_count(min(budget, pool.n_free), project.validation_share)
         drawn = rng.permutation(np.flatnonzero(pool.free))[:n_validation]
         picks = [

@@ -26,6 +26,9 @@ from alapp.storage.rounds import Round
 PRETRAIN_PATCHES = 400
 """At most this many patches with pseudo-labels are trained on, drawn at random."""
 
+DEMO_ITERATIONS = 150
+"""A visitor of the public demo trains at most this long."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -51,7 +54,7 @@ def run_pretrain(store: Store, project_id: int, report: Report, iterations: int 
     if not cases:
         raise NotReadyError("The pseudo-labels have no object at all. Try another method or other parameters.")
     plan = ensure_plan(store, project, cases, _part(report, 0.1, 0.15))
-    run = Run(None, cases, None, iterations or plan.summary["iterations"]["pretrain"], project.seed)
+    run = Run(None, cases, None, _iterations(project, plan, "pretrain", iterations), project.seed)
     checkpoint = train(store, project, plan, run, _part(report, 0.15, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, _part(report, 0.85, 1.0))
     return {"checkpoint": checkpoint.id, "iterations": run.iterations, "cases": len(cases)}
@@ -71,7 +74,7 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
     plan = ensure_plan(store, project, cases, _part(report, 0.0, 0.05))
     start_from = start_checkpoint(store, project, this)
-    run = Run(this, cases, start_from, iterations or plan.summary["iterations"]["round"], project.seed + this.number)
+    run = Run(this, cases, start_from, _iterations(project, plan, "round", iterations), project.seed + this.number)
     checkpoint = train(store, project, plan, run, _part(report, 0.05, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, _part(report, 0.85, 1.0))
     return {"checkpoint": checkpoint.id, "round": this.number, "iterations": run.iterations, "cases": len(cases)}
@@ -170,6 +173,11 @@ def reference_cases(store: Store, project: Project) -> tuple[Case, ...]:
     maps = labels.latest_by_image(store, project.id, LabelKind.REFERENCE)
     patches = [patch for patch in catalogue.patches(store, project.id) if patch.image_id in maps]
     return tuple(_crop_case(store, patch, maps[patch.image_id], "ref") for patch in patches)
+
+
+def _iterations(project: Project, plan: Plan, what: str, wanted: int | None) -> int:
+    iterations = wanted or plan.summary["iterations"][what]
+    return min(iterations, DEMO_ITERATIONS) if project.visitor else iterations
 
 
 def _patch_case(store: Store, patch: Patch, item: LabelMap) -> Case:

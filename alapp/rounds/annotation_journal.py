@@ -1,0 +1,150 @@
+"""The journal of a patch: opened, folded, written. `annotation` has the acts, `annotation_batch` the overview."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from skimage.segmentation import relabel_sequential
+
+from alapp.domain import LabelKind, PatchRole
+from alapp.errors import InputError, NotReadyError
+from alapp.rounds.clicks import shape
+from alapp.stages.annotate import journal, masks
+from alapp.stages.annotate.journal import DONE, Event, State
+from alapp.storage import annotations, catalogue, labels
+from alapp.storage import rounds as round_rows
+from alapp.storage.catalogue import Patch
+from alapp.storage.db import Store
+from alapp.storage.labels import LabelMap
+
+STARTS = ("nothing", "model", "pseudo")
+REMEMBERED = 8  # patches whose folded journal is kept; undo makes them large
+
+_states: OrderedDict[tuple[str, int], tuple[float, State]] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an act did: the patch before and after it."""
+
+    before: State
+    after: State
+
+
+def state(store: Store, patch_id: int) -> State:
+    """The annotation of a patch, folded from its journal; only events not seen before are read."""
+    key = (str(store.root), patch_id)
+    newest, born = annotations.head(store, patch_id)
+    with _lock:
+        known_born, known = _states.get(key, (born, State()))
+    if known_born != born or known.revision > newest:
+        known = State()
+    if known.revision < newest:
+        rows = annotations.events(store, patch_id, after=known.revision)
+        known = journal.fold((Event(row.revision, row.kind, row.payload, row.mask) for row in rows), known)
+    with _lock:
+        _states[key] = (born, known)
+        _states.move_to_end(key)
+        while len(_states) > REMEMBERED:
+            _states.popitem(last=False)
+    return known
+
+
+def begin(store: Store, patch_id: int, session: str, start: str | None = None) -> State:
+    """Open a patch. The first time, or when `start` is given, suggestions are taken from the `model`'s newest
+    prediction, the `pseudo`-labels or `nothing`.
+
+    Without `start`: the model if there is one, else the pseudo-labels; nothing for a validation patch, whose
+    labels must not lean towards the model that they judge. Raises `NotReadyError` if the chosen one is missing.
+    """
+    known = state(store, patch_id)
+    if known.start is not None and start is None:
+        return known
+    patch = catalogue.patch(store, patch_id)
+    if start is not None and start not in STARTS:
+        raise InputError(f"A patch cannot start from {start!r}. Choose one of: {', '.join(STARTS)}.")
+    if start is None:
+        start = "nothing" if known.revision else _default_start(store, patch)
+    elif known.closed:
+        raise closed_error(known)
+    source = _start_map(store, patch, start)
+    payload: dict[str, Any] = {"start": start, "shape": shape(patch)}
+    blob = None
+    if source is not None:
+        payload["label_map"] = source.id
+        pixels = catalogue.crop(labels.read(store, source), patch).reshape(shape(patch))
+        # Ids of a whole image can be large; those of a patch are shown to the person, so they count from 1.
+        blob = masks.pack_labels(relabel_sequential(pixels)[0])
+    annotations.append(store, patch_id, known.revision, "open", payload, blob, session)
+    return state(store, patch_id)
+
+
+def starts(store: Store, patch: Patch) -> list[str]:
+    """What the patch can start from now."""
+    return ["nothing", *(start for start in ("model", "pseudo") if _newest(store, patch, start))]
+
+
+def repeated(store: Store, patch_id: int, session: str, revision: int, token: str) -> Change | None:
+    """What an act did that was written already, but whose answer got lost; None if it was not written.
+
+    A page that asks again after a restart of the app must neither repeat the act nor see a conflict.
+    """
+    if not annotations.written(store, patch_id, revision, session, token):
+        return None
+    events = [Event(row.revision, row.kind, row.payload, row.mask) for row in annotations.events(store, patch_id)]
+    return Change(journal.fold(events[:revision]), journal.fold(events))
+
+
+def write(
+    store: Store,
+    patch_id: int,
+    session: str,
+    kind: str,
+    payload: dict[str, Any],
+    blob: bytes | None = None,
+    revision: int | None = None,
+) -> Change:
+    """Append an event to the journal; the one way in which an annotation changes.
+
+    Raises `InputError` when the patch is closed, `ConflictError` when `revision` is not the newest.
+    """
+    before = state(store, patch_id)
+    if before.closed and kind not in ("reopen", "skip", "done"):
+        raise closed_error(before)
+    base = before.revision if revision is None else revision
+    annotations.append(store, patch_id, base, kind, payload, blob, session)
+    return Change(before, state(store, patch_id))
+
+
+def closed_error(now: State) -> InputError:
+    """What to tell somebody who changes a patch that is done or skipped."""
+    word = "marked done" if now.status == DONE else "skipped"
+    return InputError(f"This patch is {word}. Reopen it to change it.")
+
+
+def _default_start(store: Store, patch: Patch) -> str:
+    round_id = annotations.round_of_patch(store, patch.id)
+    picks = round_rows.selected(store, round_id) if round_id else []
+    role = next((pick.role for pick in picks if pick.patch_id == patch.id), PatchRole.TRAIN)
+    if role is PatchRole.VALIDATION:
+        return "nothing"
+    return next((start for start in ("model", "pseudo") if _newest(store, patch, start)), "nothing")
+
+
+def _start_map(store: Store, patch: Patch, start: str) -> LabelMap | None:
+    if start == "nothing":
+        return None
+    found = _newest(store, patch, start)
+    if found is None:
+        missing = "prediction of the model" if start == "model" else "pseudo-labels"
+        raise NotReadyError(f"There are no {missing} for {patch.image_name} yet. Start from nothing instead.")
+    return found
+
+
+def _newest(store: Store, patch: Patch, start: str) -> LabelMap | None:
+    kind = LabelKind.PREDICTED if start == "model" else LabelKind.PSEUDO
+    return labels.latest_of_image(store, patch.image_id, kind)

@@ -1,0 +1,136 @@
+"""A patch as the canvas takes it: JSON with run-length masks, and its slices as pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+
+from alapp.rounds import annotation, clicks
+from alapp.rounds.annotation import Change
+from alapp.stages.annotate import masks
+from alapp.stages.annotate.journal import Instance, State
+from alapp.stages.annotate.masks import Mask
+from alapp.stages.display import to_display
+from alapp.storage import catalogue
+from alapp.storage import rounds as round_rows
+from alapp.storage.catalogue import Patch
+from alapp.storage.db import Store
+
+
+def open_patch(store: Store, patch_id: int, session: str, start: str | None = None) -> dict[str, Any]:
+    """Everything the canvas needs to show a patch and go on with it, except its pixels (`slice_png`)."""
+    patch = catalogue.patch(store, patch_id)
+    now = annotation.begin(store, patch_id, session, start)
+    depth, height, width = clicks.shape(patch)
+    return {
+        "id": patch_id,
+        "name": patch.name,
+        "width": width,
+        "height": height,
+        "depth": depth,
+        "voxel_size": asdict(patch.voxel_size),
+        "starts": annotation.starts(store, patch),
+        "start": now.start,
+        "draft": _draft(store, patch, now),
+        "items": [
+            *(item_json(key, item, False) for key, item in now.objects.items()),
+            *(item_json(key, item, True) for key, item in now.suggestions.items()),
+        ],
+        **_head(now),
+    }
+
+
+def batch(store: Store, project_id: int) -> dict[str, Any]:
+    """The newest round's patches with their states, and which one comes next."""
+    latest = round_rows.latest(store, project_id)
+    if latest is None:
+        return {"title": "", "patches": [], "next": None}
+    patches = annotation.batch(store, latest.id)
+    return {
+        "title": f"Round {latest.number}",
+        "next": annotation.next_patch(store, project_id),
+        "patches": [
+            {
+                "id": item.patch_id,
+                "name": item.name,
+                "role": item.role,
+                "state": item.state,
+                "n_objects": item.n_objects,
+                "reason": item.reason,
+            }
+            for item in patches
+        ],
+    }
+
+
+def changes(change: Change) -> dict[str, Any]:
+    """What the canvas must repaint after an act: only objects that are new or differ, and ids that are gone."""
+    before, after = change.before, change.after
+    items = [
+        *_differing(before.objects, after.objects, False),
+        *_differing(before.suggestions, after.suggestions, True),
+    ]
+    gone = {*before.objects, *before.suggestions} - {*after.objects, *after.suggestions}
+    return {"items": items, "removed": sorted(gone), "n_objects": len(after.objects), **_head(after)}
+
+
+def item_json(identity: int, item: Instance, suggestion: bool) -> dict[str, Any]:
+    """An object or suggestion with its mask."""
+    about = {"id": identity, "source": item.source, "corrected": item.corrected, "suggestion": suggestion}
+    return {**about, **mask_json(item.mask)}
+
+
+@lru_cache(maxsize=4096)
+def _runs(mask: Mask) -> list[int]:
+    return masks.runs(mask)
+
+
+def mask_json(mask: Mask) -> dict[str, Any]:
+    """A mask as box (z0, y0, x0, z1, y1, x1), run lengths in it (background first), and its size in voxels."""
+    runs = _runs(mask)
+    return {"box": list(mask.box), "runs": runs, "size": sum(runs[1::2])}
+
+
+def slice_png(store: Store, patch_id: int, z: int) -> str:
+    """Slice `z` of a patch as a base64 PNG, windowed to 8 bits with the same window for the whole image."""
+    patch = catalogue.patch(store, patch_id)
+    clicks.check_points(patch, z, [])
+    whole = store.files.read_array(patch.image_path)
+    picture = to_display(clicks.slice_pixels(store, patch, z), whole=whole)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png", compress_level=1)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _head(now: State) -> dict[str, Any]:
+    return {
+        "revision": now.revision,
+        "status": now.status,
+        "can_undo": bool(now.past),
+        "can_redo": bool(now.future),
+    }
+
+
+def _draft(store: Store, patch: Patch, now: State) -> dict[str, Any] | None:
+    """The unfinished object, its mask made anew from its points."""
+    draft = now.draft
+    if draft is None or now.closed:
+        return None
+    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object)
+    return {
+        "z": draft.z,
+        "positive": draft.positive,
+        "negative": draft.negative,
+        "object": draft.object,
+        "mask": mask_json(mask) if mask else None,
+    }
+
+
+def _differing(before: Mapping[int, Instance], after: Mapping[int, Instance], suggestion: bool) -> list[dict[str, Any]]:
+    return [item_json(key, item, suggestion) for key, item in after.items() if before.get(key) != item]

@@ -1,0 +1,144 @@
+"""Click methods at work: one instance a process, the slice of a patch made ready when it is needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from alapp.domain import Modality
+from alapp.errors import BackendError, InputError
+from alapp.stages.annotate import masks, volume
+from alapp.stages.annotate.base import CLICK_SEGMENTERS, ClickSegmenter, Point, choose_automatically
+from alapp.stages.annotate.masks import Mask
+from alapp.storage import catalogue
+from alapp.storage.catalogue import Patch
+from alapp.storage.db import Store
+
+_segmenters: dict[tuple[str, Modality], ClickSegmenter] = {}
+_failures: dict[tuple[str, Modality], str] = {}
+_lock = threading.Lock()
+
+BUILT_IN = "watershed"
+T = TypeVar("T")
+
+
+def shape(patch: Patch) -> tuple[int, int, int]:
+    """(Z, Y, X) of a patch; Z is 1 for a 2D image."""
+    return patch.box.depth if patch.is_3d else 1, patch.box.height, patch.box.width
+
+
+def check_points(patch: Patch, z: int, points: Sequence[Point]) -> None:
+    """Raises `InputError` unless slice `z` and the points (y, x) lie in the patch."""
+    depth, height, width = shape(patch)
+    if not 0 <= z < depth:
+        raise InputError(f"Slice {z + 1} does not exist: this patch has {depth}.")
+    for y, x in points:
+        if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
+            raise InputError(f"The point y {y:g}, x {x:g} lies outside of the patch ({height} x {width} pixels).")
+
+
+def click_method(store: Store, project_id: int) -> str:
+    """The name of the project's click method. `auto` is resolved for its modality, without any download, and
+    leaves out a method that failed in this process."""
+    project = catalogue.project(store, project_id)
+    if project.click_method != "auto":
+        return project.click_method
+    chosen = choose_automatically(project.modality)[0]
+    return BUILT_IN if (chosen, project.modality) in _failures else chosen
+
+
+def segmenter(store: Store, project_id: int) -> ClickSegmenter:
+    """The process's one instance of the project's click method, with its caches."""
+    key = (click_method(store, project_id), catalogue.project(store, project_id).modality)
+    with _lock:
+        if key not in _segmenters:
+            _segmenters[key] = CLICK_SEGMENTERS.create(key[0], modality=key[1])
+        return _segmenters[key]
+
+
+def prepare(store: Store, patch_id: int, z: int = 0) -> tuple[str, str]:
+    """Make a slice ready, so that the first click on it is fast; a foundation model takes seconds.
+
+    Returns the title of the method that answers the clicks, and a sentence if it stands in for one that failed.
+    """
+    patch = catalogue.patch(store, patch_id)
+    check_points(patch, z, [])
+    key = _key(store, patch, z)
+    _try(store, patch, lambda backend: backend.prepare(key, slice_pixels(store, patch, z)))
+    project = catalogue.project(store, patch.project_id)
+    failed = next((text for (_, modality), text in _failures.items() if modality is project.modality), "")
+    return segmenter(store, patch.project_id).title, failed if project.click_method == "auto" else ""
+
+
+def segment(
+    store: Store, patch: Patch, z: int, positive: Sequence[Point], negative: Sequence[Point], known: Mask | None
+) -> Mask | None:
+    """The object under the points (y, x) of slice `z`; None if there is none. `known`: the object as it is now,
+    when it is corrected."""
+    previous = None
+    if known is not None and known.box[0] <= z < known.box[3]:
+        whole = np.zeros(shape(patch), bool)
+        known.paint(whole, True)
+        previous = whole[z] if whole[z].any() else None
+    return masks.from_array(_answer(store, patch, z, positive, negative, previous), (z, 0, 0))
+
+
+def propagate(store: Store, patch: Patch, z: int, known: Mask) -> Mask | None:
+    """An object that is known on slice `z`, followed through the stack; None where it goes no further."""
+    whole = np.zeros(shape(patch), bool)
+    known.paint(whole, True)
+    grown = volume.propagate(
+        whole,
+        z,
+        lambda other, seed, previous: _answer(store, patch, other, [seed], (), previous),
+        lambda other: slice_pixels(store, patch, other),
+    )
+    mask = masks.from_array(grown)
+    return mask if mask is not None and np.count_nonzero(grown & ~whole) else None
+
+
+def slice_pixels(store: Store, patch: Patch, z: int) -> np.ndarray:
+    """Pixels (Y, X, C) of slice `z` of a patch; only this slice is read from disk."""
+    pixels = store.files.read_array(patch.image_path)
+    return np.array(pixels[patch.box.z + z][patch.box.slices[1:]])
+
+
+def _answer(
+    store: Store,
+    patch: Patch,
+    z: int,
+    positive: Sequence[Point],
+    negative: Sequence[Point],
+    previous: np.ndarray | None,
+) -> np.ndarray:
+    key = _key(store, patch, z)
+
+    def act(backend: ClickSegmenter) -> np.ndarray:
+        try:
+            return backend.segment(key, positive, negative, previous=previous)
+        except KeyError:
+            backend.prepare(key, slice_pixels(store, patch, z))
+            return backend.segment(key, positive, negative, previous=previous)
+
+    return _try(store, patch, act)
+
+
+def _try(store: Store, patch: Patch, act: Callable[[ClickSegmenter], T]) -> T:
+    """`act` with the project's method. A method that `auto` chose and that fails gives way to the built-in one;
+    one that the user chose shows its error."""
+    project = catalogue.project(store, patch.project_id)
+    name = click_method(store, project.id)
+    try:
+        return act(segmenter(store, project.id))
+    except BackendError as error:
+        if project.click_method != "auto" or name == BUILT_IN:
+            raise
+        _failures[name, project.modality] = f"{error} The built-in click method is used instead."
+        return act(segmenter(store, project.id))
+
+
+def _key(store: Store, patch: Patch, z: int) -> str:
+    return f"{store.root}|{patch.image_path}|{patch.box}|{z}"

@@ -1,0 +1,84 @@
+"""Fast stand-ins for the network and the embedder: real arrays in and out, no torch."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from scipy import ndimage
+
+from alapp.domain import BackendState, Status
+from alapp.stages.train.base import EpochLog, PlanSummary, TrainResult
+
+
+class ThresholdTrainer:
+    """Learns one number, the gray value between the foreground and the background of its cases."""
+
+    seen: list = []  # noqa: RUF012  (the tests look at what was trained on)
+
+    def plan(self, workspace, cases, preset, machine, report):
+        workspace.mkdir(parents=True, exist_ok=True)
+        return PlanSummary(
+            configuration="2d",
+            patch_size=(64, 64),
+            batch_size=2,
+            n_stages=3,
+            features=(8, 16, 32),
+            downsampling=1.0,
+            object_diameter_px=12.0,
+            border_px=1,
+            iterations={"pretrain": 4, "round": 6},
+            sentence="A threshold.",
+        )
+
+    def train(self, workspace, cases, out, iterations, seed, start_from, report, log, options=None):
+        type(self).seen.append({"keys": [case.key for case in cases], "start_from": start_from, "iterations": iterations})
+        inside, outside = [], []
+        for case in cases:
+            image, labels = case.load()
+            assert image.shape[:-1] == labels.shape
+            inside.append(image[..., 0][labels > 0])
+            outside.append(image[..., 0][labels == 0])
+        for step in range(iterations):
+            report(step, iterations, "loss 0.5")
+        log(EpochLog(0, iterations, 0.5, 0.01, 1.0))
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / "final.json"
+        threshold = (np.concatenate(inside).mean() + np.concatenate(outside).mean()) / 2
+        path.write_text(json.dumps({"threshold": float(threshold), "seed": seed}))
+        return TrainResult(path, iterations, 1.0)
+
+    def predict(self, workspace, checkpoint, image, report):
+        foreground = image[..., 0] > json.loads(checkpoint.read_text())["threshold"]
+        core = ndimage.binary_erosion(foreground)
+        classes = np.stack([~foreground, core, foreground & ~core])
+        return classes.astype(np.float32)
+
+
+class MeanEmbedder:
+    """Mean and spread of the gray values, unit length."""
+
+    title, suits, trains = "means", "tests", True
+    fitted: list = []  # noqa: RUF012
+
+    def __init__(self, seed=0):
+        self.scale = 1.0
+
+    @classmethod
+    def status(cls):
+        return Status(BackendState.READY)
+
+    def fit(self, patches, report):
+        type(self).fitted.append(len(patches))
+        report(1, 1, "")
+
+    def embed(self, patches, report):
+        raw = np.array([[patch.mean(), patch.std(), 1.0] for patch in patches], dtype=np.float32)
+        report(1, 1, "")
+        return raw / np.linalg.norm(raw, axis=1, keepdims=True)
+
+    def save(self, path):
+        path.write_text("{}")
+
+    def load(self, path):
+        json.loads(path.read_text())

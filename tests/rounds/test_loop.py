@@ -1,0 +1,223 @@
+"""The loop from import to scores, with fast stand-ins for torch."""
+
+from __future__ import annotations
+
+import pytest
+
+from alapp.domain import ImageRole, LabelKind, PatchRole, silent
+from alapp.errors import Cancelled, InputError, NotReadyError
+from alapp.rounds import annotation, embedding, importing, progress, pseudo, results, selection, training
+from alapp.rounds.progress import StepState
+from alapp.storage import catalogue, labels, models
+from alapp.storage import rounds as round_rows
+from tests.rounds.conftest import discs
+
+
+def answer(store, patch_ids):
+    """Annotate patches with the reference."""
+    for patch_id in patch_ids:
+        patch = catalogue.patch(store, patch_id)
+        truth = labels.read(store, labels.latest_of_image(store, patch.image_id, LabelKind.REFERENCE))
+        annotation.submit_labels(store, patch_id, catalogue.crop(truth, patch), "oracle")
+
+
+def run_round(store, project, budget=5):
+    made = selection.run_select(store, project.id, silent, budget)
+    answer(store, made["patches"])
+    training.run_round(store, project.id, silent)
+    return made
+
+
+def test_next_step_leads_through_the_whole_loop(store, fast):
+    project = catalogue.create_project(store, "steps", patch_size=64)
+
+    def following():
+        return progress.progress(store, project.id).next
+
+    assert following().tab == "project"
+    for seed in range(2):
+        importing.add_array(store, project.id, f"image_{seed}", discs(seed)[0])
+    assert following().tab == "pseudo"
+    pseudo.decide(store, project.id, "log_watershed")
+    assert (following().tab, following().job) == ("train", "pretrain")
+    training.run_pretrain(store, project.id, silent)
+    assert following().tab == "rounds"
+    made = selection.run_select(store, project.id, silent, 3)
+    assert following().text == "Annotate the next patch (3 left)"
+    for patch_id in made["patches"]:
+        patch = catalogue.patch(store, patch_id)
+        whole = labels.read(store, labels.latest_of_image(store, patch.image_id, LabelKind.PREDICTED))
+        annotation.submit_labels(store, patch_id, catalogue.crop(whole, patch), "test")
+    assert (following().tab, following().job) == ("train", "train")
+    training.run_round(store, project.id, silent)
+    assert following().text == "Select the batch of round 2"
+
+
+def test_without_pseudo_labels_the_first_round_plans_on_human_labels(store, project, fast):
+    pseudo.decide(store, project.id, pseudo.NONE)
+    with pytest.raises(NotReadyError, match="Pseudo-labels tab"):
+        training.run_pretrain(store, project.id, silent)
+    run_round(store, project)
+    trainer, _ = fast
+    assert trainer.seen[0]["start_from"] is None
+    assert models.find_plan(store, project.id, "quick") is not None
+    states = {step.title: step.state for step in progress.progress(store, project.id).steps}
+    assert states["Pre-trained"] is StepState.OFF
+    assert states["Train"] is StepState.DONE
+
+
+def test_validation_patches_are_never_trained_on(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    run_round(store, project)
+    run_round(store, project)
+    picks = round_rows.selected_in_project(store, project.id)
+    validation = {patch_id for patch_id, pick in picks.items() if pick.role is PatchRole.VALIDATION}
+    assert len(validation) == 2  # 20% of 5, twice
+    trainer, _ = fast
+    human = [{int(key[3:]) for key in run["keys"]} for run in trainer.seen if run["keys"][0].startswith("gt_")]
+    assert [len(keys) for keys in human] == [4, 8]
+    assert not any(keys & validation for keys in human)
+
+
+def test_each_round_starts_from_the_last_checkpoint(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    run_round(store, project)
+    run_round(store, project)
+    chain = models.checkpoints(store, project.id)
+    assert [item.parent_id for item in chain] == [None, chain[0].id, chain[1].id]
+
+
+def test_a_batch_never_repeats_a_patch(store, project, fast):
+    pseudo.decide(store, project.id, pseudo.NONE)
+    picked = [run_round(store, project, 5)["patches"] for _ in range(2)] + [run_round(store, project, 5)["patches"]]
+    flat = [patch_id for batch in picked for patch_id in batch]
+    assert len(flat) == len(set(flat)) == 12
+    with pytest.raises(NotReadyError, match="Every patch is labelled"):
+        selection.run_select(store, project.id, silent, 5)
+
+
+def test_an_open_batch_must_be_finished_first(store, project, fast):
+    selection.run_select(store, project.id, silent, 4)
+    with pytest.raises(NotReadyError, match="still has 4 patches"):
+        selection.run_select(store, project.id, silent, 4)
+
+
+def test_discarding_a_batch_frees_its_patches(store, project, fast):
+    first = selection.run_select(store, project.id, silent, 4)
+    selection.discard_round(store, project.id)
+    again = selection.run_select(store, project.id, silent, 4)
+    assert again == first
+    answer(store, again["patches"][:1])
+    with pytest.raises(InputError, match="stays"):
+        selection.discard_round(store, project.id)
+
+
+def test_a_vetoed_pick_is_replaced_and_not_offered_again(store, project, fast):
+    made = selection.run_select(store, project.id, silent, 4)
+    this = round_rows.latest(store, project.id)
+    vetoed = made["patches"][0]
+    offered = {vetoed}
+    for _ in range(8):
+        new = selection.swap_pick(store, this.id, round_rows.selected(store, this.id)[0].patch_id)
+        assert new not in offered | set(made["patches"][1:])
+        offered.add(new)
+    with pytest.raises(NotReadyError, match="No other patch"):
+        selection.swap_pick(store, this.id, round_rows.selected(store, this.id)[0].patch_id)
+
+
+def test_new_images_extend_the_embedding_without_training_again(store, project, fast):
+    _, embedder = fast
+    first = embedding.update(store, project.id, silent)
+    assert embedding.update(store, project.id, silent).id == first.id
+    importing.add_array(store, project.id, "late", discs(9)[0])
+    second = embedding.update(store, project.id, silent)
+    ids, vectors = embedding.read(store, second)
+    assert len(ids) == 16
+    assert (vectors[:12] == embedding.read(store, first)[1]).all()
+    assert embedder.fitted == [12]
+
+
+def test_the_same_run_is_not_trained_twice(store, project, fast):
+    trainer, _ = fast
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    training.run_pretrain(store, project.id, silent)
+    assert len(trainer.seen) == 1
+    assert len(models.checkpoints(store, project.id)) == 1
+
+
+def test_a_cancelled_training_leaves_no_checkpoint_row(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+
+    def cancel(done, total, message):
+        if message.startswith("loss"):
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        training.run_pretrain(store, project.id, cancel)
+    assert models.checkpoints(store, project.id) == []
+    training.run_pretrain(store, project.id, silent)
+    assert len(models.checkpoints(store, project.id)) == 1
+
+
+def test_the_curve_scores_every_checkpoint_on_the_same_patches(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    run_round(store, project)
+    run_round(store, project)
+    curve = results.learning_curve(store, project.id)
+    assert [point.round_number for point in curve] == [0, 1, 2]
+    assert [point.labelled for point in curve] == [0, 5, 10]
+    assert [point.validation.n for point in curve] == [2, 2, 2]
+    assert curve[-1].validation.scores.f1_50 > 0.9
+    low, high = curve[-1].validation.interval
+    assert 0 <= low <= curve[-1].validation.scores.f1_50 <= high <= 1
+
+
+def test_labels_that_change_are_scored_again(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    made = run_round(store, project)
+    picks = {item.patch_id: item.role for item in round_rows.selected(store, round_rows.latest(store, project.id).id)}
+    patch_id = next(p for p in made["patches"] if picks[p] is PatchRole.VALIDATION)
+    checkpoint = models.latest_checkpoint(store, project.id)
+    before = models.scores(store, checkpoint.id, "validation")[0].scores
+    annotation.reopen(store, patch_id, "s")
+    patch = catalogue.patch(store, patch_id)
+    import numpy as np
+
+    annotation.submit_labels(store, patch_id, np.zeros((patch.box.height, patch.box.width), np.int32), "oracle")
+    from alapp.rounds import evaluation
+
+    evaluation.rescore(store, project.id)
+    after = models.scores(store, checkpoint.id, "validation")[0].scores
+    assert before.n_true > 0
+    assert after.n_true == 0
+
+
+def test_test_images_are_scored_but_never_selected(store, project, fast):
+    pixels, truth = discs(20)
+    image = importing.add_array(store, project.id, "held out", pixels, role=ImageRole.TEST)
+    importing.add_reference(store, image, truth)
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    assert len(catalogue.patches(store, project.id)) == 12
+    curve = results.learning_curve(store, project.id)
+    assert curve[0].test.n == 1
+    assert curve[0].test.scores.f1_50 > 0.9
+    table = results.image_table(store, curve[0].checkpoint_id)
+    assert [row["image"] for row in table] == ["image_0", "image_1", "image_2", "held out"]
+    assert table[3]["f1_50"] > 0.9
+    assert table[0]["f1_50"] is None
+
+
+def test_history_and_map_tell_what_happened(store, project, fast):
+    pseudo.decide(store, project.id, pseudo.NONE)
+    run_round(store, project)
+    row = results.history(store, project.id)[0]
+    assert (row.number, row.selected, row.done, row.skipped, row.trained) == (1, 5, 5, 0, True)
+    points = results.patch_map(store, project.id)
+    assert sorted({point.status for point in points}) == ["labelled", "unlabelled", "validation"]
+    assert sum(point.status == "labelled" for point in points) == 4
