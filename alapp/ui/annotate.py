@@ -1,0 +1,293 @@
+"""The Annotate tab: the canvas, and the functions of the server that it calls.
+
+Each function takes one JSON object from the browser and returns one; what comes from the browser is checked
+here. Errors go back as {"error": sentence}, because an exception would reach the page without its message.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from alapp.errors import ConflictError, InputError
+from alapp.rounds import annotation, annotation_view, clicks
+from alapp.rounds.annotation import Change
+from alapp.stages.annotate import masks
+from alapp.stages.annotate.masks import Mask
+from alapp.storage import catalogue
+from alapp.storage.db import Store
+from alapp.ui.canvas import annotator
+from alapp.ui.errors import sentence, told
+from alapp.ui.page import Page, Tab
+
+MAX_POINTS = 500
+MAX_RUNS = 2_000_000
+_turns = itertools.count(1)
+
+Server = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def build(page: Page) -> Tab:
+    """The tab's components, in the context that is open. Opening a patch from another tab: give its id to
+    `page.open_patch`."""
+    canvas = annotator(_value(None), server_functions(page.store))
+
+    def open_patch(project_id: int | None, patch_id: int | None) -> Any:
+        return gr.skip() if patch_id is None else _value(project_id, patch_id)
+
+    def changed(number: int) -> int:
+        return number + 1
+
+    page.open_patch.change(
+        told(open_patch),
+        [page.project_id, page.open_patch],
+        canvas,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    canvas.changed(told(changed), page.changed, page.changed, show_progress="hidden", api_visibility="private")
+    return Tab("annotate", [canvas], lambda project_id: [_value(project_id)])
+
+
+def standalone(store: Store, project_id: int) -> gr.Blocks:
+    """The page alone, for tests and benchmarks: `standalone(store, project_id).launch()`."""
+    with gr.Blocks(title="Annotate") as blocks:
+        state = {name: gr.State(value) for name, value in [("changed", 0), ("open_patch", None), ("visitor", None)]}
+        with gr.Tabs() as tabs, gr.Tab("Annotate", id="annotate"):
+            opened = gr.State(project_id)
+            tab = build(Page(store=store, project_id=opened, tabs=tabs, **state))
+        blocks.load(lambda: tab.refresh(project_id)[0], None, tab.outputs[0], api_visibility="private")
+    return blocks
+
+
+def _value(project_id: int | None, patch_id: int | None = None) -> dict[str, Any]:
+    # A value that is equal to the one before would not reach the browser.
+    return {"project": project_id, "patch": patch_id, "rev": f"{time.time():.3f}-{next(_turns)}"}
+
+
+def server_functions(store: Store) -> list[Server]:
+    """What the canvas can call, bound to a state folder. Names are those in `annotator.js`."""
+    acts: list[Callable[[Store, dict[str, Any]], dict[str, Any]]] = [
+        _load_batch,
+        _load_patch,
+        _load_slice,
+        _prepare_slice,
+        _click,
+        *(_act(name, function) for name, function in _ACTS.items()),
+    ]
+    return [_answering(store, act) for act in acts]
+
+
+def _answering(store: Store, act: Callable[[Store, dict[str, Any]], dict[str, Any]]) -> Server:
+    def answer(message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if not isinstance(message, dict):
+                raise InputError("The page sent something unreadable. Reload it.")
+            return act(store, message)
+        except Exception as error:
+            return {"error": sentence(error), "conflict": isinstance(error, ConflictError)}
+
+    answer.__name__ = act.__name__.lstrip("_")
+    answer.__qualname__ = answer.__name__
+    return answer
+
+
+# --- looking -----------------------------------------------------------------------------------------------
+
+
+def _load_batch(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    return annotation_view.batch(store, _whole(message, "project"))
+
+
+def _load_patch(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    start = message.get("start")
+    if start is not None and start not in annotation.STARTS:
+        raise InputError("The page asked for an unknown start. Reload it.")
+    return annotation_view.open_patch(store, _whole(message, "patch"), _session(message), start)
+
+
+def _load_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    return {"png": annotation_view.slice_png(store, _whole(message, "patch"), _whole(message, "z"))}
+
+
+def _prepare_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    method, note = clicks.prepare(store, _whole(message, "patch"), _whole(message, "z"))
+    return {"method": method, "note": note}
+
+
+# --- acting ------------------------------------------------------------------------------------------------
+
+
+def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    patch_id, session = _whole(message, "patch"), _session(message)
+    revision, token = _whole(message, "revision"), _token(message)
+    points = {name: _points(message, name) for name in ("positive", "negative")}
+    z, object_id = _whole(message, "z"), _maybe(message, "object")
+    overlap = _overlap(message)
+    if annotation.repeated(store, patch_id, session, revision, token):
+        patch = catalogue.patch(store, patch_id)
+        now = annotation.state(store, patch_id)
+        mask = annotation.preview(store, patch, now, z, points["positive"], points["negative"], object_id, overlap)
+        return {"revision": now.revision, "mask": annotation_view.mask_json(mask) if mask else None}
+    mask, change = annotation.click(
+        store,
+        patch_id,
+        session,
+        **points,
+        z=z,
+        object_id=object_id,
+        overlap=overlap,
+        revision=revision,
+        token=token,
+    )
+    return {"revision": change.after.revision, "mask": annotation_view.mask_json(mask) if mask else None}
+
+
+def _accept(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    mask = _mask(message, clicks.shape(catalogue.patch(store, patch_id)))
+    method = clicks.click_method(store, catalogue.patch(store, patch_id).project_id)
+    return annotation.accept(
+        store,
+        patch_id,
+        mask=mask,
+        object_id=_maybe(message, "object"),
+        source=method,
+        overlap=_overlap(message),
+        **by,
+    )
+
+
+def _take(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    chosen = None if message.get("objects") is None else _ids(message)
+    return annotation.accept_suggestions(store, patch_id, object_ids=chosen, **by)
+
+
+def _remove(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    return annotation.delete_object(store, patch_id, object_ids=_ids(message), **by)
+
+
+def _undo(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    return annotation.undo(store, patch_id, **by)
+
+
+def _redo(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    return annotation.redo(store, patch_id, **by)
+
+
+def _propagate(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    return annotation.propagate(store, patch_id, object_id=_whole(message, "object"), z=_whole(message, "z"), **by)
+
+
+def _finish(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    how = {"done": annotation.mark_done, "skip": annotation.skip, "reopen": annotation.reopen}
+    if message.get("how") not in how:
+        raise InputError("The page asked for something unknown. Reload it.")
+    return how[message["how"]](store, patch_id, **by)
+
+
+_ACTS = {
+    "accept": _accept,
+    "take": _take,
+    "remove": _remove,
+    "undo": _undo,
+    "redo": _redo,
+    "propagate": _propagate,
+    "finish": _finish,
+}
+
+
+def _act(name: str, function: Callable[..., Change]) -> Callable[[Store, dict[str, Any]], dict[str, Any]]:
+    """An act on a patch, whose answer is what changed. An act that was written already is not done again."""
+
+    @functools.wraps(function)
+    def act(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+        patch_id = _whole(message, "patch")
+        by = {"session": _session(message), "revision": _whole(message, "revision"), "token": _token(message)}
+        change = annotation.repeated(store, patch_id, **by) or function(store, message, patch_id, **by)
+        return {**annotation_view.changes(change), "object": change.after.last_id}
+
+    act.__name__ = name
+    return act
+
+
+# --- what comes from the browser -----------------------------------------------------------------------------
+
+_UNREADABLE = "The page sent something unreadable ({name}). Reload it."
+
+
+def _whole(message: dict[str, Any], name: str) -> int:
+    value = message.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+        raise InputError(_UNREADABLE.format(name=name))
+    return value
+
+
+def _maybe(message: dict[str, Any], name: str) -> int | None:
+    return None if message.get(name) is None else _whole(message, name)
+
+
+def _session(message: dict[str, Any]) -> str:
+    return _text(message, "session")
+
+
+def _token(message: dict[str, Any]) -> str:
+    return _text(message, "token")
+
+
+def _text(message: dict[str, Any], name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= 64:
+        raise InputError(_UNREADABLE.format(name=name))
+    return value
+
+
+def _overlap(message: dict[str, Any]) -> str:
+    value = message.get("overlap", "keep")
+    if value not in ("keep", "replace"):
+        raise InputError(_UNREADABLE.format(name="overlap"))
+    return value
+
+
+def _points(message: dict[str, Any], name: str) -> list[tuple[float, float]]:
+    value = message.get(name)
+    if not isinstance(value, list) or len(value) > MAX_POINTS:
+        raise InputError(_UNREADABLE.format(name=name))
+    for point in value:
+        numbers = isinstance(point, list) and len(point) == 2 and all(type(part) in (int, float) for part in point)
+        if not numbers or not all(math.isfinite(part) for part in point):
+            raise InputError(_UNREADABLE.format(name=name))
+    return [(point[0], point[1]) for point in value]
+
+
+def _ids(message: dict[str, Any]) -> list[int]:
+    value = message.get("objects")
+    if not isinstance(value, list) or not value or not all(type(each) is int for each in value):
+        raise InputError(_UNREADABLE.format(name="objects"))
+    return value
+
+
+def _mask(message: dict[str, Any], shape: tuple[int, int, int]) -> Mask:
+    """The mask in a message: `box` (z0, y0, x0, z1, y1, x1) and `runs`, background first, inside of the patch."""
+    box, runs = message.get("box"), message.get("runs")
+    whole = all(
+        isinstance(part, list) and all(type(number) is int and number >= 0 for number in part) for part in (box, runs)
+    )
+    if not whole or len(box) != 6 or len(runs) > MAX_RUNS:
+        raise InputError(_UNREADABLE.format(name="mask"))
+    low, high = box[:3], box[3:]
+    inside = all(start < stop <= size for start, stop, size in zip(low, high, shape, strict=True))
+    size = tuple(stop - start for start, stop in zip(low, high, strict=True))
+    if not inside or sum(runs) != math.prod(size):
+        raise InputError(_UNREADABLE.format(name="mask"))
+    pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size)
+    found = masks.from_array(pixels, tuple(low))
+    if found is None:
+        raise InputError("The object is empty. Click inside of it first.")
+    return found

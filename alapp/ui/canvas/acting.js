@@ -1,0 +1,135 @@
+// Acts on a patch: undo, delete, suggestions, done. Each is an event of its journal. Methods of Annotator.
+
+const acting = {
+  // Send an act on the open patch; its answer says what changed.
+  send(name, payload, then = () => {}) {
+    if (!this.patch) return;
+    const { id } = this.patch;
+    this.link.act(name, () => this.patch.id === id && { patch: id, revision: this.patch.revision, ...payload }, (answer) => {
+      if (this.patch.id !== id || this.failed(answer)) return;
+      this.takeIn(answer);
+      then(answer);
+    });
+  },
+
+  takeIn(answer) {
+    const boxes = [];
+    const byId = new Map(this.items.map((item) => [item.id, item]));
+    for (const id of answer.removed) {
+      boxes.push(flatBox(byId.get(id)));
+      byId.delete(id);
+    }
+    for (const raw of answer.items) {
+      boxes.push(flatBox(byId.get(raw.id)));
+      const item = new Item(raw);
+      boxes.push(flatBox(item));
+      byId.set(raw.id, item);
+    }
+    this.items = [...byId.values()];
+    if (!byId.has(this.selected)) this.selected = null;
+    if (!byId.has(this.hovered)) this.hovered = null;
+    const { revision, status, can_undo, can_redo, n_objects } = answer;
+    Object.assign(this.patch, { revision, status, can_undo, can_redo });
+    const entry = this.batch.patches.find((patch) => patch.id === this.patch.id);
+    if (entry) Object.assign(entry, { state: status, n_objects });
+    this.scene();
+    const box = joinBoxes(boxes);
+    if (box) this.view.refresh(box);
+    this.showPatch();
+  },
+
+  undo() {
+    const { draft } = this;
+    const sign = draft?.order.at(-1);
+    if (!sign) {
+      if (draft) return this.dropDraft();
+      if (this.patch?.can_undo || this.link.busy) this.send("undo", {});
+      return;
+    }
+    if (draft.order.length === 1 && draft.object === null) return this.clearDraft();
+    const box = joinBoxes([flatBox(draft.item), pointsBox(draft)]);
+    draft[draft.order.pop()].pop();
+    this.view.draw(box);
+    this.sendClick();
+  },
+
+  redo() { this.send("redo", {}); },
+
+  remove() {
+    const id = this.hovered || this.selected;
+    if (!id) return this.say("Point at an object, or select one, then press Delete.");
+    if (this.draft?.object === id) this.dropDraft();
+    this.send("remove", { objects: [id] });
+  },
+
+  take(objects) { this.send("take", { objects }); },
+
+  takeAll() {
+    if (this.closed || !this.items.some((item) => item.suggestion)) return;
+    this.send("take", { objects: null });
+  },
+
+  propagate() {
+    if (this.patch?.depth < 2 || !this.selected) return this.say("Select an object first, then press G.");
+    const before = this.items.find((item) => item.id === this.selected);
+    this.send("propagate", { object: this.selected, z: this.z }, (answer) => {
+      const grown = answer.items.find((raw) => raw.id === before?.id);
+      if (grown) this.say(`Object ${grown.id} now spans slices ${grown.box[0] + 1} to ${grown.box[3]}.`);
+    });
+  },
+
+  startFrom(start) {
+    const id = this.patch.id;
+    this.link.idle().then(() => this.openPatch(id, start));
+  },
+
+  // --- finishing ---------------------------------------------------------------------------------------------
+
+  finish() {
+    if (!this.patch || this.closed) return;
+    if (this.draft?.item) return this.ask("The object that you are clicking is not accepted yet.", [
+      ["Accept it, then done", () => { this.acceptDraft(); this.link.idle().then(() => !this.draft && this.finish()); }],
+      ["Drop it", () => { this.clearDraft(); this.finish(); }], ["Cancel", () => {}],
+    ]);
+    const left = this.items.filter((item) => item.suggestion).length;
+    if (left) return this.ask(`${left} suggestion${left === 1 ? " is" : "s are"} not accepted and would not become labels.`, [
+      ["Accept all, then done", () => { this.takeAll(); this.close("done"); }],
+      ["Leave out, done", () => this.close("done")], ["Cancel", () => {}],
+    ]);
+    if (!this.items.length) return this.ask("There is no object on this patch. Is it really empty?", [
+      ["Yes, it is empty", () => this.close("done")], ["Cancel", () => {}],
+    ]);
+    this.close("done");
+  },
+
+  skip() {
+    if (!this.patch || this.closed) return;
+    if (this.draft) this.clearDraft();
+    this.close("skip");
+  },
+
+  reopen() { if (this.closed) this.send("finish", { how: "reopen" }, () => this.changed()); },
+
+  close(how) {
+    const { name } = this.patch;
+    this.send("finish", { how }, async () => {
+      this.changed();
+      await this.loadBatch();
+      if (this.batch.next) {
+        await this.openPatch(this.batch.next);
+        this.say(how === "done" ? `${name} is done. Next patch.` : `${name} is skipped. Next patch.`);
+      } else {
+        this.say("Every patch of this batch is finished. You can train now.");
+      }
+    });
+  },
+
+  changed() { this.trigger("changed", { patch: this.patch.id, status: this.patch.status }); },
+
+  step(by) {
+    const order = this.batch.patches.map((patch) => patch.id);
+    const at = order.indexOf(this.patch?.id);
+    const next = order[(at + by + order.length) % order.length];
+    if (next !== undefined && next !== this.patch?.id) this.openPatch(next);
+  },
+};

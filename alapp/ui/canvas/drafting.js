@@ -1,0 +1,155 @@
+// Clicking an object: points go to the server, a mask comes back, Enter accepts it. Methods of Annotator.
+
+const drafting = {
+  addPoint([y, x], negative, started) {
+    if (!this.draft) {
+      // In a stack, an object that is selected but not yet on this slice goes on here.
+      const chosen = this.items.find((item) => item.id === this.selected && !item.suggestion);
+      const goesOn = chosen && this.patch.depth > 1 && !chosen.filledOn(this.z);
+      this.draft = { z: this.z, positive: [], negative: [], order: [], object: goesOn ? chosen.id : null, item: null };
+    }
+    this.draft[negative ? "negative" : "positive"].push([y, x]);
+    this.draft.order.push(negative ? "negative" : "positive");
+    this.scene();
+    this.view.draw();
+    this.sendClick(started);
+  },
+
+  sendClick(started = performance.now()) {
+    const { id } = this.patch;
+    const { draft } = this;
+    this.saveDraft();
+    this.part("start").disabled = true;
+    this.link.act("click", () => this.patch.id === id && {
+      patch: id, revision: this.patch.revision, z: draft.z, positive: draft.positive, negative: draft.negative,
+      object: draft.object, overlap: this.part("overlap").value,
+    }, (answer) => {
+      if (this.patch.id !== id || this.failed(answer)) return;
+      this.patch.revision = answer.revision;
+      this.root.dataset.revision = answer.revision;
+      if (this.draft !== draft) return;
+      const before = flatBox(draft.item);
+      draft.item = answer.mask ? new Item({ ...answer.mask, id: -1 }) : null;
+      this.view.draw(joinBoxes([before, flatBox(draft.item), pointsBox(draft)]));
+      this.button("undo").disabled = false;
+      if (!draft.item && draft.positive.length) this.say("Nothing found here. Click inside an object, or on its darker or brighter core.");
+      requestAnimationFrame(() => this.measure(started));
+    }, { replaces: "click" });
+  },
+
+  // From the event to the first frame after the mask was drawn; the benchmark reads it.
+  measure(started) {
+    const painted = new MessageChannel();
+    painted.port1.onmessage = () => this.root.dispatchEvent(new CustomEvent("ann-painted", {
+      detail: { ms: performance.now() - started },
+    }));
+    painted.port2.postMessage(null);
+  },
+
+  acceptDraft() {
+    if (!this.patch || this.closed) return;
+    const { draft } = this;
+    if (!draft) {
+      const chosen = this.items.find((item) => item.id === this.selected && item.suggestion);
+      if (chosen) this.take([chosen.id]);
+      return;
+    }
+    // The mask may still be on its way: its turn comes after the click's.
+    const { id } = this.patch;
+    this.link.act("accept", () => {
+      if (this.patch.id !== id || this.draft !== draft) return null;
+      if (!draft.item) return null;
+      this.sentDraft = draft;
+      return {
+        patch: id, revision: this.patch.revision, box: draft.item.box, runs: draft.item.runs, object: draft.object,
+        overlap: this.part("overlap").value,
+      };
+    }, (answer) => {
+      if (this.patch.id !== id || this.failed(answer)) return;
+      if (this.draft === draft) this.dropDraft();
+      this.takeIn(answer);
+      // In a stack the object stays selected, so that clicks on the next slice continue it.
+      this.select(this.patch.depth > 1 ? draft.object ?? answer.object : null);
+    });
+  },
+
+  edit() {
+    if (this.closed) return;
+    const item = this.items.find((other) => other.id === (this.hovered || this.selected));
+    if (!item || !item.on(this.z)) return this.say("Point at an object or a suggestion, then press E.");
+    const slice = item.slice(this.z);
+    const [, y0, x0, , y1, x1] = item.box;
+    this.dropDraft();
+    this.draft = { z: this.z, positive: [], negative: [], object: item.id, order: [],
+      item: new Item({ id: -1, box: [this.z, y0, x0, this.z + 1, y1, x1], runs: encodeRuns(slice), size: item.size }) };
+    this.select(item.id);
+    this.say(`Correcting object ${item.id}: left click adds, right click takes away, Enter accepts.`);
+  },
+
+  escape() {
+    if (!this.part("sheet").hidden) return this.toggleSheet();
+    showMessage(this, "");
+    if (this.draft) return this.clearDraft();
+    this.select(null);
+  },
+
+  // Forget the points, here and in the journal.
+  clearDraft() {
+    const had = this.draft?.order.length;
+    this.dropDraft();
+    if (!had) return;
+    const { id } = this.patch;
+    const { z } = this;
+    this.link.act("click", () => this.patch.id === id && {
+      patch: id, revision: this.patch.revision, z, positive: [], negative: [], object: null,
+    }, (answer) => {
+      if (this.patch.id !== id || this.failed(answer)) return;
+      this.patch.revision = answer.revision;
+      this.root.dataset.revision = answer.revision;
+    }, { replaces: "click" });
+  },
+
+  dropDraft() {
+    const box = joinBoxes([flatBox(this.draft?.item), this.draft && pointsBox(this.draft)]);
+    this.draft = null;
+    forget(`draft-${this.patch.id}`);
+    this.part("start").disabled = this.closed;
+    this.scene();
+    if (box) this.view.draw(box);
+  },
+
+  asDraft(raw) {
+    const item = raw.mask ? new Item({ ...raw.mask, id: -1 }) : null;
+    const order = [...raw.positive.map(() => "positive"), ...raw.negative.map(() => "negative")];
+    return { z: raw.z, positive: raw.positive, negative: raw.negative, object: raw.object, item, order };
+  },
+
+  saveDraft() {
+    const { z, positive, negative, object, order } = this.draft;
+    remember(`draft-${this.patch.id}`, { z, positive, negative, object, order });
+  },
+
+  // Points that were set but never reached the server, before a reload.
+  restoreDraft() {
+    const kept = recall(`draft-${this.patch.id}`);
+    if (!kept || this.closed) return;
+    const stored = this.draft;
+    if (stored && JSON.stringify([stored.positive, stored.negative]) === JSON.stringify([kept.positive, kept.negative])) {
+      stored.order = kept.order;
+      return;
+    }
+    if (kept.z !== this.z) this.toSlice(kept.z);
+    this.draft = { ...kept, item: null };
+    this.scene();
+    this.sendClick();
+  },
+};
+
+function pointsBox(draft) {
+  const points = [...draft.positive, ...draft.negative];
+  if (!points.length) return null;
+  const [ys, xs] = [points.map((p) => p[0]), points.map((p) => p[1])];
+  // Points are drawn at a fixed size on the screen, so at low zoom they cover more of the image.
+  const r = 24;
+  return [Math.min(...ys) - r, Math.min(...xs) - r, Math.max(...ys) + r, Math.max(...xs) + r];
+}

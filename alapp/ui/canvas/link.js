@@ -1,0 +1,69 @@
+// Talks to the server: one request in flight, waiting clicks coalesced, nothing dropped that changes the journal.
+
+const RETRY_MS = 1500;
+
+class Link {
+  constructor(server, session, onState) {
+    this.server = server;
+    this.session = session;
+    this.onState = onState;
+    this.queue = [];
+    this.busy = false;
+    this.failure = "";
+    this.idlers = [];
+  }
+
+  // `build()` gives the payload when its turn comes (null: no longer needed); `done(answer)` takes the result.
+  // An act with the same `replaces` that has not been sent yet gives way.
+  act(name, build, done, { replaces = null, retry = true } = {}) {
+    if (replaces) this.queue = this.queue.filter((other) => other.replaces !== replaces);
+    const token = Math.random().toString(36).slice(2);
+    this.queue.push({ name, build, done, replaces, retry, token });
+    this.run();
+  }
+
+  // A question that changes nothing: not queued behind acts.
+  async ask(name, payload) {
+    return this.call(name, { ...payload, session: this.session });
+  }
+
+  async call(name, payload) {
+    try {
+      const answer = await this.server[name](payload);
+      return answer === undefined || answer === null ? { error: "", unreachable: true } : answer;
+    } catch (error) {
+      return { error: "", unreachable: true };
+    }
+  }
+
+  idle() {
+    if (!this.busy && !this.queue.length) return Promise.resolve();
+    return new Promise((resolve) => this.idlers.push(resolve));
+  }
+
+  get saved() { return !this.busy && !this.queue.length && !this.failure; }
+
+  async run() {
+    if (this.busy) return;
+    this.busy = true;
+    this.onState();
+    while (this.queue.length) {
+      const act = this.queue.shift();
+      const payload = act.build();
+      if (!payload) continue;
+      let answer = await this.call(act.name, { ...payload, session: this.session, token: act.token });
+      while (answer.unreachable && act.retry) {
+        this.failure = "the app does not answer; trying again";
+        this.onState();
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        answer = await this.call(act.name, { ...payload, session: this.session, token: act.token });
+      }
+      this.failure = "";
+      if (answer.unreachable) answer = { error: "The app does not answer. Check that it still runs, then try again." };
+      act.done(answer);
+    }
+    this.busy = false;
+    this.onState();
+    this.idlers.splice(0).forEach((resolve) => resolve());
+  }
+}

@@ -1,0 +1,123 @@
+// What stands around the canvas: patches, objects, messages, key sheet. User text goes in through textContent.
+
+const ROLE_TEXT = { train: "for training", validation: "for validation: never trained on" };
+const STATE_TEXT = { open: "to do", started: "begun", done: "done", skipped: "skipped" };
+const SOURCE_TEXT = { model: "from the model", pseudo: "pseudo-label" };
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function showBatch(page) {
+  const { batch } = page;
+  page.part("batch-title").textContent = batch.title || "No batch yet";
+  const closed = batch.patches.filter((patch) => patch.state === "done" || patch.state === "skipped").length;
+  page.part("batch-count").textContent = batch.patches.length ? `${closed} of ${batch.patches.length} finished` : "";
+  page.part("batch-bar").style.width = batch.patches.length ? `${(100 * closed) / batch.patches.length}%` : "0";
+  const list = page.part("patches");
+  const entries = batch.patches.map((patch, index) => {
+    const entry = make("button", `ann-patch ann-state-${patch.state}`);
+    entry.type = "button";
+    entry.dataset.patch = patch.id;
+    entry.title = [patch.name, patch.reason, ROLE_TEXT[patch.role]].filter(Boolean).join(" — ");
+    if (patch.id === page.patch?.id) entry.setAttribute("aria-current", "true");
+    const mark = make("span", "ann-mark", { done: "✓", skipped: "⤼", started: "◐", open: "○" }[patch.state]);
+    mark.setAttribute("aria-hidden", "true");
+    const words = make("span", "ann-words");
+    words.append(make("span", "ann-name", `${index + 1}. ${patch.name}`));
+    const detail = make("span", "ann-detail", STATE_TEXT[patch.state]);
+    if (patch.n_objects) detail.textContent += `, ${patch.n_objects} object${patch.n_objects === 1 ? "" : "s"}`;
+    words.append(detail);
+    entry.append(mark, words);
+    if (patch.role === "validation") entry.append(make("span", "ann-role", "val"));
+    entry.addEventListener("click", () => page.openPatch(patch.id));
+    return entry;
+  });
+  list.replaceChildren(...entries);
+  list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+}
+
+function showObjects(page) {
+  const objects = page.items.filter((item) => !item.suggestion);
+  const suggestions = page.items.filter((item) => item.suggestion);
+  page.part("object-count").textContent = objects.length;
+  page.part("suggestion-count").textContent = suggestions.length;
+  page.part("suggestion-box").hidden = !suggestions.length;
+  page.part("objects").replaceChildren(...objects.map((item) => objectRow(page, item)).reverse());
+  page.part("suggestions").replaceChildren(...suggestions.map((item) => objectRow(page, item)));
+  page.part("no-objects").hidden = objects.length > 0;
+}
+
+function objectRow(page, item) {
+  const row = make("li", "ann-object");
+  row.dataset.object = item.id;
+  if (item.id === page.selected) row.classList.add("ann-selected");
+  const swatch = make("span", item.suggestion ? "ann-swatch ann-dashed" : "ann-swatch");
+  if (!item.suggestion) swatch.style.background = colourOf(item.id);
+  const unit = page.patch.depth > 1 ? "vx" : "px";
+  row.append(swatch, make("span", "ann-id", `${item.id}`));
+  row.append(make("span", "ann-source", item.corrected ? "corrected" : SOURCE_TEXT[item.source] || ""));
+  row.append(make("span", "ann-size", `${item.size.toLocaleString("en-US")} ${unit}`));
+  row.addEventListener("click", () => {
+    page.select(item.id);
+    if (!item.on(page.z)) page.toSlice(item.box[0]);
+  });
+  row.addEventListener("pointerenter", () => page.highlight(item.id));
+  row.addEventListener("pointerleave", () => page.highlight(null));
+  return row;
+}
+
+function showSheet(page) {
+  const sheet = page.part("sheet-rows");
+  const rows = [...MOUSE, ...KEYS.filter((entry) => !entry.volume || page.patch?.depth > 1).map((e) => [e.sheet, e.text])];
+  sheet.replaceChildren(...rows.map(([key, text]) => {
+    const row = make("div", "ann-key-row");
+    row.append(make("kbd", "", key), make("span", "", text));
+    return row;
+  }));
+}
+
+// A message over the canvas; `actions` are [text, handler]; without any it goes after a while, unless an error.
+function showMessage(page, text, { error = false, actions = [] } = {}) {
+  const bar = page.part("message");
+  clearTimeout(page.messageTimer);
+  bar.hidden = !text;
+  bar.classList.toggle("ann-error", error);
+  bar.setAttribute("role", error ? "alert" : "status");
+  page.part("message-text").textContent = text || "";
+  const buttons = actions.map(([label, run], index) => {
+    const button = make("button", index ? "ann-button" : "ann-button ann-primary", label);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      showMessage(page, "");
+      page.stage.focus({ preventScroll: true });
+      run();
+    });
+    return button;
+  });
+  page.part("message-actions").replaceChildren(...buttons);
+  if (buttons.length) buttons[0].focus();
+  if (text && !error && !actions.length) page.messageTimer = setTimeout(() => showMessage(page, ""), 5000);
+}
+
+function showStatus(page) {
+  const { patch, view, link } = page;
+  const at = page.pointer ? `y ${page.pointer[0]}, x ${page.pointer[1]}` : "";
+  page.part("position").textContent = at;
+  page.part("zoom").textContent = patch ? `${Math.round(view.scale * 100)} %` : "";
+  page.part("slice-text").textContent = patch && patch.depth > 1 ? `slice ${page.z + 1} of ${patch.depth}` : "";
+  page.part("size").textContent = patch ? sizeText(patch) : "";
+  const save = page.part("save");
+  save.textContent = link.failure ? `not saved: ${link.failure}` : link.saved ? "all saved" : "saving…";
+  save.className = `ann-save ${link.failure ? "ann-unsaved" : ""}`;
+  save.dataset.saved = String(link.saved);
+}
+
+function sizeText(patch) {
+  const { voxel_size: voxel } = patch;
+  const pixels = `${patch.width} × ${patch.height} px`;
+  return voxel.x && voxel.y ? `${pixels} (${(patch.width * voxel.x).toFixed(1)} × ${(patch.height * voxel.y).toFixed(1)} µm)` : pixels;
+}

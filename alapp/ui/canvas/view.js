@@ -1,0 +1,240 @@
+// The canvas: image, masks, points; zoom and pan. Coordinates are (y, x) of the patch, pixel 0 spans 0 to 1.
+
+const MIN_SCALE = 0.1;
+const MAX_SCALE = 64;
+const MARGIN_PX = 6;
+
+class View {
+  constructor(canvas, onMove) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d", { alpha: false });
+    this.onMove = onMove;
+    this.image = document.createElement("canvas");
+    this.fill = document.createElement("canvas");
+    this.scale = 1;
+    this.left = 0;
+    this.top = 0;
+    this.width = 0;
+    this.height = 0;
+    this.filled = true;
+    this.brightness = 0;
+    this.contrast = 0;
+    this.scene = { items: [], z: 0, draft: null, hovered: null, selected: null };
+  }
+
+  // A patch of another size: start anew, fitted to the stage.
+  reset(width, height) {
+    Object.assign(this, { width, height });
+    for (const layer of [this.image, this.fill]) Object.assign(layer, { width, height });
+    this.grid = new Int32Array(width * height);
+    this.hints = new Int32Array(width * height);
+    this.raw = null;
+    this.fitted = true; // a tab that is not shown yet has no size: it is fitted when it gets one
+    this.fit();
+  }
+
+  fit() {
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    if (!w || !this.width) return;
+    this.scale = Math.min((w - 24) / this.width, (h - 24) / this.height);
+    this.left = (w - this.width * this.scale) / 2;
+    this.top = (h - this.height * this.scale) / 2;
+    this.fitted = true;
+    this.draw();
+    this.onMove();
+  }
+
+  resize() {
+    const ratio = window.devicePixelRatio || 1;
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    if (!w || !h) return;
+    const before = [this.canvas.width / (this.ratio || ratio), this.canvas.height / (this.ratio || ratio)];
+    this.ratio = ratio;
+    this.canvas.width = Math.round(w * ratio);
+    this.canvas.height = Math.round(h * ratio);
+    if (this.fitted) return this.fit();
+    // Keep what was in the middle in the middle.
+    this.left += (w - before[0]) / 2;
+    this.top += (h - before[1]) / 2;
+    this.draw();
+  }
+
+  // Event position to (y, x) in image coordinates, exact at any zoom, scroll and pixel ratio.
+  locate(event) {
+    const rect = this.canvas.getBoundingClientRect();
+    return [(event.clientY - rect.top - this.top) / this.scale, (event.clientX - rect.left - this.left) / this.scale];
+  }
+
+  pixel(event) {
+    const [y, x] = this.locate(event).map(Math.floor);
+    return y >= 0 && x >= 0 && y < this.height && x < this.width ? [y, x] : null;
+  }
+
+  zoom(factor, event) {
+    const rect = this.canvas.getBoundingClientRect();
+    const at = event ? [event.clientX - rect.left, event.clientY - rect.top] : [rect.width / 2, rect.height / 2];
+    const scale = Math.min(MAX_SCALE, Math.max(MIN_SCALE, this.scale * factor));
+    this.left = at[0] - ((at[0] - this.left) * scale) / this.scale;
+    this.top = at[1] - ((at[1] - this.top) * scale) / this.scale;
+    this.scale = scale;
+    this.fitted = false;
+    this.draw();
+    this.onMove();
+  }
+
+  pan(dx, dy) {
+    this.left += dx;
+    this.top += dy;
+    this.fitted = false;
+    this.draw();
+  }
+
+  // `picture`: a decoded image of the slice. It is kept raw, so that the sliders never lose anything.
+  show(picture) {
+    const context = this.image.getContext("2d", { willReadFrequently: true });
+    context.drawImage(picture, 0, 0);
+    this.raw = context.getImageData(0, 0, this.width, this.height);
+    this.adjust(this.brightness, this.contrast);
+  }
+
+  adjust(brightness, contrast) {
+    Object.assign(this, { brightness, contrast });
+    if (!this.raw) return;
+    const gain = Math.tan(((contrast + 1) * Math.PI) / 4);
+    const table = Uint8ClampedArray.from({ length: 256 }, (_, v) => (v - 127.5) * gain + 127.5 + brightness * 127.5);
+    const shown = new ImageData(this.width, this.height);
+    for (let i = 0; i < shown.data.length; i += 4) {
+      for (let c = 0; c < 3; c++) shown.data[i + c] = table[this.raw.data[i + c]];
+      shown.data[i + 3] = 255;
+    }
+    this.image.getContext("2d").putImageData(shown, 0, 0);
+    this.draw();
+  }
+
+  // Masks changed inside `box` (y0, x0, y1, x1), or everywhere: paint them anew there.
+  refresh(box = null) {
+    if (!this.width) return;
+    const [y0, x0, y1, x1] = box || [0, 0, this.height, this.width];
+    const { items, z } = this.scene;
+    for (let y = y0; y < y1; y++) {
+      this.grid.fill(0, y * this.width + x0, y * this.width + x1);
+      this.hints.fill(0, y * this.width + x0, y * this.width + x1);
+    }
+    for (const item of items) if (item.on(z)) this.stamp(item, y0, x0, y1, x1);
+    const patch = new ImageData(Math.max(1, x1 - x0), Math.max(1, y1 - y0));
+    for (let y = y0, i = 0; y < y1; y++) {
+      for (let x = x0; x < x1; x++, i += 4) {
+        const id = this.grid[y * this.width + x];
+        if (!id) continue;
+        const [r, g, b] = PALETTE_RGB[id % PALETTE_RGB.length];
+        patch.data.set([r, g, b, 80], i);
+      }
+    }
+    this.fill.getContext("2d").putImageData(patch, x0, y0);
+    this.draw(box);
+  }
+
+  stamp(item, y0, x0, y1, x1) {
+    const target = item.suggestion ? this.hints : this.grid;
+    const pixels = item.slice(this.scene.z);
+    const [top, left, bottom, right] = flatBox(item);
+    for (let y = Math.max(y0, top); y < Math.min(y1, bottom); y++) {
+      for (let x = Math.max(x0, left); x < Math.min(x1, right); x++) {
+        if (pixels[(y - top) * item.width + x - left]) target[y * this.width + x] = item.id;
+      }
+    }
+  }
+
+  // The id of the object, or else the suggestion, at (y, x); 0 for neither.
+  at([y, x]) {
+    const i = y * this.width + x;
+    return this.grid[i] || this.hints[i];
+  }
+
+  draw(box = null) {
+    const { context } = this;
+    const ratio = this.ratio || 1;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.save();
+    if (box) {
+      const [y0, x0, y1, x1] = box;
+      context.beginPath();
+      context.rect(
+        Math.floor(this.left + x0 * this.scale) - MARGIN_PX, Math.floor(this.top + y0 * this.scale) - MARGIN_PX,
+        Math.ceil((x1 - x0) * this.scale) + 2 * MARGIN_PX, Math.ceil((y1 - y0) * this.scale) + 2 * MARGIN_PX,
+      );
+      context.clip();
+    }
+    context.fillStyle = "#6f6f6f";
+    context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    context.translate(this.left, this.top);
+    context.scale(this.scale, this.scale);
+    context.imageSmoothingEnabled = this.scale < 1;
+    if (this.raw) context.drawImage(this.image, 0, 0);
+    if (this.filled) context.drawImage(this.fill, 0, 0);
+    this.drawOutlines(box);
+    this.drawDraft();
+    context.restore();
+  }
+
+  drawOutlines(box) {
+    const { items, z, hovered, selected } = this.scene;
+    const { context } = this;
+    for (const item of items) {
+      if (!item.on(z) || (box && !overlap(flatBox(item), box))) continue;
+      const strong = item.id === hovered || item.id === selected;
+      const path = item.outline(z);
+      if (strong) this.stroke(path, "#000000", 5);
+      context.setLineDash(item.suggestion ? [5 / this.scale, 4 / this.scale] : []);
+      if (item.suggestion && !strong) this.stroke(path, "rgba(0,0,0,.65)", 3);
+      this.stroke(path, item.suggestion ? "#ffffff" : colourOf(item.id), strong ? 3 : 1.75);
+      context.setLineDash([]);
+      if (item.id === selected) this.stroke(path, "#ffffff", 1);
+    }
+  }
+
+  drawDraft() {
+    const { draft, z } = this.scene;
+    const { context } = this;
+    if (!draft || draft.z !== z) return;
+    if (draft.item && draft.item.on(z)) {
+      if (this.filled) context.drawImage(draft.item.tint(z), draft.item.box[2], draft.item.box[1]);
+      const path = draft.item.outline(z);
+      this.stroke(path, "#000000", 4.5);
+      this.stroke(path, "#ffffff", 2.25);
+    }
+    for (const [points, colour, plus] of [[draft.positive, "#0072B2", true], [draft.negative, "#D55E00", false]]) {
+      for (const [y, x] of points) this.drawPoint(y + 0.5, x + 0.5, colour, plus);
+    }
+  }
+
+  drawPoint(y, x, colour, plus) {
+    const { context } = this;
+    const r = 6.5 / this.scale;
+    context.beginPath();
+    context.arc(x, y, r, 0, 2 * Math.PI);
+    context.fillStyle = colour;
+    context.fill();
+    context.lineWidth = 1.75 / this.scale;
+    context.strokeStyle = "#ffffff";
+    context.stroke();
+    context.beginPath();
+    context.moveTo(x - r * 0.5, y);
+    context.lineTo(x + r * 0.5, y);
+    if (plus) {
+      context.moveTo(x, y - r * 0.5);
+      context.lineTo(x, y + r * 0.5);
+    }
+    context.stroke();
+  }
+
+  stroke(path, colour, width) {
+    this.context.strokeStyle = colour;
+    this.context.lineWidth = width / this.scale;
+    this.context.stroke(path);
+  }
+}
+
+function overlap(a, b) {
+  return a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+}

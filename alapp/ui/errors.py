@@ -1,0 +1,64 @@
+"""Errors at the page's edge: a sentence in a toast, never a traceback."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from alapp.errors import AlappError, Cancelled
+
+UNEXPECTED = "Something went wrong inside the app; nothing was lost. Details are in the log."
+
+logger = logging.getLogger(__name__)
+
+
+def told(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an event handler: an `AlappError` becomes a toast with its sentence and the page stays as it is.
+
+    Anything else is a bug: it is logged with its traceback, and the user is told in one sentence. On an error
+    the handler's outputs do not change. The signature is kept, so that Gradio still injects `gr.Request` and
+    event data. Generators are wrapped too.
+    """
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from handler(*args, **kwargs)
+            except Exception as error:
+                raise as_toast(error) from error
+
+        return generator
+
+    @functools.wraps(handler)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise as_toast(error) from error
+
+    return wrapped
+
+
+def as_toast(error: Exception) -> gr.Error:
+    """The toast for an error. Unexpected errors are logged here."""
+    if isinstance(error, gr.Error):
+        return error
+    if isinstance(error, AlappError):
+        title = "Cancelled" if isinstance(error, Cancelled) else "Please check"
+        return gr.Error(str(error), duration=12, title=title, print_exception=False)
+    logger.error("Error in a page handler", exc_info=error)
+    return gr.Error(UNEXPECTED, duration=12, title="Error", print_exception=False)
+
+
+def sentence(error: Exception) -> str:
+    """The same in words, for places that show an error inside the page. Unexpected errors are logged here."""
+    if isinstance(error, AlappError):
+        return str(error)
+    logger.error("Error in the page", exc_info=error)
+    return UNEXPECTED

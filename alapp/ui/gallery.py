@@ -1,0 +1,139 @@
+"""Pictures of patches with their objects, small for lists and large for comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+
+import numpy as np
+
+from alapp.domain import LabelKind
+from alapp.stages.display import to_display
+from alapp.storage import catalogue, labels
+from alapp.storage.catalogue import Image, Patch
+from alapp.storage.db import Store
+from alapp.storage.labels import LabelMap
+from alapp.ui.overlay import fit, overlay, side_by_side, square
+from alapp.ui.tables import STYLE
+
+THUMBNAIL = 160
+MEDIUM = 320
+LARGE = 640
+
+WORDS = {
+    LabelKind.HUMAN: "your labels",
+    LabelKind.PREDICTED: "the newest prediction",
+    LabelKind.PSEUDO: "pseudo-labels",
+}
+
+
+def best_labels(store: Store, patch: Patch) -> LabelMap | None:
+    """The labels worth showing for a patch: human, else predicted, else pseudo."""
+    human = labels.latest_of_patch(store, patch.id, LabelKind.HUMAN)
+    return (
+        human
+        or labels.latest_of_image(store, patch.image_id, LabelKind.PREDICTED)
+        or labels.latest_of_image(store, patch.image_id, LabelKind.PSEUDO)
+    )
+
+
+def thumbnail(store: Store, patch: Patch, side: int = THUMBNAIL) -> np.ndarray:
+    """The middle slice of a patch with the outlines of its best labels, uint8 (side, side, 3)."""
+    shown = best_labels(store, patch)
+    return _thumbnail(store, patch, shown.id if shown else None, side)
+
+
+@lru_cache(maxsize=512)
+def _thumbnail(store: Store, patch: Patch, label_id: int | None, side: int) -> np.ndarray:
+    pixels = catalogue.read_patch(store, patch)
+    shown = best_labels(store, patch) if label_id is not None else None
+    instances = _of_patch(store, patch, shown) if shown else None
+    return framed(picture(pixels, instances, middle(patch), filled=False), side)
+
+
+def picture(pixels: np.ndarray, instances: np.ndarray | None, z: int | None, filled: bool = True) -> np.ndarray:
+    """One slice as uint8 (Y, X, 3), with its objects. `pixels` (Y, X, C) or (Z, Y, X, C); `instances` int32 of the
+    same size or None; `z` the slice, None in 2D."""
+    rgb = to_display(pixels, z)
+    if instances is None:
+        return rgb
+    return overlay(rgb, instances if z is None else instances[z], filled)
+
+
+def middle(patch: Patch) -> int | None:
+    """The middle slice of a 3D patch, None in 2D."""
+    return patch.box.depth // 2 if patch.is_3d else None
+
+
+def large(image: np.ndarray) -> np.ndarray:
+    """A picture of a size that the page shows; small ones are enlarged in whole steps, so that pixels stay sharp."""
+    factor = max(1, LARGE // max(image.shape[:2]))
+    return fit(image.repeat(factor, axis=0).repeat(factor, axis=1), LARGE)
+
+
+def framed(image: np.ndarray, side: int) -> np.ndarray:
+    """The image in a square of `side` pixels on neutral gray, enlarged if it is smaller; uint8 (side, side, 3)."""
+    longest = max(image.shape[:2])
+    if longest < side:
+        rows, columns = (np.arange(n * side // longest) * longest // side for n in image.shape[:2])
+        image = image[rows][:, columns]
+    return square(image, side)
+
+
+def _of_patch(store: Store, patch: Patch, item: LabelMap) -> np.ndarray:
+    whole = labels.read(store, item)
+    return whole if item.patch_id else catalogue.crop(whole, patch)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pixels, predicted and human objects of the same place. `pixels` (Y, X, C) or (Z, Y, X, C); `predicted` int32 of
+    the same size; `human` likewise, or None."""
+
+    name: str
+    pixels: np.ndarray
+    predicted: np.ndarray
+    human: np.ndarray | None
+    words: str
+
+    @property
+    def caption(self) -> str:
+        """Name and scores, as HTML."""
+        return f'{STYLE}<div class="al-note"><b>{escape(self.name)}</b> &nbsp; {escape(self.words)}</div>'
+
+    @property
+    def titles(self) -> str:
+        """What the panels are, under them."""
+        names = ["Image", "Prediction"] + (["Your labels"] if self.human is not None else [])
+        cells = "".join(f"<span>{name}</span>" for name in names)
+        return f'{STYLE}<div class="al-panels">{cells}</div>'
+
+    def draw(self, z: int | None, filled: bool = True) -> np.ndarray:
+        """The panels side by side, uint8 (Y, X, 3); `z` is the slice, None in 2D."""
+        maps = [None, self.predicted] + ([self.human] if self.human is not None else [])
+        return side_by_side(*(large(picture(self.pixels, instances, z, filled)) for instances in maps))
+
+
+def predicted_thumbnail(store: Store, checkpoint_id: int, patch: Patch, side: int = THUMBNAIL) -> np.ndarray:
+    """A patch with the objects that a checkpoint predicted, uint8 (side, side, 3)."""
+    predicted = labels.of_checkpoint(store, checkpoint_id)[patch.image_id]
+    return _predicted(store, patch, predicted.id, checkpoint_id, side)
+
+
+@lru_cache(maxsize=512)
+def _predicted(store: Store, patch: Patch, _label_id: int, checkpoint_id: int, side: int) -> np.ndarray:
+    instances = _of_patch(store, patch, labels.of_checkpoint(store, checkpoint_id)[patch.image_id])
+    return framed(picture(catalogue.read_patch(store, patch), instances, middle(patch)), side)
+
+
+def image_thumbnail(store: Store, checkpoint_id: int, image: Image, side: int = THUMBNAIL) -> np.ndarray:
+    """A whole image with the objects that a checkpoint predicted, uint8 (side, side, 3)."""
+    return _whole(store, image, checkpoint_id, side)
+
+
+@lru_cache(maxsize=256)
+def _whole(store: Store, image: Image, checkpoint_id: int, side: int) -> np.ndarray:
+    instances = labels.read(store, labels.of_checkpoint(store, checkpoint_id)[image.id])
+    z = image.shape[0] // 2 if image.is_3d else None
+    return framed(picture(np.asarray(catalogue.read_image(store, image)), instances, z), side)

@@ -1,0 +1,234 @@
+"""The header of every tab: which project, where it stands, what is next, what runs."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from alapp import jobs
+from alapp.jobs import Job, JobState
+from alapp.rounds.progress import NextStep, Progress, progress
+from alapp.storage import catalogue
+from alapp.storage.db import Store
+from alapp.ui.errors import told
+from alapp.ui.page import Page
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """Components of the header, made before the tabs; `wire` connects them."""
+
+    project: gr.Dropdown
+    rail: gr.HTML
+    next: gr.Button
+    job_row: gr.Row
+    job: gr.HTML
+    cancel: gr.Button
+    again: gr.Button
+    dismiss: gr.Button
+    timer: gr.Timer
+    ended: gr.Number
+    seen: gr.State
+    dismissed: gr.State
+
+    @property
+    def shown(self) -> list[Any]:
+        """The outputs of `look`, in order."""
+        return [
+            self.project, self.rail, self.next, self.job_row, self.job, self.cancel, self.again, self.dismiss,
+            self.seen, self.ended,
+        ]  # fmt: skip
+
+
+def lay_out() -> Header:
+    """Make the components, in the context that is open."""
+    with gr.Row(elem_id="header", equal_height=True):
+        project = gr.Dropdown(
+            [], show_label=False, container=False, elem_id="header-project", scale=0, min_width=200, interactive=True
+        )
+        rail = gr.HTML(elem_id="header-rail", padding=False)
+        following = gr.Button("…", variant="primary", elem_id="header-next", scale=0, min_width=250)
+    with gr.Row(elem_id="job-row", visible=False) as job_row:
+        job = gr.HTML(elem_id="job", padding=False)
+        cancel = gr.Button("Cancel", size="sm", elem_id="job-cancel", visible=False, scale=0)
+        again = gr.Button("Try again", size="sm", elem_id="job-again", visible=False, scale=0)
+        dismiss = gr.Button("Dismiss", size="sm", elem_id="job-dismiss", visible=False, scale=0)
+    return Header(
+        project,
+        rail,
+        following,
+        job_row,
+        job,
+        cancel,
+        again,
+        dismiss,
+        gr.Timer(1.0),
+        gr.Number(0, visible="hidden"),
+        gr.State(None),
+        gr.State(0),
+    )
+
+
+def wire(header: Header, page: Page) -> None:
+    """Connect the header: poll once a second, and act on its buttons."""
+    store = page.store
+    inputs = [page.project_id, page.visitor, header.seen, header.dismissed]
+
+    def poll(project_id: Any, visitor: Any, seen: Any, dismissed: int) -> list[Any]:
+        return look(store, project_id, visitor, seen, dismissed)
+
+    header.timer.tick(poll, inputs, header.shown, queue=False, **QUIET)
+    for event in (page.project_id.change, page.changed.change):
+        event(poll, inputs, header.shown, queue=False, **QUIET)
+
+    # A State that an unqueued event sets fires no change event; a component does.
+    header.ended.change(told(lambda changed: changed + 1), page.changed, page.changed, **QUIET)
+    header.project.input(told(lambda chosen: chosen), header.project, page.project_id, **QUIET)
+    header.next.click(
+        told(lambda project_id, changed: take_next_step(store, project_id, changed)),
+        [page.project_id, page.changed],
+        [page.tabs, page.changed],
+        **QUIET,
+    )
+    job_actions: list[tuple[gr.Button, Callable[..., Any], Any]] = [
+        (header.cancel, cancel_job, page.changed),
+        (header.again, run_again, page.changed),
+    ]
+    for button, act, out in job_actions:
+        button.click(
+            told(lambda project_id, changed, act=act: act(store, project_id, changed)),
+            [page.project_id, page.changed],
+            out,
+            **QUIET,
+        )
+    header.dismiss.click(
+        told(lambda project_id: last_failed_id(store, project_id)), page.project_id, header.dismissed, **QUIET
+    ).then(poll, inputs, header.shown, queue=False, **QUIET)
+
+
+def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, dismissed: int) -> list[Any]:
+    """Updates of `Header.shown`; nothing where nothing changed, so that the page stays still.
+
+    `seen` is what was shown last.
+    """
+    projects = [(item.name, item.id) for item in catalogue.projects(store, visitor)]
+    known = project_id if any(number == project_id for _, number in projects) else None
+    state = progress(store, known) if known else None
+    job = shown_job(store, known, dismissed)
+    # Another number with every job that ends, and for every project: its change refreshes the visible tab.
+    ended = sum(item.id for item in jobs.history(store, known) if not item.active) if known else 0
+    signature = [projects, known, repr(state), job_html(job), ended]
+    if seen and seen == signature:
+        return [gr.skip()] * 10
+    following = state.next if state else NextStep("Create or open a project", "project")
+    busy = bool(following.job) and any(item.kind == following.job for item in jobs.active(store, known))
+    return [
+        gr.Dropdown(choices=projects, value=known),
+        rail_html(state),
+        gr.Button(following.text, interactive=not busy),
+        gr.Row(visible=job is not None),
+        job_html(job),
+        gr.Button(visible=job is not None and job.active),
+        gr.Button(visible=job is not None and not job.active),
+        gr.Button(visible=job is not None and not job.active),
+        signature,
+        ended,
+    ]
+
+
+def shown_job(store: Store, project_id: int | None, dismissed: int) -> Job | None:
+    """The job to show: the one that runs, else one that waits, else a failure that was not dismissed yet."""
+    if project_id is None:
+        return None
+    active = jobs.active(store, project_id)
+    if active:
+        return next((job for job in active if job.state is JobState.RUNNING), active[0])
+    last = next(iter(jobs.history(store, project_id)), None)
+    failed = last is not None and last.state is JobState.FAILED and last.id != dismissed
+    return last if failed else None
+
+
+def rail_html(state: Progress | None) -> str:
+    """The steps with their state."""
+    if state is None:
+        return '<ol class="rail"><li class="current">Start with a sample, or a project of your own</li></ol>'
+    items = [
+        f'<li class="{step.state}"><b>{html.escape(step.title)}</b>'
+        + (f"<small>{html.escape(step.detail)}</small>" if step.detail else "")
+        + "</li>"
+        for step in state.steps
+    ]
+    return f'<ol class="rail" aria-label="Progress of the project">{"".join(items)}</ol>'
+
+
+def job_html(job: Job | None) -> str:
+    """What runs, how far it is and how long it will take; or why it failed."""
+    if job is None:
+        return ""
+    title = html.escape(jobs.kind(job.kind).title)
+    if job.state is JobState.FAILED:
+        reason = f'<span class="message">{html.escape(job.error or "")}</span>'
+        return f'<div class="job failed" role="alert"><strong>{title} failed</strong>{reason}</div>'
+    share = 100 * (job.fraction or 0)
+    message = html.escape(" · ".join(part for part in (job.message, time_left(job)) if part))
+    return (
+        f'<div class="job" role="status"><strong>{title}</strong>'
+        f'<div class="bar" role="progressbar" aria-valuenow="{share:.0f}"><i style="width:{share:.1f}%"></i></div>'
+        f'<span class="message">{message}</span></div>'
+    )
+
+
+def time_left(job: Job) -> str:
+    """The time left in words, or what the job waits for."""
+    if job.state is JobState.QUEUED:
+        return "waiting for its turn"
+    if jobs.stalled(job):
+        return "interrupted; it goes on in a moment"
+    seconds = jobs.eta_seconds(job)
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return "a few seconds left"
+    if seconds < 90:
+        return f"about {round(seconds / 10) * 10} s left"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} min left"
+    return f"about {seconds / 3600:.1f} h left"
+
+
+def take_next_step(store: Store, project_id: int | None, changed: int) -> tuple[Any, int]:
+    """Go to the tab of the next step, and start its job if it has one."""
+    if project_id is None:
+        return gr.Tabs(selected="project"), changed
+    following = progress(store, project_id).next
+    if following.job:
+        jobs.enqueue(store, following.job, project_id, following.params)
+    return gr.Tabs(selected=following.tab), changed + 1
+
+
+def cancel_job(store: Store, project_id: int | None, changed: int) -> int:
+    """Cancel the job that is shown."""
+    job = shown_job(store, project_id, 0)
+    if job is not None and job.active:
+        jobs.cancel(store, job.id)
+    return changed + 1
+
+
+def run_again(store: Store, project_id: int | None, changed: int) -> int:
+    """Queue the failed job again, with the same settings."""
+    job = shown_job(store, project_id, 0)
+    if job is not None and not job.active:
+        jobs.enqueue(store, job.kind, project_id, job.params)
+    return changed + 1
+
+
+def last_failed_id(store: Store, project_id: int | None) -> int:
+    """The id of the failed job that is shown, or 0."""
+    job = shown_job(store, project_id, 0)
+    return job.id if job is not None and not job.active else 0

@@ -1,0 +1,186 @@
+"""Adding images: drop or name files, see what each says of itself, confirm, import."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from alapp import jobs
+from alapp.domain import ImageRole
+from alapp.errors import InputError
+from alapp.jobs import JobState
+from alapp.rounds import importing
+from alapp.rounds.importing import Found
+from alapp.stages import images as image_files
+from alapp.storage.db import Store
+from alapp.ui import spaces
+from alapp.ui.errors import told
+from alapp.ui.page import Page
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+HEADERS = ["File", "Size", "Type", "Axes", "Axes from", "z (µm)", "y (µm)", "x (µm)", "Remark"]
+AXES, Z, Y, X = 3, 5, 6, 7
+ROLES = [("to train on", ImageRole.TRAIN), ("to test on (never selected)", ImageRole.TEST)]
+
+
+def build(page: Page) -> gr.HTML:
+    """Lay out the importer; returns the report, which the tab refreshes."""
+    store = page.store
+    with gr.Row():
+        drop = gr.File(
+            label="Drop images here: TIFF, OME-TIFF, PNG, JPEG",
+            file_count="multiple",
+            file_types=sorted(image_files.SUFFIXES),
+            height=150,
+            elem_id="drop",
+        )
+        with gr.Column():
+            path = gr.Textbox(
+                label="Or a file, a folder or a pattern on this computer",
+                placeholder="e.g. D:\\data\\mitochondria or /data/run1/*.tif",
+                max_lines=1,
+                elem_id="import-path",
+            )
+            look = gr.Button("Look at these files", size="sm", elem_id="import-look")
+    paths = gr.State([])
+    with gr.Column(visible=False) as confirm:
+        gr.Markdown(
+            "**Check before importing.** Axes that a file does not state are marked “assumed”: confirm or correct "
+            "them (Z slices, Y rows, X columns, C channels). Leave a voxel size empty if you don't know it."
+        )
+        sheet = gr.Dataframe(
+            headers=HEADERS,
+            interactive=True,
+            static_columns=[0, 1, 2, 4, 8],
+            max_height=300,
+            elem_id="found",
+            show_label=False,
+            column_widths=["20%", "13%", "8%", "9%", "13%", "8%", "8%", "8%", "13%"],
+        )
+        with gr.Row(equal_height=True):
+            role = gr.Radio(ROLES, value=ImageRole.TRAIN, label="These images are")
+            start = gr.Button("Import", variant="primary", scale=0, min_width=150, elem_id="import-start")
+            forget = gr.Button("Clear", scale=0, min_width=100)
+    report = gr.HTML(padding=False, elem_id="import-report")
+
+    shown = [confirm, sheet, paths]
+    drop.upload(
+        told(lambda files: see_uploads(files or [])), drop, shown, show_progress="minimal", api_visibility="private"
+    )
+    look.click(told(lambda text, visitor: see_path(text, visitor)), [path, page.visitor], shown, **QUIET)
+    path.submit(told(lambda text, visitor: see_path(text, visitor)), [path, page.visitor], shown, **QUIET)
+    start.click(
+        told(lambda *values: start_import(store, *values)),
+        [page.project_id, paths, sheet, role, drop, page.visitor, page.changed],
+        [page.changed, confirm, drop, path],
+        **QUIET,
+    )
+    forget.click(lambda: (gr.Column(visible=False), None), None, [confirm, drop], **QUIET)
+    return report
+
+
+def see_uploads(files: Sequence[str]) -> list[Any]:
+    """What the uploaded files say of themselves."""
+    return _shown([importing.inspect_file(Path(file)) for file in files])
+
+
+def see_path(text: str, visitor: str | None) -> list[Any]:
+    """What the files behind a path say of themselves."""
+    spaces.only_on_a_workstation(visitor, "Reading files of the computer that runs the app")
+    if not (text or "").strip():
+        raise InputError("Type a file, a folder or a pattern such as /data/run1/*.tif first.")
+    return _shown(importing.inspect(text.strip().strip('"')))
+
+
+def _shown(found: list[Found]) -> list[Any]:
+    rows = [_row(item) for item in found]
+    return [gr.Column(visible=bool(rows)), gr.Dataframe(value=rows), [str(item.path) for item in found]]
+
+
+def _row(item: Found) -> list[str]:
+    if item.info is None:
+        return [item.path.name, "", "", "", "", "", "", "", "cannot be used: " + item.problem]
+    info, size = item.info, item.info.voxel_size
+    remark = "confirm the axes" if item.must_confirm else " ".join(info.warnings)
+    return [
+        item.path.name,
+        " × ".join(str(side) for side in info.shape),
+        info.dtype,
+        info.axes,
+        info.axes_source,
+        *("" if value is None else f"{value:g}" for value in (size.z, size.y, size.x)),
+        remark,
+    ]
+
+
+def start_import(
+    store: Store,
+    project_id: int | None,
+    paths: list[str],
+    sheet: Any,
+    role: str,
+    dropped: list[str] | None,
+    visitor: str | None,
+    changed: int,
+) -> tuple[Any, ...]:
+    """Queue the import of the confirmed files. Raises `InputError` for a value that cannot be read."""
+    spaces.only_on_a_workstation(visitor, "Importing images")
+    if project_id is None:
+        raise InputError("Create or open a project first.")
+    rows = sheet.values.tolist()
+    if len(rows) != len(paths):
+        raise InputError("The list of files changed while you edited it. Look at the files again.")
+    files = [_confirmed(path, row) for path, row in zip(paths, rows, strict=True) if row[AXES]]
+    if not files:
+        raise InputError("None of these files can be used. The last column tells why.")
+    params: dict[str, Any] = {"files": files, "role": str(ImageRole(role))}
+    if dropped:
+        params |= _keep_uploads(store, files)
+    jobs.enqueue(store, "import", project_id, params)
+    return changed + 1, gr.Column(visible=False), None, ""
+
+
+def _confirmed(path: str, row: list[Any]) -> dict[str, Any]:
+    name = Path(path).name
+    size = {}
+    for column, axis in ((Z, "z"), (Y, "y"), (X, "x")):
+        text = str(row[column] if row[column] is not None else "").strip().replace(",", ".")
+        try:
+            size[axis] = float(text) if text and text != "nan" else None
+        except ValueError:
+            raise InputError(f"{name}: the voxel size {text!r} is not a number of micrometres.") from None
+        if size[axis] is not None and size[axis] <= 0:
+            raise InputError(f"{name}: the voxel size in {axis} must be above 0; it is {text}.")
+    return {"path": path, "axes": str(row[AXES]).strip().upper(), "voxel_size": size}
+
+
+def _keep_uploads(store: Store, files: list[dict[str, Any]]) -> dict[str, str]:
+    """Move uploads into the state folder, where they wait for the worker and outlive the page's cache."""
+    folder = store.root / "uploads" / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    for file in files:
+        source = Path(file["path"])
+        shutil.copyfile(source, folder / source.name)
+        file["path"] = str(folder / source.name)
+    return {"discard": folder.relative_to(store.root).as_posix()}
+
+
+def last_report(store: Store, project_id: int) -> str:
+    """What the last import did, file by file where something went wrong."""
+    done = next((job for job in jobs.history(store, project_id) if job.kind == "import"), None)
+    if done is None or done.state is not JobState.DONE or not done.result:
+        return ""
+    problems = done.result["problems"]
+    head = f"Imported {len(done.result['imported'])} images."
+    if not problems:
+        return f"<p>{head}</p>"
+    items = "".join(
+        f"<li><strong>{html.escape(row['file'])}</strong>: {html.escape(row['problem'])}</li>" for row in problems
+    )
+    return f"<p>{head} {len(problems)} could not be used:</p><ul>{items}</ul>"

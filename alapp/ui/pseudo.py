@@ -1,0 +1,249 @@
+"""The Pseudo-labels tab: choose a method, look at ten patches, accept it or do without."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from alapp import jobs
+from alapp.domain import Modality, Parameter
+from alapp.errors import InputError
+from alapp.jobs import Job, JobState
+from alapp.rounds import pseudo
+from alapp.stages.display import to_display
+from alapp.storage import catalogue, labels
+from alapp.storage.db import Store
+from alapp.ui.errors import told
+from alapp.ui.overlay import overlay
+from alapp.ui.page import Page, Tab
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+MAX_PARAMETERS = 4
+NOTE = (
+    "Pseudo-labels are labels that nobody checked. nnU-Net configures itself on them and learns a first, rough idea "
+    "of your objects, which your own labels then correct. They are never mixed with your labels. If no method gets "
+    "near, do without: training then starts with your first batch."
+)
+
+
+def build(page: Page) -> Tab:
+    """Lay out the tab inside the caller's `gr.Tab`."""
+    store = page.store
+    gr.Markdown(NOTE)
+    cards = gr.HTML(padding=False, elem_id="methods")
+    draw = gr.State(0)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            method = gr.Radio([], label="Method", elem_id="method")
+            sliders = [gr.Slider(0, 1, visible=False, label=f"Parameter {n}") for n in range(MAX_PARAMETERS)]
+            preview = gr.Button("Preview on ten patches", elem_id="preview")
+            another = gr.Button("Another ten patches", size="sm")
+            accept = gr.Button("Use this method for all images", variant="primary", elem_id="accept")
+            without = gr.Button("Do without pseudo-labels", size="sm", elem_id="without")
+            decided = gr.HTML(padding=False)
+        with gr.Column(scale=5, min_width=520):
+            caption = gr.HTML(padding=False)
+            gallery = gr.Gallery(
+                show_label=False, columns=5, height=430, object_fit="contain", interactive=False, elem_id="gallery"
+            )
+            compare = gr.Checkbox(label="Compare with the method previewed before", value=False)
+            other_caption = gr.HTML(padding=False, visible=False)
+            other = gr.Gallery(
+                show_label=False, columns=5, height=430, object_fit="contain", interactive=False, visible=False
+            )
+
+    page.project_id.change(
+        told(lambda project_id: chosen_method(store, project_id)), page.project_id, [method, *sliders], **QUIET
+    )
+    method.input(told(lambda p, name: parameter_sliders(store, p, name)), [page.project_id, method], sliders, **QUIET)
+    inputs = [page.project_id, method, draw, page.changed, *sliders]
+    preview.click(
+        told(lambda p, name, draw, changed, *values: start_preview(store, p, name, draw, changed, values)),
+        inputs,
+        page.changed,
+        **QUIET,
+    )
+    another.click(
+        told(
+            lambda p, name, draw, changed, *values: (
+                draw + 1,
+                start_preview(store, p, name, draw + 1, changed, values),
+            )
+        ),
+        inputs,
+        [draw, page.changed],
+        **QUIET,
+    )
+    accept.click(
+        told(lambda p, name, _, changed, *values: use(store, p, name, changed, values)), inputs, page.changed, **QUIET
+    )
+    without.click(
+        told(lambda p, changed: do_without(store, p, changed)), [page.project_id, page.changed], page.changed, **QUIET
+    )
+    compare.input(
+        told(lambda p, on: comparison(store, p, on)), [page.project_id, compare], [other_caption, other], **QUIET
+    )
+
+    def refresh(project_id: int | None) -> list[Any]:
+        if project_id is None:
+            empty = '<div class="empty"><h3>No project is open</h3>Create one on the Project tab.</div>'
+            return [empty, "", [], ""]
+        project = catalogue.project(store, project_id)
+        shown = next(iter(previews(store, project_id)), None)
+        return [method_cards(project.modality), *preview_shown(store, shown), decision(project.pseudo_method)]
+
+    return Tab("pseudo", [cards, caption, gallery, decided], refresh)
+
+
+def method_cards(modality: Modality) -> str:
+    """One card a method: what it suits, its true state, what to do about it."""
+    cards = []
+    for item in pseudo.methods(modality):
+        fits = "" if item.fits_modality else "<p><em>Made for the other kind of microscopy.</em></p>"
+        help_text = f"<p>{html.escape(' '.join(p for p in (item.status.detail, item.status.remedy) if p))}</p>"
+        cards.append(
+            f'<div class="method-card"><h4>{html.escape(item.title)}'
+            f'<span class="state {"ready" if item.status.ready else ""}">{html.escape(item.status.state)}</span></h4>'
+            f"<p>{html.escape(item.suits)}</p>{help_text if not item.status.ready else ''}{fits}</div>"
+        )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def chosen_method(store: Store, project_id: int | None) -> list[Any]:
+    """The method radio and the sliders, as the project has them."""
+    if project_id is None:
+        return [gr.Radio(choices=[], value=None)] + [gr.Slider(visible=False)] * MAX_PARAMETERS
+    project = catalogue.project(store, project_id)
+    automatic, _ = pseudo.resolve(pseudo.AUTO, project.modality)
+    choices = [
+        (f"{item.title} (recommended)" if item.name == automatic else item.title, item.name)
+        for item in pseudo.methods(project.modality)
+        if item.status.ready
+    ]
+    kept = project.pseudo_method if project.pseudo_method in [name for _, name in choices] else automatic
+    return [gr.Radio(choices=choices, value=kept), *parameter_sliders(store, project_id, kept)]
+
+
+def parameter_sliders(store: Store, project_id: int | None, name: str) -> list[Any]:
+    """The sliders of a method, with the project's values where it was chosen before."""
+    if project_id is None:
+        raise InputError("Create or open a project first.")
+    project = catalogue.project(store, project_id)
+    kept = project.pseudo_params if project.pseudo_method == name else {}
+    known = parameters(project.modality, name)
+    shown = [
+        gr.Slider(
+            item.minimum,
+            item.maximum,
+            value=kept.get(item.name, item.default),
+            step=item.step,
+            label=f"{item.title} ({item.unit})" if item.unit else item.title,
+            info=item.help or None,
+            visible=True,
+        )
+        for item in known
+    ]
+    return shown + [gr.Slider(visible=False)] * (MAX_PARAMETERS - len(shown))
+
+
+def parameters(modality: Modality, name: str) -> tuple[Parameter, ...]:
+    """Parameters of a method, in the order of the sliders."""
+    return next((item.parameters for item in pseudo.methods(modality) if item.name == name), ())
+
+
+def start_preview(
+    store: Store, project_id: int | None, name: str | None, draw: int, changed: int, values: tuple[float, ...]
+) -> int:
+    """Queue a preview. Raises `InputError` without a project or method."""
+    modality = _modality(store, project_id, name)
+    pseudo.preview_patches(store, project_id, draw)
+    params = _named(modality, name, values)
+    jobs.enqueue(store, "preview", project_id, {"method": name, "params": params, "draw": draw})
+    return changed + 1
+
+
+def use(store: Store, project_id: int | None, name: str | None, changed: int, values: tuple[float, ...]) -> int:
+    """Keep the method and label all images."""
+    modality = _modality(store, project_id, name)
+    pseudo.preview_patches(store, project_id)
+    pseudo.decide(store, project_id, name, _named(modality, name, values))
+    jobs.enqueue(store, "pseudo_label", project_id)
+    return changed + 1
+
+
+def do_without(store: Store, project_id: int | None, changed: int) -> int:
+    """Switch pseudo-labels off; choosing a method switches them on again."""
+    if project_id is None:
+        raise InputError("Create or open a project first.")
+    pseudo.decide(store, project_id, pseudo.NONE)
+    return changed + 1
+
+
+def decision(method: str | None) -> str:
+    """What the project has decided, in words."""
+    if method is None:
+        return ""
+    if method == pseudo.NONE:
+        return "<p>This project does without pseudo-labels. Choose a method above to change that.</p>"
+    return f"<p>This project uses <strong>{html.escape(method)}</strong>.</p>"
+
+
+def previews(store: Store, project_id: int) -> list[Job]:
+    """Finished previews, newest first."""
+    found = jobs.history(store, project_id)
+    return [job for job in found if job.kind == "preview" and job.state is JobState.DONE and job.result]
+
+
+def preview_shown(store: Store, job: Job | None) -> list[Any]:
+    """Caption and pictures of a preview."""
+    if job is None:
+        empty = (
+            '<div class="empty"><h3>No preview yet</h3>Choose a method and look at what it does on ten patches.</div>'
+        )
+        return [empty, []]
+    result = job.result
+    maps = [labels.by_id(store, map_id) for map_id in result["label_maps"]]
+    pictures = [(patch_picture(store, item), f"{item.n_objects} objects") for item in maps]
+    total = sum(item.n_objects for item in maps)
+    values = ", ".join(f"{name} {value:g}" for name, value in result["params"].items())
+    text = f"<p><strong>{html.escape(result['method'])}</strong> found {total} objects in {len(maps)} patches"
+    return [text + (f" ({html.escape(values)})" if values else "") + ".</p>", pictures]
+
+
+def patch_picture(store: Store, item: labels.LabelMap) -> np.ndarray:
+    """A patch with its labels on it; the middle slice of a stack."""
+    pixels = catalogue.read_patch(store, catalogue.patch(store, item.patch_id))
+    found = labels.read(store, item)
+    if found.ndim == 3:
+        middle = len(found) // 2
+        return overlay(to_display(pixels, middle), found[middle])
+    return overlay(to_display(pixels), found)
+
+
+def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:
+    """The preview before the newest one that differs from it, beside it."""
+    if not on or project_id is None:
+        return [gr.HTML(visible=False), gr.Gallery(visible=False)]
+    done = previews(store, project_id)
+    before = next((job for job in done[1:] if job.params != done[0].params), None)
+    if before is None:
+        raise InputError("There is nothing to compare with yet. Preview a second method or other parameters first.")
+    text, pictures = preview_shown(store, before)
+    return [gr.HTML(text, visible=True), gr.Gallery(pictures, visible=True)]
+
+
+def _named(modality: Modality, name: str | None, values: tuple[float, ...]) -> dict[str, float]:
+    known = parameters(modality, name or "")
+    params = {item.name: value for item, value in zip(known, values, strict=False)}
+    return pseudo.checked(name or "", params)
+
+
+def _modality(store: Store, project_id: int | None, name: str | None) -> Modality:
+    if project_id is None:
+        raise InputError("Create or open a project first.")
+    if not name:
+        raise InputError("Choose a method first.")
+    return catalogue.project(store, project_id).modality

@@ -1,0 +1,270 @@
+"""The Results tab: how good the model is, where it is wrong, what it cost, and what you can take with you."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from alapp.rounds import annotation, results
+from alapp.storage import catalogue, models
+from alapp.storage import rounds as round_rows
+from alapp.storage.db import Store
+from alapp.ui import comparison, downloads, plots, tables
+from alapp.ui.errors import told
+from alapp.ui.page import Page, Tab
+
+EXPLANATION = (
+    "F1 at IoU 0.5: an object counts as found when at least half of it (intersection over union) agrees with yours. "
+    "F1 is 1 when every object is found and nothing else is; missed and invented objects both lower it. The bars show "
+    "the 95% interval: with few validation patches it is wide, and a small difference means nothing."
+)
+COLUMNS = {
+    "Image": "str",
+    "Use": "str",
+    "Objects": "number",
+    "Mean size (px)": "number",
+    "Foreground (%)": "number",
+    "Scored patches": "number",
+    "F1": "number",
+    "AP at IoU 0.5": "number",
+    "PQ": "number",
+    "Dice": "number",
+}
+
+
+def build(page: Page) -> Tab:
+    """Lay out the tab inside the caller's `gr.Tab`."""
+    store = page.store
+    with gr.Row():
+        with gr.Column(scale=6, min_width=420):
+            gr.Markdown("### Learning curve")
+            curve = gr.Plot(show_label=False, container=False)
+        with gr.Column(scale=4, min_width=320):
+            gr.Markdown("### What the score means")
+            summary = gr.HTML(padding=False)
+            gr.HTML(tables.note(EXPLANATION), padding=False)
+    gr.Markdown("### Predictions")
+    with gr.Row(equal_height=True):
+        rounds = gr.Dropdown([], label="Model of", info="Look at an earlier round to compare.", scale=1, min_width=220)
+        filled = gr.Checkbox(value=True, label="Fill the objects", scale=0, min_width=170)
+        z = gr.Slider(0, 1, value=0, step=1, label="Slice (z)", visible=False, scale=2)
+    with gr.Row():
+        with gr.Column(scale=3, min_width=280):
+            listing = gr.HTML(padding=False)
+            thumbnails = gr.Gallery(
+                show_label=False, columns=3, height=330, object_fit="contain", allow_preview=False, buttons=[],
+                interactive=False,
+            )  # fmt: skip
+        with gr.Column(scale=8, min_width=560):
+            caption = gr.HTML(padding=False)
+            titles = gr.HTML(padding=False)
+            panels = gr.Image(show_label=False, interactive=False, height=300, buttons=["fullscreen"])
+            open_button = gr.Button("Open in Annotate", size="sm", visible=False)
+    gr.Markdown("### Images")
+    table = gr.Dataframe(
+        elem_id="results-images",
+        headers=list(COLUMNS),
+        datatype=list(COLUMNS.values()),
+        interactive=False,
+        show_label=False,
+        wrap=False,
+        max_height=340,
+    )
+    with gr.Row():
+        with gr.Column(scale=3, min_width=300):
+            gr.Markdown("### Your effort")
+            effort = gr.HTML(padding=False)
+        with gr.Column(scale=5, min_width=560):
+            gr.Markdown("### Computing time")
+            timings = gr.HTML(padding=False)
+    gr.Markdown("### Take it with you")
+    export_buttons = downloads.buttons()
+    export_status = gr.HTML(padding=False)
+    files = gr.File(label="Finished exports", file_count="multiple", interactive=False, visible=False)
+
+    views = gr.State([])
+    shown = gr.State(None)
+    picture = [caption, panels, titles, open_button, z, shown]
+    compared = [listing, thumbnails, views, *picture, table]
+    outputs = [curve, summary, rounds, *compared, effort, timings, export_status, files]
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    rounds.input(
+        told(lambda p, chosen: show_model(store, p, chosen)),
+        [page.project_id, rounds],
+        compared,
+        show_progress="minimal",
+        api_visibility="private",
+    )
+
+    def on_view(project: int | None, chosen: Any, views: list, fill: bool, event: gr.SelectData) -> Any:
+        return comparison.show_view(store, project, chosen, views, event.index, fill)
+
+    inputs = [page.project_id, rounds]
+    thumbnails.select(told(on_view), [*inputs, views, filled], picture, **quick)
+    for control in (filled.input, z.input):
+        control(
+            told(lambda p, chosen, view, fill, slice_: comparison.redraw(store, p, chosen, view, fill, slice_)),
+            [*inputs, shown, filled, z],
+            panels,
+            **quick,
+        )
+    open_button.click(told(comparison.open_in_annotate), shown, [page.tabs, page.open_patch], **quick)
+    for name, button in export_buttons.items():
+        button.click(
+            told(partial(downloads.start_export, store, name)),
+            [page.project_id, page.changed],
+            [export_status, page.changed],
+            **quick,
+        )
+    return Tab("results", outputs, lambda project: refresh(store, project))
+
+
+def refresh(store: Store, project_id: int | None) -> list[Any]:
+    """Updates of all outputs, in order: the newest model's results."""
+    trained = results.checkpoint_by_round(store, project_id) if project_id is not None else {}
+    if project_id is None or not trained:
+        return _nothing(store, project_id)
+    newest = max(trained)
+    choices = [(round_title(number, newest), number) for number in sorted(trained, reverse=True)]
+    points = results.learning_curve(store, project_id)
+    return [
+        plots.learning_curve(points),
+        summary_cards(points),
+        gr.Dropdown(choices, value=newest, interactive=True),
+        *show_model(store, project_id, newest),
+        effort_cards(store, project_id),
+        timing_table(store, project_id),
+        downloads.export_text(store, project_id),
+        downloads.export_files(store, project_id),
+    ]
+
+
+def _nothing(store: Store, project_id: int | None) -> list[Any]:
+    what = (
+        "Results appear here after the first training. The button at the top of the page says what comes next."
+        if project_id is not None
+        else "Open or create a project first, on the Project tab."
+    )
+    return [
+        plots.learning_curve([]),
+        tables.empty(what),
+        gr.Dropdown([], value=None, interactive=False),
+        tables.note("No predictions yet."),
+        [],
+        [],
+        *comparison.no_picture(),
+        [],
+        tables.empty("How long you annotated, and how many clicks it took."),
+        tables.empty("How long each stage took on this computer."),
+        downloads.export_text(store, project_id),
+        downloads.export_files(store, project_id),
+    ]
+
+
+def round_title(number: int, newest: int) -> str:
+    """How a model is called in the menu."""
+    title = f"Round {number}" if number else "Pseudo-labels only (pre-training)"
+    return f"{title} (newest)" if number == newest else title
+
+
+def summary_cards(points: list[results.CurvePoint]) -> str:
+    """The newest score and what the last round gained."""
+    newest = points[-1]
+    items = [(f"{newest.labelled}", f"patches labelled ({100 * newest.fraction:.0f}% of all)")]
+    for title, split in (("validation patches", "validation"), ("test images", "test")):
+        scored = [getattr(point, split) for point in points if getattr(point, split)]
+        if not scored:
+            continue
+        last = scored[-1]
+        items.insert(0, (tables.score(last.scores.f1_50), f"F1 on {last.n} {title}{_range(last.interval)}"))
+        if len(scored) > 1:
+            gain = last.scores.f1_50 - scored[-2].scores.f1_50
+            items.append((f"{gain:+.2f}", f"F1 by the last round, {title}"))
+    text = tables.cards(items)
+    if not any(point.validation or point.test for point in points):
+        text += tables.note("There is no score yet: it needs at least one finished validation patch, or a test image.")
+    return text + "<br>"
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+
+
+def show_model(store: Store, project_id: int | None, number: Any) -> list[Any]:
+    """What depends on the chosen model: the comparison and the table of images."""
+    checkpoint_id = comparison.checkpoint_of(store, project_id, number)
+    return [*comparison.show_round(store, project_id, number), image_table(store, checkpoint_id)]
+
+
+def image_table(store: Store, checkpoint_id: int) -> dict[str, Any]:
+    """The table of images; numbers stay numbers, so that they sort. Sizes in 3D are in voxels."""
+    project_id = models.checkpoint(store, checkpoint_id).project_id
+    is_3d = any(image.is_3d for image in catalogue.images(store, project_id))
+    headers = [name.replace("(px)", "(voxels)") if is_3d else name for name in COLUMNS]
+    return {"headers": headers, "data": _image_rows(store, checkpoint_id)}
+
+
+def _image_rows(store: Store, checkpoint_id: int) -> list[list[Any]]:
+
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(value, 2)
+
+    return [
+        [
+            row["image"],
+            "testing" if row["role"] == "test" else "training",
+            row["objects"],
+            round(row["mean_area"], 1),
+            round(100 * row["foreground"], 1),
+            row["labelled_patches"],
+            *(rounded(row[name]) for name in ("f1_50", "ap_50", "pq", "dice")),
+        ]
+        for row in results.image_table(store, checkpoint_id)
+    ]
+
+
+def effort_cards(store: Store, project_id: int) -> str:
+    """What the annotation cost so far, all rounds together."""
+    parts = [annotation.effort(store, item.id) for item in round_rows.rounds(store, project_id)]
+    if not parts or not any(part.seconds or part.clicks or part.accepted for part in parts):
+        return tables.empty("Minutes and clicks are counted while you annotate on the Annotate tab.")
+    made = sum(part.drawn + part.corrected + part.accepted for part in parts)
+    seconds = sum(part.seconds for part in parts)
+    return tables.cards(
+        [
+            (tables.minutes(seconds), "annotating, breaks left out"),
+            (f"{sum(part.clicks for part in parts)}", "clicks"),
+            (f"{sum(part.drawn for part in parts)}", "objects made by clicks"),
+            (f"{sum(part.accepted for part in parts)}", "suggestions accepted"),
+            (f"{sum(part.corrected for part in parts)}", "objects corrected"),
+            (f"{seconds / made:.1f} s" if made else tables.DASH, "for each object"),
+        ]
+    )
+
+
+STAGES = {
+    "pseudo_label": "Pseudo-labels",
+    "plan": "Planning",
+    "embed": "Embedding",
+    "select": "Selecting",
+    "train": "Training",
+    "predict": "Predicting",
+}
+
+
+def timing_table(store: Store, project_id: int) -> str:
+    """Computing time of each stage, by round."""
+    spent = models.timings(store, project_id)
+    if not spent:
+        return tables.empty("How long each stage took on this computer.")
+    rows = [
+        [
+            f"Round {number}" if number else "Before round 1",
+            *(tables.minutes(stages.get(name)) for name in STAGES),
+        ]
+        for number, stages in sorted(spent.items())
+    ]
+    return tables.table(["", *STAGES.values()], rows)

@@ -1,0 +1,292 @@
+"""The Rounds tab: the map of patches, the next batch, its picks, and the rounds so far."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from alapp import jobs
+from alapp.errors import InputError, NotReadyError
+from alapp.rounds import annotation, results, selection
+from alapp.stages.select.base import SELECTORS
+from alapp.storage import catalogue, models
+from alapp.storage import rounds as round_rows
+from alapp.storage.db import Store
+from alapp.storage.rounds import Selected
+from alapp.ui import gallery, plots, tables
+from alapp.ui import picks as picks_panel
+from alapp.ui.errors import told
+from alapp.ui.page import Page, Tab
+
+LARGEST_BATCH = 200
+MAP_HELP = (
+    "Every point is a patch; points that lie close together look alike to the embedding (a network that learned, "
+    "without labels, what your images look like). Click a point to see its patch."
+)
+
+PICKER_JS = """
+const redraw = () => {
+  const plot = document.querySelector('#rounds-map .js-plotly-plot');
+  if (!plot || !plot.on) return;
+  plot.removeListener('plotly_click', clicked);  // Gradio may have drawn the plot anew and lost it
+  plot.on('plotly_click', clicked);
+};
+const clicked = (event) => {
+  const id = event.points[0]?.customdata?.[0];
+  if (id) trigger('picked', {patch: id});
+};
+new MutationObserver(redraw).observe(element.closest('.tabitem') || document.body, {childList: true, subtree: true});
+redraw();
+"""
+
+
+def build(page: Page) -> Tab:
+    """Lay out the tab inside the caller's `gr.Tab`."""
+    chosen = gr.State(None)
+    with gr.Row():
+        with gr.Column(scale=6, min_width=420):
+            with gr.Row(equal_height=True):
+                map_note = gr.HTML(tables.note(MAP_HELP), padding=False)
+                colour_by = gr.Radio(
+                    [("status", "status"), ("round", "round")],
+                    value="status",
+                    label="Colour by",
+                    min_width=240,
+                    scale=0,
+                )
+            patch_map = gr.Plot(show_label=False, container=False, elem_id="rounds-map")
+            picker = gr.HTML("", padding=False, js_on_load=PICKER_JS, apply_default_css=False, elem_id="rounds-picker")
+            with gr.Row(visible=False) as detail:
+                picture = gr.Image(
+                    show_label=False, height=190, width=190, interactive=False, buttons=[], scale=0, min_width=190
+                )
+                with gr.Column(min_width=240):
+                    about = gr.HTML(padding=False)
+                    open_button = gr.Button("Open in Annotate", variant="primary", size="sm")
+                    swap_button = gr.Button("Veto, and take the next best instead", size="sm")
+        with gr.Column(scale=5, min_width=380):
+            gr.Markdown("### Next batch")
+            strategy = gr.Radio(
+                strategies(),
+                label="How to choose the patches",
+                info="Core-set is the method of this app; the others are there to compare with.",
+            )
+            budget = gr.Slider(
+                1, 32, value=selection.DEFAULT_BUDGET, step=1, label="Patches in the batch",
+                info="How many patches you will annotate before the network trains again.",
+            )  # fmt: skip
+            share = gr.HTML(padding=False)
+            select_button = gr.Button("Select the batch", variant="primary")
+            heading = gr.Markdown("### Picks")
+            picks = gr.Gallery(
+                show_label=False, columns=4, height=280, object_fit="contain", allow_preview=False, buttons=[],
+                interactive=False,
+            )  # fmt: skip
+            hint = gr.HTML(padding=False)
+            discard = gr.Button("Discard this selection", size="sm", visible=False)
+    gr.Markdown("### Rounds so far")
+    timeline = gr.HTML(padding=False)
+    stale = gr.State(0)
+
+    outputs = [stale, map_note, strategy, select_button, heading, picks, hint, discard, timeline]
+    store = page.store
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    panel = [detail, picture, about, open_button, swap_button, chosen]
+
+    drawing = [page.project_id, colour_by, chosen]
+    stale.change(told(lambda p, by, one: draw_anew(store, p, by, one)), drawing, [patch_map, detail], **quick)
+    colour_by.change(told(lambda p, by, one: draw_map(store, p, by, one)), drawing, patch_map, **quick)
+    for trigger in (stale.change, budget.change):
+        trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **quick)
+    strategy.input(told(lambda p, s: keep_strategy(store, p, s)), [page.project_id, strategy], None, **quick)
+    select_button.click(
+        told(lambda p, n, s, c: start_selection(store, p, n, s, c)),
+        [page.project_id, budget, strategy, page.changed],
+        [select_button, page.changed],
+        **quick,
+    )
+
+    def on_map(project: int | None, event: gr.EventData) -> Any:
+        return picks_panel.show_patch(store, project, event.patch)
+
+    def on_pick(project: int | None, event: gr.SelectData) -> Any:
+        return picks_panel.show_pick(store, project, event.index)
+
+    picker.picked(told(on_map), page.project_id, panel, **quick)
+    picks.select(told(on_pick), page.project_id, panel, **quick)
+    chosen.change(told(lambda p, by, one: draw_map(store, p, by, one)), drawing, patch_map, **quick)
+    open_button.click(told(picks_panel.open_patch), chosen, [page.tabs, page.open_patch], **quick)
+    swap_button.click(
+        told(lambda p, one, c: picks_panel.swap(store, p, one, c)),
+        [page.project_id, chosen, page.changed],
+        [chosen, page.changed, detail],
+        show_progress="minimal",
+        api_visibility="private",
+    )
+    discard.click(
+        told(lambda p, c: discard_selection(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+    )
+    return Tab("rounds", outputs, lambda project: refresh(store, project))
+
+
+def strategies() -> list[tuple[str, str]]:
+    """(what the radio shows, name) of every registered strategy."""
+    found = [(SELECTORS.load(name), name) for name in SELECTORS]
+    return [(f"{backend.title}: {backend.suits}", name) for backend, name in found]
+
+
+def refresh(store: Store, project_id: int | None) -> list[Any]:
+    """Updates of all outputs, in order. What the user set (batch size, colouring) stays; the map is drawn by
+    `draw_anew`, which knows it."""
+    if project_id is None:
+        nothing = tables.empty("Open or create a project first, on the Project tab.")
+        return [
+            time.time(), tables.note(MAP_HELP), gr.Radio(interactive=False), gr.Button(interactive=False),
+            "### Picks", gr.Gallery(value=[], visible=False), nothing, gr.Button(visible=False), nothing,
+        ]  # fmt: skip
+    project = catalogue.project(store, project_id)
+    latest = round_rows.latest(store, project_id)
+    chosen = round_rows.selected(store, latest.id) if latest else []
+    states = annotation.patch_states(store, [pick.patch_id for pick in chosen])
+    pictures = [
+        (gallery.thumbnail(store, catalogue.patch(store, pick.patch_id)), picks_panel.caption(pick, states))
+        for pick in chosen
+    ]
+    untouched = bool(chosen) and all(state == annotation.OPEN for state in states.values())
+    return [
+        time.time(),
+        map_help(store, project_id),
+        gr.Radio(value=project.strategy, interactive=True),
+        select_button_state(store, project_id),
+        f"### Picks of round {latest.number}" if latest else "### Picks",
+        gr.Gallery(value=pictures, visible=bool(pictures)),
+        picks_hint(chosen, states),
+        gr.Button(visible=untouched),
+        timeline_table(results.history(store, project_id)),
+    ]
+
+
+def map_help(store: Store, project_id: int) -> str:
+    """What the map shows. Starts the job that draws it well, unless it was tried for this embedding."""
+    if not results.map_is_missing(store, project_id):
+        return tables.note(MAP_HELP)
+    embedded = models.latest_embedding(store, project_id)
+    drawn = [job for job in jobs.history(store, project_id) if job.kind == "map" and job.created >= embedded.created]
+    if drawn and not drawn[0].active:
+        return tables.note(MAP_HELP)
+    jobs.enqueue(store, "map", project_id)
+    return tables.note(MAP_HELP, "A clearer map is being drawn.")
+
+
+def draw_anew(store: Store, project_id: int | None, colour_by: str, chosen: int | None) -> tuple[Any, Any]:
+    """The map after a refresh; the panel closes when its patch is not of this project."""
+    ours = project_id is not None and chosen in {patch.id for patch in catalogue.patches(store, project_id)}
+    return draw_map(store, project_id, colour_by, chosen), gr.skip() if ours else gr.Row(visible=False)
+
+
+def draw_map(store: Store, project_id: int | None, colour_by: str, chosen: int | None) -> Any:
+    """The map in the wanted colours, with a ring around the chosen patch."""
+    if colour_by not in ("status", "round"):
+        raise InputError("The map can be coloured by status or by round.")
+    return plots.patch_map(results.patch_map(store, project_id) if project_id else [], colour_by, chosen)
+
+
+def share_sentence(store: Store, project_id: int | None, budget: Any) -> str:
+    """How a batch of this size is divided."""
+    n = checked_budget(budget)
+    if project_id is None:
+        return ""
+    held = selection.validation_count(n, catalogue.project(store, project_id).validation_share)
+    if not held:
+        return tables.note(
+            f"All {n} patches are chosen by the strategy and trained on. The batch is too small to set one aside for "
+            "validation, so the next model gets no new score."
+        )
+    return tables.note(
+        f"{n - held} of {n} patches are chosen by the strategy and trained on; {held} drawn at random for "
+        "validation: the network never learns from them, so that its score is honest."
+    )
+
+
+def checked_budget(budget: Any) -> int:
+    """The batch size from the page. Raises `InputError` unless it is a sensible whole number."""
+    if not isinstance(budget, (int, float)) or not 1 <= budget <= LARGEST_BATCH:
+        raise InputError(f"A batch has 1 to {LARGEST_BATCH} patches.")
+    return int(budget)
+
+
+def keep_strategy(store: Store, project_id: int | None, strategy: str) -> None:
+    """Remember the strategy for this project."""
+    if project_id is None:
+        return
+    SELECTORS.load(strategy)
+    catalogue.update_project(store, project_id, strategy=strategy)
+
+
+def select_button_state(store: Store, project_id: int) -> gr.Button:
+    """The button says what it would do, or why it cannot."""
+    if any(job.kind == "select" for job in jobs.active(store, project_id)):
+        return gr.Button("Selecting …", interactive=False)
+    if not catalogue.patches(store, project_id):
+        return gr.Button("Import images first", interactive=False)
+    latest = round_rows.latest(store, project_id)
+    if waiting := selection.open_patches(store, project_id):
+        return gr.Button(f"Annotate the open patches first ({len(waiting)} left)", interactive=False)
+    return gr.Button(f"Select the batch of round {latest.number + 1 if latest else 1}", interactive=True)
+
+
+def start_selection(
+    store: Store, project_id: int | None, budget: Any, strategy: str, changed: int
+) -> tuple[gr.Button, int]:
+    """Queue the selection of the next batch."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    SELECTORS.load(strategy)
+    jobs.enqueue(store, "select", project_id, {"budget": checked_budget(budget), "strategy": strategy})
+    return gr.Button("Selecting …", interactive=False), changed + 1
+
+
+def discard_selection(store: Store, project_id: int | None, changed: int) -> int:
+    """Undo the newest selection, of which nothing was annotated."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    selection.discard_round(store, project_id)
+    gr.Info("The selection was discarded. Nothing else was changed.")
+    return changed + 1
+
+
+def picks_hint(picks: list[Selected], states: dict[int, str]) -> str:
+    """What the picks show, or what to do when there are none."""
+    if not picks:
+        return tables.empty("No batch yet. Choose a strategy and a size, then press the button above.")
+    done = sum(states.get(pick.patch_id) in (annotation.DONE, annotation.SKIPPED) for pick in picks)
+    numbers = "Numbers are distances to the nearest labelled patch (0: alike, 2: opposite)." if any(
+        "distance" in pick.reason for pick in picks
+    ) else ""  # fmt: skip
+    return tables.note(f"{done} of {len(picks)} finished. Click a pick to see why it was chosen.", numbers)
+
+
+def timeline_table(history: list[results.HistoryRow]) -> str:
+    """The rounds as a table, oldest first."""
+    if not history:
+        return tables.empty("Rounds appear here, with their scores and the time they took, once you select a batch.")
+    head = [
+        "Round", "Strategy", "Selected (patches)", "Done", "Skipped", "F1 at IoU 0.5 (95% interval)",
+        "Annotating", "Training",
+    ]  # fmt: skip
+    rows = [
+        [
+            str(row.number),
+            SELECTORS.load(row.strategy).title if row.strategy in SELECTORS else row.strategy,
+            str(row.selected),
+            str(row.done),
+            str(row.skipped),
+            tables.score(row.f1_50, row.interval),
+            tables.minutes(row.annotate_seconds) if row.annotate_seconds else tables.DASH,
+            tables.minutes(row.train_seconds),
+        ]
+        for row in history
+    ]
+    return tables.table(head, rows, text_columns=2)

@@ -1,0 +1,92 @@
+"""HTML of the Project tab: cards and tables. User text is always escaped."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image as Picture
+
+from alapp.domain import ImageRole, VoxelSize
+from alapp.stages.display import thumbnail
+from alapp.stages.sample import SAMPLES, load
+from alapp.storage import catalogue
+from alapp.storage.catalogue import Image, Project
+from alapp.storage.db import Store
+
+MAX_ROWS = 200
+NO_PROJECT = (
+    '<div class="empty"><h3>No project is open</h3>Create a sample with one click, or a project of your own, on the '
+    "left. Then drop your TIFF, OME-TIFF, PNG or JPEG images here.</div>"
+)
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A uint8 picture (Y, X, 3) as a PNG inside a URL."""
+    buffer = io.BytesIO()
+    Picture.fromarray(picture).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@functools.cache
+def sample_card(name: str) -> str:
+    """Picture and description of a sample data set."""
+    info = SAMPLES[name]
+    _, image, _, _ = next(iter(load(name)))
+    return (
+        f'<div style="display:flex;gap:10px;padding:8px"><img alt="" src="{data_uri(thumbnail(image, 84))}" '
+        'style="width:84px;height:84px;object-fit:cover;border-radius:6px;background:#808080">'
+        f'<div style="font-size:13px"><strong>{html.escape(info.title)}</strong><br>'
+        f'<span style="color:var(--body-text-color-subdued)">{html.escape(info.description)}</span></div></div>'
+    )
+
+
+def images(store: Store, project: Project, rows: Sequence[Image]) -> str:
+    """The table of a project's images."""
+    if not rows:
+        what = (
+            "The sample images are being copied." if project.sample else "Open “Add images” below and drop them there."
+        )
+        return f'<div class="empty"><h3>{html.escape(project.name)} has no images yet</h3>{what}</div>'
+    counts = catalogue.patch_counts(store, project.id)
+    body = "".join(_row(store, image, counts.get(image.id, 0)) for image in rows[:MAX_ROWS])
+    total = sum(counts.values())
+    more = f" The first {MAX_ROWS} are listed." if len(rows) > MAX_ROWS else ""
+    return (
+        f"<h3>{html.escape(project.name)}: {len(rows)} images, {total} patches</h3>"
+        '<div class="sheet-frame"><table class="sheet"><thead><tr><th></th><th>Name</th>'
+        '<th class="n">Size (pixels)</th><th>Axes</th><th class="n">Voxel size (µm)</th><th>Type</th>'
+        '<th class="n">Patches</th><th>Warnings</th></tr>'
+        f"</thead><tbody>{body}</tbody></table></div>{more}"
+    )
+
+
+def voxel_text(size: VoxelSize) -> str:
+    """Voxel size in micrometres, z first, or "unknown"."""
+    known = [value for value in (size.z, size.y, size.x) if value is not None]
+    return " × ".join(f"{value:.3g}" for value in known) if size.known else "unknown"
+
+
+def _row(store: Store, image: Image, patches: int) -> str:
+    z, y, x, channels = image.shape
+    size = " × ".join(str(side) for side in ((z, y, x) if image.is_3d else (y, x)))
+    kind = f"{image.dtype}, {channels} channel{'s' if channels > 1 else ''}"
+    role = "" if image.role is ImageRole.TRAIN else " (test)"
+    warnings = html.escape(" ".join(image.warnings))
+    return (
+        f'<tr><td><img alt="" src="{_thumbnail(str(store.root), image.path)}"></td>'
+        f"<td>{html.escape(image.name)}{role}</td><td class='n'>{size}</td>"
+        f"<td>{html.escape(image.axes)} <small>({html.escape(image.axes_source)})</small></td>"
+        f"<td class='n'>{voxel_text(image.voxel_size)}</td><td>{kind}</td><td class='n'>{patches or '–'}</td>"
+        f"<td class='warn'>{warnings}</td></tr>"
+    )
+
+
+@functools.lru_cache(maxsize=1000)
+def _thumbnail(root: str, path: str) -> str:
+    pixels = np.load(f"{root}/{path}", mmap_mode="r")
+    return data_uri(thumbnail(pixels[len(pixels) // 2], 44))

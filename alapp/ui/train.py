@@ -1,0 +1,298 @@
+"""The Train tab: what will be trained and why, the start button, the loss as it falls, the checkpoints."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from alapp import jobs
+from alapp.domain import Machine, Preset
+from alapp.environment import machine
+from alapp.errors import InputError, NotReadyError
+from alapp.jobs import Job
+from alapp.rounds import evaluation, progress
+from alapp.storage import catalogue, models
+from alapp.storage import rounds as round_rows
+from alapp.storage.db import Store
+from alapp.storage.models import Checkpoint
+from alapp.ui import plots, tables
+from alapp.ui.errors import told
+from alapp.ui.page import Page, Tab
+
+TRAINING = ("pretrain", "train")
+LOG_LINES = 200
+SCORE = "F1 at IoU 0.5 (95% interval)"
+MOST_ITERATIONS = 250_000
+PRESETS = {
+    Preset.QUICK: "Quick: a small network and a short training, to see within minutes how it goes.",
+    Preset.STANDARD: "Standard: trains about three times longer or more, for better outlines.",
+    Preset.FULL: "Full: nnU-Net's own network and schedule, for final results",
+}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the start button does: a job kind, or None when something else comes first. `text` is on the button,
+    `why` beside it."""
+
+    job: str | None
+    text: str
+    why: str
+
+
+def build(page: Page) -> Tab:
+    """Lay out the tab inside the caller's `gr.Tab`."""
+    with gr.Row():
+        with gr.Column(scale=4, min_width=360):
+            gr.Markdown("### Plan")
+            plan = gr.HTML(padding=False)
+            preset = gr.Radio(
+                preset_choices(machine()),
+                label="How thoroughly to train",
+                info="Each preset keeps its own network: after a change, the next training starts from the beginning.",
+            )
+            why = gr.HTML(padding=False)
+            start = gr.Button("Start", variant="primary")
+            with gr.Accordion("Expert settings", open=False):
+                iterations = gr.Number(
+                    value=None,
+                    precision=0,
+                    minimum=1,
+                    maximum=MOST_ITERATIONS,
+                    label="Iterations",
+                    info="Leave empty for the number in the plan. One iteration is one step on one small batch.",
+                )
+        with gr.Column(scale=6, min_width=420):
+            gr.Markdown("### Loss")
+            status = gr.HTML(padding=False)
+            loss = gr.Plot(show_label=False, container=False)
+            gr.HTML(
+                padding=False,
+                value=tables.note(
+                    "The loss says how far the network's answers are from the labels it learns from. It should fall "
+                    "and then level off, and may go below zero. Whether the network is good, the score on the "
+                    "validation patches tells."
+                ),
+            )
+    gr.Markdown("### Models")
+    checkpoints = gr.HTML(padding=False)
+    with gr.Accordion("Log of the last training", open=False):
+        log = gr.HTML(padding=False)
+    timer = gr.Timer(2, active=False)
+
+    store = page.store
+    live = [status, loss, log, timer]
+    outputs = [plan, preset, why, start, checkpoints, *live]
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    timer.tick(told(lambda p: watch(store, p)), page.project_id, live, queue=False, **quick)
+    preset.input(
+        told(lambda p, value: choose_preset(store, p, value)), [page.project_id, preset], [plan, why, start], **quick
+    )
+    start.click(
+        told(lambda p, n, c: start_training(store, p, n, c)),
+        [page.project_id, iterations, page.changed],
+        [start, timer, page.changed],
+        **quick,
+    )
+    return Tab("train", outputs, lambda project: refresh(store, project))
+
+
+def preset_choices(computer: Machine) -> list[tuple[str, str]]:
+    """(sentence, name) of each preset; what `full` means depends on the computer."""
+    full = (
+        f", on this computer's {computer.gpu_name or 'GPU'}."
+        if computer.gpu_gb
+        else ". It needs a GPU, and this computer has none that can be used: here it is the longest training instead."
+    )
+    return [(text + (full if name is Preset.FULL else ""), str(name)) for name, text in PRESETS.items()]
+
+
+def refresh(store: Store, project_id: int | None) -> list[Any]:
+    """Updates of all outputs, in order."""
+    if project_id is None:
+        nothing = tables.empty("Open or create a project first, on the Project tab.")
+        return [
+            nothing, gr.Radio(interactive=False), "", gr.Button("Start", interactive=False), nothing,
+            *watch(store, None),
+        ]  # fmt: skip
+    project = catalogue.project(store, project_id)
+    begin = what_to_start(store, project_id)
+    return [
+        plan_text(store, project_id, project.preset),
+        gr.Radio(value=str(project.preset), interactive=True),
+        tables.note(begin.why),
+        start_button(store, project_id, begin),
+        checkpoint_table(store, project_id),
+        *watch(store, project_id),
+    ]
+
+
+def plan_text(store: Store, project_id: int, preset: str) -> str:
+    """The plan in plain words, or what will be planned."""
+    known = models.find_plan(store, project_id, preset)
+    if known:
+        return tables.note(known.summary["sentence"])
+    return tables.note(
+        "When you press start, nnU-Net measures your objects and your images, chooses the size of its network and of "
+        "the windows it looks through, and says here what it chose. Then it trains, predicts every image, and scores "
+        "the prediction."
+    )
+
+
+def what_to_start(store: Store, project_id: int) -> Start:
+    """The training that comes next, or what has to be done before it."""
+    state = progress.progress(store, project_id)
+    batch = state.batch
+    if state.next.job == "pretrain":
+        return Start("pretrain", state.next.text, "The network first learns from the automatic pseudo-labels.")
+    if state.next.job == "train":
+        return Start("train", state.next.text, "The network goes on from its last state, with all you have labelled.")
+    if batch and batch.left == 0 and batch.trained:
+        return Start(
+            "train",
+            f"Train round {batch.round.number} again",
+            f"Next: {state.next.text.lower()}. Training again gives a new model only with another preset or another "
+            "number of iterations.",
+        )
+    return Start(None, "Nothing to train yet", f"Next: {state.next.text}.")
+
+
+def start_button(store: Store, project_id: int, begin: Start) -> gr.Button:
+    """The start button, off while a training waits or runs."""
+    if running(store, project_id):
+        return gr.Button("Training …", interactive=False)
+    return gr.Button(begin.text, interactive=begin.job is not None)
+
+
+def running(store: Store, project_id: int) -> Job | None:
+    """The training that waits or runs, if any."""
+    return next((job for job in jobs.active(store, project_id) if job.kind in TRAINING), None)
+
+
+def choose_preset(store: Store, project_id: int | None, preset: Any) -> tuple[str, str, gr.Button]:
+    """Keep the preset; show its plan."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    if preset not in list(Preset):
+        raise InputError(f"There is no preset called {preset!r}.")
+    catalogue.update_project(store, project_id, preset=Preset(preset))
+    begin = what_to_start(store, project_id)
+    return plan_text(store, project_id, preset), tables.note(begin.why), start_button(store, project_id, begin)
+
+
+def start_training(
+    store: Store, project_id: int | None, iterations: Any, changed: int
+) -> tuple[gr.Button, gr.Timer, int]:
+    """Queue the training that comes next."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    if iterations is not None and not (isinstance(iterations, (int, float)) and 1 <= iterations <= MOST_ITERATIONS):
+        raise InputError(f"The number of iterations must be between 1 and {MOST_ITERATIONS:,}, or empty.")
+    begin = what_to_start(store, project_id)
+    if begin.job is None:
+        raise NotReadyError(begin.why)
+    jobs.enqueue(store, begin.job, project_id, {"iterations": int(iterations)} if iterations else {})
+    return gr.Button("Training …", interactive=False), gr.Timer(active=True), changed + 1
+
+
+def watch(store: Store, project_id: int | None) -> list[Any]:
+    """Status, loss curve, log, and whether to look again: what changes while a training runs."""
+    if project_id is None:
+        return ["", plots.loss_curve([]), "", gr.Timer(active=False)]
+    job = running(store, project_id)
+    return [
+        status_text(store, project_id, job),
+        plots.loss_curve(*newest_runs(store, project_id, job is not None)),
+        tables.log(log_text(store, project_id)),
+        gr.Timer(active=job is not None),
+    ]
+
+
+def newest_runs(store: Store, project_id: int, training: bool) -> tuple[list[dict], list[dict]]:
+    """Loss of the newest run and of the one before. A run that has just begun has no loss yet, so while `training`
+    a finished run is the one before."""
+    runs = models.training_runs(store, project_id)
+    finished = {item.input_hash for item in models.checkpoints(store, project_id)}
+    curves: list[list[dict]] = [[], *runs.values()]
+    if training and runs and list(runs)[-1] in finished:
+        curves.append([])
+    return curves[-1], curves[-2] if len(curves) > 1 else []
+
+
+def status_text(store: Store, project_id: int, job: Job | None) -> str:
+    """What the training does, or how the last one ended."""
+    if job is not None:
+        if not job.started:
+            return tables.progress("Waiting for its turn.", 0.0)
+        left = jobs.eta_seconds(job)
+        rest = f" About {tables.minutes(left)} left." if left is not None else ""
+        return tables.progress(f"{job.message or 'Starting'}.{rest}", job.fraction)
+    last = next((item for item in jobs.history(store, project_id) if item.kind in TRAINING), None)
+    if last is None:
+        newest = models.latest_checkpoint(store, project_id)
+        return tables.note(newest_sentence(store, newest)) if newest else ""
+    if last.error:
+        return tables.note(f"The last training failed. {last.error} What was there before is unchanged.")
+    if last.state is jobs.JobState.CANCELLED:
+        return tables.note("The last training was cancelled. Start it again and it goes on where it stopped.")
+    newest = models.latest_checkpoint(store, project_id)
+    return tables.note(newest_sentence(store, newest)) if newest else ""
+
+
+def newest_sentence(store: Store, item: Checkpoint) -> str:
+    """How the newest model came about and how good it is."""
+    scored = evaluation.summary(store, item.id, "validation")
+    result = (
+        f" It scores F1 {tables.score(scored.scores.f1_50, scored.interval)} on {scored.n} validation patches."
+        if scored
+        else " It has no score yet, because no validation patch is finished."
+    )
+    return f"The newest model trained for {tables.minutes(item.seconds)} on {item.n_cases} patches.{result}"
+
+
+def checkpoint_table(store: Store, project_id: int) -> str:
+    """All models, newest first."""
+    found = models.checkpoints(store, project_id)
+    if not found:
+        return tables.empty("Every training leaves a model here, with its score and its size on disk.")
+    numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
+    head = [
+        "Round",
+        "Preset",
+        "Iterations",
+        "Patches learned",
+        "Time",
+        "On disk",
+        "F1 at IoU 0.5 (95% interval)",
+        "Made (UTC)",
+    ]
+    rows = [_checkpoint_row(store, item, numbers) for item in reversed(found)]
+    return tables.table(head, rows, text_columns=2)
+
+
+def _checkpoint_row(store: Store, item: Checkpoint, numbers: dict[int, int]) -> list[str]:
+    path = store.files.resolve(item.path)
+    scored = evaluation.summary(store, item.id, "validation")
+    return [
+        str(numbers[item.round_id]) if item.round_id else "pre-training",
+        item.preset,
+        f"{item.iterations:,}",
+        str(item.n_cases),
+        tables.minutes(item.seconds),
+        tables.size(path.stat().st_size) if path.exists() else "missing",
+        tables.score(scored.scores.f1_50, scored.interval) if scored else tables.DASH,
+        item.created[:16].replace("T", " "),
+    ]
+
+
+def log_text(store: Store, project_id: int) -> str:
+    """The end of the log of the newest training job."""
+    last = next((item for item in jobs.history(store, project_id) if item.kind in TRAINING and item.started), None)
+    path = store.root / last.log if last else None
+    if path is None or not path.exists():
+        return "There is no log yet."
+    with path.open(encoding="utf-8", errors="replace") as handle:
+        return "".join(deque(handle, maxlen=LOG_LINES)) or "The log is empty."

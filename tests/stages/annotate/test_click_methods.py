@@ -1,0 +1,235 @@
+"""The contract that every click method keeps; those that are not ready here are only asked for their status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from alapp.domain import BackendState, Modality
+from alapp.errors import WeightsMissingError
+from alapp.stages.annotate import microsam, volume
+from alapp.stages.annotate.base import CLICK_SEGMENTERS, choose_automatically
+from alapp.stages.annotate.watershed import SeededWatershed
+
+
+def disc(shape=(96, 96), centre=(40, 50), radius=12):
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    return (yy - centre[0]) ** 2 + (xx - centre[1]) ** 2 <= radius**2
+
+
+def picture(mask, seed=0, bright=170, dark=60, noise=6.0):
+    rng = np.random.default_rng(seed)
+    pixels = np.where(mask, bright, dark) + rng.normal(0, noise, mask.shape)
+    return pixels.clip(0, 255).astype(np.uint8)[..., None]
+
+
+def stack(column):
+    """Reads slice z of bright objects on dark ground."""
+    return lambda z: picture(column[z], seed=z)
+
+
+def iou(a, b):
+    return np.count_nonzero(a & b) / np.count_nonzero(a | b)
+
+
+@pytest.fixture(params=list(CLICK_SEGMENTERS))
+def method(request):
+    backend = CLICK_SEGMENTERS.load(request.param)
+    if not backend.status().ready:
+        pytest.skip(backend.status().detail)
+    return backend()
+
+
+@pytest.mark.parametrize("name", list(CLICK_SEGMENTERS))
+def test_status_is_honest_and_needs_no_torch(name):
+    code = (
+        "import sys; from alapp.stages.annotate.base import CLICK_SEGMENTERS; "
+        f"status = CLICK_SEGMENTERS.load({name!r}).status(); "
+        "assert status.ready or (status.detail and status.remedy); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", list(CLICK_SEGMENTERS))
+def test_it_says_what_it_is(name):
+    backend = CLICK_SEGMENTERS.load(name)
+    assert backend.title
+    assert backend.suits.endswith(".")
+    assert backend.modalities <= frozenset(Modality)
+
+
+def test_a_click_finds_the_object(method):
+    target = disc()
+    method.prepare("a", picture(target))
+    found = method.segment("a", [(40, 50)], [])
+    assert found.dtype == bool
+    assert found.shape == target.shape
+    assert found[40, 50]
+    assert iou(found, target) > 0.8
+
+
+def test_an_unknown_slice_is_a_key_error(method):
+    with pytest.raises(KeyError):
+        method.segment("never prepared", [(1, 1)], [])
+
+
+def test_without_a_prompt_the_mask_is_empty(method):
+    method.prepare("a", picture(disc()))
+    assert not method.segment("a", [], [(3, 3)]).any()
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 95), (95, 0), (95, 95), (95.4, 95.4), (-0.4, -0.4)])
+def test_clicks_at_the_border(method, corner):
+    method.prepare("a", picture(disc()))
+    assert method.segment("a", [corner], [(50, 40)]).shape == (96, 96)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_any_type_and_number_of_channels(method, dtype, channels):
+    target = disc()
+    image = np.repeat(picture(target), channels, axis=-1).astype(dtype)
+    method.prepare("a", image)
+    assert iou(method.segment("a", [(40, 50)], []), target) > 0.8
+
+
+def test_a_flat_image_is_no_error(method):
+    method.prepare("a", np.full((40, 50, 1), 7, np.uint8))
+    assert method.segment("a", [(20, 20)], []).shape == (40, 50)
+
+
+def test_threads_do_not_disturb_each_other(method):
+    targets = [disc(centre=(30 + 4 * i, 40)) for i in range(6)]
+    for i, target in enumerate(targets):
+        method.prepare(str(i), picture(target, seed=i))
+    found = {}
+
+    def work(i):
+        for _ in range(3):
+            found[i] = method.segment(str(i), [(30 + 4 * i, 40)], [])
+
+    threads = [Thread(target=work, args=(i,)) for i in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert all(iou(found[i], target) > 0.8 for i, target in enumerate(targets))
+
+
+class TestWatershed:
+    def test_a_negative_point_cuts_a_touching_neighbour_off(self):
+        target, neighbour = disc(centre=(40, 36)), disc(centre=(40, 57))
+        method = SeededWatershed()
+        method.prepare("a", picture(target | neighbour))
+        found = method.segment("a", [(40, 36)], [(40, 57)])
+        assert found[40, 36]
+        assert not found[40, 57]
+        assert iou(found, target & ~neighbour) > 0.7
+
+    def test_points_decide_about_their_own_pixels(self):
+        method = SeededWatershed()
+        method.prepare("a", picture(disc()))
+        found = method.segment("a", [(40, 50)], [(40, 51)])
+        assert found[40, 50]
+        assert not found[40, 51]
+
+    @pytest.mark.parametrize("radius", [5, 9, 16, 30])
+    def test_the_scale_is_found(self, radius):
+        target = disc((160, 160), (80, 80), radius)
+        method = SeededWatershed()
+        method.prepare("a", picture(target))
+        assert iou(method.segment("a", [(80, 80)], []), target) > 0.8
+
+    def test_a_correction_is_local(self):
+        target = disc(radius=14)
+        method = SeededWatershed()
+        method.prepare("a", picture(target))
+        previous = target.copy()
+        previous[:, :45] = False
+        found = method.segment("a", [(40, 41)], [], previous=previous)
+        assert iou(found, target) > 0.85
+        assert not method.segment("a", [], [(40, 50)], previous=target)[40, 50]
+
+    def test_a_box_holds_its_object(self):
+        target = disc()
+        method = SeededWatershed()
+        method.prepare("a", picture(target))
+        assert iou(method.segment("a", [], [], box=(26, 36, 55, 65)), target) > 0.8
+        assert not method.segment("a", [], [], box=(5, 5, 5, 5)).any()
+
+    def test_the_prior_shows_a_border_that_the_image_lacks(self):
+        left = np.zeros((64, 64), bool)
+        left[16:48, 12:32] = True
+        both = np.zeros((64, 64), bool)
+        both[16:48, 12:52] = True
+        method = SeededWatershed()
+        method.prepare("without", picture(both))
+        method.prepare("with", picture(both), prior=left.astype(np.float32))
+        assert iou(method.segment("with", [(32, 22)], []), left) > 0.8
+        assert iou(method.segment("without", [(32, 22)], []), left) < 0.7
+
+    def test_old_slices_are_dropped(self):
+        method = SeededWatershed()
+        for i in range(40):
+            method.prepare(str(i), picture(disc()))
+        with pytest.raises(KeyError):
+            method.segment("0", [(40, 50)], [])
+
+
+class TestMicroSam:
+    def test_only_weights_for_the_modality_count(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("MICROSAM_CACHEDIR", str(tmp_path))
+        assert microsam.MicroSamClicks.status().state is not BackendState.READY
+        (tmp_path / "models").mkdir()
+        (tmp_path / "models" / "vit_b_em_organelles").write_bytes(b"weights")
+        assert microsam.cached_model(Modality.EM) == "vit_b_em_organelles"
+        assert microsam.cached_model(Modality.LIGHT) is None
+        assert choose_automatically(Modality.LIGHT)[0] == "watershed"
+
+    def test_missing_weights_are_an_error_that_says_where(self, tmp_path, monkeypatch):
+        pytest.importorskip("micro_sam")
+        monkeypatch.setenv("MICROSAM_CACHEDIR", str(tmp_path))
+        with pytest.raises(WeightsMissingError, match="built-in"):
+            microsam.MicroSamClicks(Modality.EM).prepare("a", picture(disc()))
+
+
+class TestVolume:
+    def follow(self, column):
+        """Segments slice z as the column's mask there, if the seed lies on it."""
+        return lambda z, seed, previous: (
+            column[z] if column[z][int(seed[0]), int(seed[1])] else np.zeros_like(column[z])
+        )
+
+    def test_an_object_is_followed_to_its_ends(self):
+        column = np.stack([disc(centre=(40, 46 + z), radius=r) for z, r in enumerate([0, 9, 10, 10, 9, 0])])
+        column[[0, 5]] = False
+        known = np.zeros_like(column)
+        known[2] = column[2]
+        assert np.array_equal(volume.propagate(known, 2, self.follow(column), stack(column)), column)
+
+    def test_it_ends_where_the_shape_jumps(self):
+        column = np.stack([disc(radius=r) for r in (10, 10, 30)])
+        known = np.zeros_like(column)
+        known[0] = column[0]
+        grown = volume.propagate(known, 0, self.follow(column), stack(column))
+        assert grown.any(axis=(1, 2)).tolist() == [True, True, False]
+
+    @pytest.mark.parametrize("bright", [60, 75, 20])
+    def test_it_ends_where_the_object_fades_or_turns(self, bright):
+        column = np.stack([disc(radius=10)] * 3)
+        images = [picture(column[0]), picture(column[1]), picture(column[2], bright=bright)]
+        known = np.zeros_like(column)
+        known[0] = column[0]
+        grown = volume.propagate(known, 0, self.follow(column), images.__getitem__)
+        assert grown.any(axis=(1, 2)).tolist() == [True, True, False]
+
+    def test_known_slices_stay(self):
+        column = np.stack([disc(radius=10)] * 5)
+        known = column.copy()
+        known[3:] = False
+        known[1, :, :50] = False
+        grown = volume.propagate(known, 0, self.follow(column), stack(column))
+        assert np.array_equal(grown[:3], known[:3])
+        assert grown[3:].any(axis=(1, 2)).all()

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alapp.errors import InputError
+from alapp.stages.annotate import journal, masks
+from alapp.stages.annotate.journal import Event
+
+SHAPE = (1, 16, 16)
+
+
+def square(y: int, x: int, size: int = 4) -> np.ndarray:
+    pixels = np.zeros(SHAPE, bool)
+    pixels[0, y : y + size, x : x + size] = True
+    return pixels
+
+
+class Book:
+    """Writes events with counted revisions."""
+
+    def __init__(self):
+        self.events: list[Event] = []
+
+    def add(self, kind: str, payload: dict | None = None, blob: bytes | None = None) -> Book:
+        self.events.append(Event(len(self.events) + 1, kind, payload or {}, blob))
+        return self
+
+    def accept(self, identity: int, pixels: np.ndarray, **options) -> Book:
+        mask = masks.from_array(pixels)
+        payload = {"object": identity, "box": list(mask.box), "source": "watershed", "overlap": "keep"}
+        return self.add("accept", {**payload, "new": True, "corrected": False, **options}, mask.blob)
+
+    def open(self, labels: np.ndarray, start: str = "pseudo") -> Book:
+        return self.add("open", {"start": start, "shape": list(SHAPE)}, masks.pack_labels(labels))
+
+    @property
+    def state(self) -> journal.State:
+        return journal.fold(self.events)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return journal.to_labels(self.state, SHAPE)
+
+
+def suggested() -> Book:
+    labels = np.zeros(SHAPE, np.int32)
+    labels[square(0, 0)] = 1
+    labels[square(8, 8)] = 2
+    return Book().open(labels)
+
+
+def test_an_older_object_keeps_its_pixels():
+    book = Book().accept(1, square(0, 0)).accept(2, square(2, 2))
+    assert np.array_equal(book.labels == 1, square(0, 0))
+    assert np.array_equal(book.labels == 2, square(2, 2) & ~square(0, 0))
+
+
+def test_a_newer_object_can_win():
+    book = Book().accept(1, square(0, 0)).accept(2, square(2, 2), overlap="replace")
+    assert np.array_equal(book.labels == 2, square(2, 2))
+    assert np.array_equal(book.labels == 1, square(0, 0) & ~square(2, 2))
+
+
+def test_a_covered_object_disappears_and_undo_brings_it_back():
+    book = Book().accept(1, square(4, 4, 2)).accept(2, square(2, 2, 8), overlap="replace")
+    assert list(book.state.objects) == [2]
+    book.add("undo")
+    assert np.array_equal(book.labels == 1, square(4, 4, 2))
+
+
+def test_suggestions_are_no_labels_until_they_are_accepted():
+    book = suggested()
+    assert sorted(book.state.suggestions) == [1, 2]
+    assert not book.labels.any()
+    assert book.state.status == journal.OPEN
+    book.add("take", {"objects": [2]})
+    assert np.array_equal(book.labels == 2, square(8, 8))
+    assert sorted(book.state.suggestions) == [1]
+    assert book.state.objects[2].source == "pseudo"
+
+
+def test_a_clicked_object_withdraws_the_suggestion_under_it():
+    book = suggested().accept(3, square(0, 0, 3))
+    assert sorted(book.state.suggestions) == [2]
+    book = suggested().accept(3, square(3, 3, 3))
+    assert sorted(book.state.suggestions) == [1, 2]
+
+
+def test_a_corrected_suggestion_becomes_an_object_under_its_own_id():
+    book = suggested().accept(1, square(0, 0, 6), new=False, corrected=True)
+    assert np.array_equal(book.labels == 1, square(0, 0, 6))
+    assert book.state.objects[1].corrected
+    assert 1 not in book.state.suggestions
+
+
+def test_starting_again_keeps_objects_and_never_reuses_an_id():
+    book = suggested().accept(3, square(0, 8))
+    labels = np.zeros(SHAPE, np.int32)
+    labels[square(12, 0)] = 1
+    book.open(labels, "model")
+    assert list(book.state.objects) == [3]
+    assert list(book.state.suggestions) == [4]
+
+
+def test_the_unfinished_object_survives_in_the_journal():
+    click = {"positive": [[3, 4]], "negative": [], "z": 0, "object": None}
+    book = Book().add("click", click)
+    assert book.state.draft.positive == ((3, 4),)
+    assert book.state.status == journal.STARTED
+    assert book.accept(1, square(0, 0)).state.draft is None
+    book.add("click", click).add("click", {"positive": [], "negative": [], "z": 0, "object": None})
+    assert book.state.draft is None
+
+
+def test_a_correction_on_one_slice_leaves_the_others():
+    shape = (3, 8, 8)
+    whole = np.zeros(shape, bool)
+    whole[:, 1:4, 1:4] = True
+    slice_only = np.zeros(shape, bool)
+    slice_only[1, 4:6, 4:6] = True
+    book = Book().accept(1, whole).accept(1, slice_only, new=False, corrected=True)
+    expected = whole.copy()
+    expected[1] = slice_only[1]
+    assert np.array_equal(journal.to_labels(book.state, shape) == 1, expected)
+
+
+def test_closing_and_reopening():
+    book = Book().accept(1, square(0, 0)).add("done", {"label_map": 1})
+    assert book.state.status == journal.DONE
+    assert book.add("reopen").state.status == journal.STARTED
+    assert book.add("skip").state.status == journal.SKIPPED
+    assert list(book.state.objects) == [1]
+
+
+def test_a_submitted_label_map_replaces_everything_and_can_be_undone():
+    labels = np.zeros(SHAPE, np.int32)
+    labels[square(5, 5)] = 9
+    book = suggested().accept(3, square(0, 8))
+    book.add("submit", {"backend": "oracle", "shape": list(SHAPE)}, masks.pack_labels(labels))
+    assert np.array_equal(book.labels, labels)
+    assert not book.state.suggestions
+    assert np.array_equal(book.add("undo").labels == 3, square(0, 8))
+
+
+def test_an_unknown_event_is_refused():
+    with pytest.raises(InputError, match="Update the app"):
+        Book().add("paint").state  # noqa: B018
+
+
+acts = st.lists(st.sampled_from(["accept", "delete", "undo", "redo", "click"]), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(acts, st.randoms(use_true_random=False), st.integers(0, 40))
+def test_undo_and_redo_against_a_model_with_snapshots(kinds, random, split):
+    """The model keeps whole label maps on two stacks; the journal is folded, in one or in two parts."""
+    book, now, past, future, next_id = Book(), np.zeros(SHAPE, np.int32), [], [], 1
+    for kind in kinds:
+        if kind == "accept":
+            pixels = square(random.randrange(13), random.randrange(13))
+            visible = pixels & (now == 0)
+            book.accept(next_id, pixels)
+            past, future = [*past, now], []
+            now = np.where(visible, next_id, now)
+            next_id += 1
+        elif kind == "delete":
+            present = [int(each) for each in np.unique(now) if each]
+            if not present:
+                continue
+            gone = random.choice(present)
+            book.add("delete", {"objects": [gone]})
+            past, future = [*past, now], []
+            now = np.where(now == gone, 0, now)
+        elif kind == "undo":
+            book.add("undo")
+            if past:
+                past, future, now = past[:-1], [*future, now], past[-1]
+        elif kind == "redo":
+            book.add("redo")
+            if future:
+                past, future, now = [*past, now], future[:-1], future[-1]
+        else:
+            book.add("click", {"positive": [[1, 1]], "negative": [], "z": 0, "object": None})
+    assert np.array_equal(book.labels, now)
+    assert (len(book.state.past), len(book.state.future)) == (len(past), len(future))
+    half = journal.fold(book.events[:split])
+    assert np.array_equal(journal.to_labels(journal.fold(book.events[split:], half), SHAPE), now)
