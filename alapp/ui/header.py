@@ -19,6 +19,9 @@ from alapp.ui.page import Page
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
+BLOCKING = frozenset({"import", "sample", "pseudo_label", "pretrain", "select", "train"})
+"""Jobs whose end decides what comes next."""
+
 
 @dataclass(frozen=True)
 class Header:
@@ -127,11 +130,12 @@ def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, d
     if seen and seen == signature:
         return [gr.skip()] * 10
     following = state.next if state else NextStep("Create or open a project", "project")
-    busy = bool(following.job) and any(item.kind == following.job for item in jobs.active(store, known))
+    blocking = next((item for item in jobs.active(store, known) if item.kind in BLOCKING), None) if known else None
+    words = f"{jobs.kind(blocking.kind).title} …" if blocking else following.text
     return [
         gr.Dropdown(choices=projects, value=known),
         rail_html(state),
-        gr.Button(following.text, interactive=not busy),
+        gr.Button(words, interactive=blocking is None),
         gr.Row(visible=job is not None),
         job_html(job),
         gr.Button(visible=job is not None and job.active),

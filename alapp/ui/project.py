@@ -55,7 +55,7 @@ def _projects(page: Page) -> None:
     store = page.store
     gr.Markdown("### Try it on a sample")
     for name, info in SAMPLES.items():
-        with gr.Group():
+        with gr.Column(elem_classes="sample-card"):
             gr.HTML(sheets.sample_card(name), padding=False)
             button = gr.Button(f"Create “{info.title}”", size="sm", elem_id=f"sample-{name}")
         button.click(

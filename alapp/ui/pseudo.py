@@ -14,6 +14,7 @@ from alapp.errors import InputError
 from alapp.jobs import Job, JobState
 from alapp.rounds import pseudo
 from alapp.stages.display import to_display
+from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
 from alapp.ui.errors import told
@@ -188,7 +189,8 @@ def decision(method: str | None) -> str:
         return ""
     if method == pseudo.NONE:
         return "<p>This project does without pseudo-labels. Choose a method above to change that.</p>"
-    return f"<p>This project uses <strong>{html.escape(method)}</strong>.</p>"
+    title = "the recommended method" if method == pseudo.AUTO else PSEUDO_LABELLERS.load(method).title
+    return f"<p>This project uses <strong>{html.escape(title)}</strong>.</p>"
 
 
 def previews(store: Store, project_id: int) -> list[Job]:
@@ -208,19 +210,22 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
     maps = [labels.by_id(store, map_id) for map_id in result["label_maps"]]
     pictures = [(patch_picture(store, item), f"{item.n_objects} objects") for item in maps]
     total = sum(item.n_objects for item in maps)
-    values = ", ".join(f"{name} {value:g}" for name, value in result["params"].items())
-    text = f"<p><strong>{html.escape(result['method'])}</strong> found {total} objects in {len(maps)} patches"
+    method = PSEUDO_LABELLERS.load(result["method"])
+    titles = {item.name: item.title.lower() for item in method.parameters}
+    values = ", ".join(f"{titles.get(name, name)} {value:g}" for name, value in result["params"].items())
+    text = f"<p><strong>{html.escape(method.title)}</strong> found {total} objects in {len(maps)} patches"
     return [text + (f" ({html.escape(values)})" if values else "") + ".</p>", pictures]
 
 
 def patch_picture(store: Store, item: labels.LabelMap) -> np.ndarray:
     """A patch with its labels on it; the middle slice of a stack."""
     pixels = catalogue.read_patch(store, catalogue.patch(store, item.patch_id))
+    whole = catalogue.read_image(store, catalogue.image(store, item.image_id))
     found = labels.read(store, item)
     if found.ndim == 3:
         middle = len(found) // 2
-        return overlay(to_display(pixels, middle), found[middle])
-    return overlay(to_display(pixels), found)
+        return overlay(to_display(pixels, middle, whole), found[middle])
+    return overlay(to_display(pixels, whole=whole), found)
 
 
 def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:

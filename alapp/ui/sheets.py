@@ -38,10 +38,8 @@ def sample_card(name: str) -> str:
     info = SAMPLES[name]
     _, image, _, _ = next(iter(load(name)))
     return (
-        f'<div style="display:flex;gap:10px;padding:8px"><img alt="" src="{data_uri(thumbnail(image, 84))}" '
-        'style="width:84px;height:84px;object-fit:cover;border-radius:6px;background:#808080">'
-        f'<div style="font-size:13px"><strong>{html.escape(info.title)}</strong><br>'
-        f'<span style="color:var(--body-text-color-subdued)">{html.escape(info.description)}</span></div></div>'
+        f'<div class="info"><img alt="" src="{data_uri(thumbnail(image, 84))}">'
+        f"<div><strong>{html.escape(info.title)}</strong><br><span>{html.escape(info.description)}</span></div></div>"
     )
 
 

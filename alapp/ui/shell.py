@@ -52,7 +52,8 @@ def refresh_on(page: Page, shown: gr.Tab, tab: Tab, current: gr.State) -> None:
         return [*tab.refresh(project_id), tab.id]
 
     def changed(project_id: int | None, visible: str) -> Any:
-        return list(tab.refresh(project_id)) if visible == tab.id else [gr.skip()] * len(outputs)
+        updates = list(tab.refresh(project_id)) if visible == tab.id else [gr.skip()] * len(outputs)
+        return updates if len(outputs) > 1 else updates[0]  # Gradio takes a list for the value of a single output
 
     shown.select(told(opened), page.project_id, [*outputs, current], **QUIET)
     for trigger in (page.project_id, page.changed):

@@ -32,7 +32,9 @@ class ThresholdTrainer:
         )
 
     def train(self, workspace, cases, out, iterations, seed, start_from, report, log, options=None):
-        type(self).seen.append({"keys": [case.key for case in cases], "start_from": start_from, "iterations": iterations})
+        type(self).seen.append(
+            {"keys": [case.key for case in cases], "start_from": start_from, "iterations": iterations}
+        )
         inside, outside = [], []
         for case in cases:
             image, labels = case.load()

@@ -68,7 +68,9 @@ def test_assumed_axes_must_be_confirmed(store, empty, tmp_path):
     refused = importing.run_import(store, empty.id, silent, [{"path": path}])
     assert "Confirm them" in refused["problems"][0]["problem"]
     assert names(store, empty) == []
-    importing.run_import(store, empty.id, silent, [{"path": path, "axes": "ZYX", "voxel_size": {"z": 0.5, "y": 0.1, "x": 0.1}}])
+    importing.run_import(
+        store, empty.id, silent, [{"path": path, "axes": "ZYX", "voxel_size": {"z": 0.5, "y": 0.1, "x": 0.1}}]
+    )
     image: Image = catalogue.images(store, empty.id)[0]
     assert (image.shape, image.is_3d, image.voxel_size.z) == ((4, 96, 128, 1), True, 0.5)
 
@@ -77,7 +79,10 @@ def test_2d_and_3d_do_not_mix(store, empty, tmp_path):
     write(tmp_path / "flat.tif")
     write(tmp_path / "stack.tif", (4, 96, 128), photometric="minisblack")
     done = importing.run_import(
-        store, empty.id, silent, [{"path": str(tmp_path / "flat.tif")}, {"path": str(tmp_path / "stack.tif"), "axes": "ZYX"}]
+        store,
+        empty.id,
+        silent,
+        [{"path": str(tmp_path / "flat.tif")}, {"path": str(tmp_path / "stack.tif"), "axes": "ZYX"}],
     )
     assert "stack is 3D, but flat in this project is 2D" in done["problems"][0]["problem"]
 

@@ -60,7 +60,7 @@ def test_an_image_without_labels_is_named(store, folders):
 
 
 def test_a_colour_image_is_not_a_label_file(folders):
-    images, labels = folders
+    _, labels = folders
     tifffile.imwrite(labels / "2.tif", np.zeros((64, 64, 3), np.uint8), photometric="rgb")
     with pytest.raises(InputError, match="3 channels"):
         simulate.read_reference(labels / "2.tif")

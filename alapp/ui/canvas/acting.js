@@ -5,8 +5,8 @@ const acting = {
   send(name, payload, then = () => {}) {
     if (!this.patch) return;
     const { id } = this.patch;
-    this.link.act(name, () => this.patch.id === id && { patch: id, revision: this.patch.revision, ...payload }, (answer) => {
-      if (this.patch.id !== id || this.failed(answer)) return;
+    this.link.act(name, () => this.patch?.id === id && { patch: id, revision: this.patch.revision, ...payload }, (answer) => {
+      if (this.patch?.id !== id || this.failed(answer)) return;
       this.takeIn(answer);
       then(answer);
     });

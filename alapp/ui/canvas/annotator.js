@@ -142,11 +142,11 @@ class Annotator {
     this.scene();
     const key = `${id}/${z}`;
     const answer = await this.link.ask("load_slice", { patch: id, z });
-    if (this.patch.id !== id || this.z !== z || this.failed(answer)) return;
+    if (this.patch?.id !== id || this.z !== z || this.failed(answer)) return;
     const picture = new Image();
     picture.src = `data:image/png;base64,${answer.png}`;
     await picture.decode();
-    if (this.patch.id !== id || this.z !== z) return;
+    if (this.patch?.id !== id || this.z !== z) return;
     this.view.show(picture);
     this.view.refresh();
     this.root.dataset.slice = key;
@@ -157,7 +157,7 @@ class Annotator {
   async prepareSlice(id, z) {
     this.part("method").textContent = "getting ready for clicks…";
     const answer = await this.link.ask("prepare_slice", { patch: id, z });
-    if (this.patch.id !== id || this.z !== z) return;
+    if (this.patch?.id !== id || this.z !== z) return;
     this.part("method").textContent = answer.method || "";
     if (!this.failed(answer) && answer.note && answer.note !== this.noted) this.say(answer.note);
     this.noted = answer.note;

@@ -20,11 +20,11 @@ const drafting = {
     const { draft } = this;
     this.saveDraft();
     this.part("start").disabled = true;
-    this.link.act("click", () => this.patch.id === id && {
+    this.link.act("click", () => this.patch?.id === id && {
       patch: id, revision: this.patch.revision, z: draft.z, positive: draft.positive, negative: draft.negative,
       object: draft.object, overlap: this.part("overlap").value,
     }, (answer) => {
-      if (this.patch.id !== id || this.failed(answer)) return;
+      if (this.patch?.id !== id || this.failed(answer)) return;
       this.patch.revision = answer.revision;
       this.root.dataset.revision = answer.revision;
       if (this.draft !== draft) return;
@@ -57,7 +57,7 @@ const drafting = {
     // The mask may still be on its way: its turn comes after the click's.
     const { id } = this.patch;
     this.link.act("accept", () => {
-      if (this.patch.id !== id || this.draft !== draft) return null;
+      if (this.patch?.id !== id || this.draft !== draft) return null;
       if (!draft.item) return null;
       this.sentDraft = draft;
       return {
@@ -65,7 +65,7 @@ const drafting = {
         overlap: this.part("overlap").value,
       };
     }, (answer) => {
-      if (this.patch.id !== id || this.failed(answer)) return;
+      if (this.patch?.id !== id || this.failed(answer)) return;
       if (this.draft === draft) this.dropDraft();
       this.takeIn(answer);
       // In a stack the object stays selected, so that clicks on the next slice continue it.
@@ -100,10 +100,10 @@ const drafting = {
     if (!had) return;
     const { id } = this.patch;
     const { z } = this;
-    this.link.act("click", () => this.patch.id === id && {
+    this.link.act("click", () => this.patch?.id === id && {
       patch: id, revision: this.patch.revision, z, positive: [], negative: [], object: null,
     }, (answer) => {
-      if (this.patch.id !== id || this.failed(answer)) return;
+      if (this.patch?.id !== id || this.failed(answer)) return;
       this.patch.revision = answer.revision;
       this.root.dataset.revision = answer.revision;
     }, { replaces: "click" });
