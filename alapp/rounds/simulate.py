@@ -15,8 +15,7 @@ import numpy as np
 
 from alapp.domain import ImageRole, LabelKind, Modality, Preset, Report
 from alapp.errors import InputError
-from alapp.rounds import annotation, evaluation, importing, pseudo, selection, training
-from alapp.rounds.timing import timed
+from alapp.rounds import evaluation, importing, oracle, pseudo, selection, training
 from alapp.stages import images as image_files
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -62,7 +61,7 @@ def simulate(store: Store, setup: Simulation, report: Report) -> dict[str, Any]:
         results.append(_result(store, project, 0))
     for _ in range(setup.rounds):
         made = selection.run_select(store, project.id, report, setup.batch, setup.strategy)
-        _answer(store, project, made["patches"])
+        oracle.answer(store, project.id, made["patches"])
         training.run_round(store, project.id, report, setup.iterations)
         results.append(_result(store, project, made["round"]))
     return {
@@ -145,16 +144,6 @@ def _import(
         importing.add_reference(store, by_name[names[path]], read_reference(answer))
 
 
-def _answer(store: Store, project: Project, patch_ids: list[int]) -> None:
-    """The oracle: submit the reference masks of the batch, as a person would finish the patches."""
-    references = labels.latest_by_image(store, project.id, LabelKind.REFERENCE)
-    with timed(store, project.id, "annotate"):
-        for patch_id in patch_ids:
-            patch = catalogue.patch(store, patch_id)
-            truth = labels.read(store, references[patch.image_id])
-            annotation.submit_labels(store, patch_id, catalogue.crop(truth, patch), "oracle")
-
-
 def _full(store: Store, project: Project, setup: Simulation, report: Report) -> dict[str, Any]:
     """Scores with every patch labelled, from the same pre-trained model, with as many iterations as all rounds
     together."""
@@ -199,7 +188,7 @@ def _backends(store: Store, project: Project) -> dict[str, str]:
         "pseudo": pseudo_map.backend if pseudo_map else pseudo.NONE,
         "embed": vectors.backend if vectors else "",
         "train": training.NETWORK,
-        "annotate": "oracle",
+        "annotate": oracle.BACKEND,
     }
 
 

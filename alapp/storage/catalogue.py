@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,8 @@ def create_project(store: Store, name: str, **settings: Any) -> Project:
     if taken:
         raise InputError(f"There is already a project called {name!r}. Choose another name.")
     values["pseudo_params"] = to_json(values["pseudo_params"])
+    if values["visitor"]:
+        values["id"] = 2**40 + secrets.randbelow(2**52)  # a demo visitor's pages prove with it that they may ask
     return project(store, store.insert("project", {"name": name, "created": now(), **values}))
 
 

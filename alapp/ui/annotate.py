@@ -90,6 +90,7 @@ def _answering(store: Store, act: Callable[[Store, dict[str, Any]], dict[str, An
         try:
             if not isinstance(message, dict):
                 raise InputError("The page sent something unreadable. Reload it.")
+            _check_project(store, message)
             return act(store, message)
         except Exception as error:
             return {"error": sentence(error), "conflict": isinstance(error, ConflictError)}
@@ -97,6 +98,12 @@ def _answering(store: Store, act: Callable[[Store, dict[str, Any]], dict[str, An
     answer.__name__ = act.__name__.lstrip("_")
     answer.__qualname__ = answer.__name__
     return answer
+
+
+def _check_project(store: Store, message: dict[str, Any]) -> None:
+    """A patch must belong to the page's project: on a public demo a project's id is the visitor's secret."""
+    if "patch" in message and catalogue.patch(store, _whole(message, "patch")).project_id != _whole(message, "project"):
+        raise InputError("This patch belongs to another project. Reload the page.")
 
 
 # --- looking -----------------------------------------------------------------------------------------------

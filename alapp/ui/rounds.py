@@ -9,7 +9,7 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, results, selection
+from alapp.rounds import annotation, oracle, results, selection
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue, models
 from alapp.storage import rounds as round_rows
@@ -86,11 +86,14 @@ def build(page: Page) -> Tab:
             )  # fmt: skip
             hint = gr.HTML(padding=False)
             discard = gr.Button("Discard this selection", size="sm", visible=False)
+            reference = gr.Button(
+                "Let the reference masks annotate the rest", size="sm", visible=False, elem_id="rounds-oracle"
+            )
     gr.Markdown("### Rounds so far")
     timeline = gr.HTML(padding=False)
     stale = gr.State(0)
 
-    outputs = [stale, map_note, strategy, select_button, heading, picks, hint, discard, timeline]
+    outputs = [stale, map_note, strategy, select_button, heading, picks, hint, discard, reference, timeline]
     store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     panel = [detail, picture, about, open_button, swap_button, chosen]
@@ -128,6 +131,9 @@ def build(page: Page) -> Tab:
     discard.click(
         told(lambda p, c: discard_selection(store, p, c)), [page.project_id, page.changed], page.changed, **quick
     )
+    reference.click(
+        told(lambda p, c: answer_by_reference(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+    )
     return Tab("rounds", outputs, lambda project: refresh(store, project))
 
 
@@ -144,7 +150,8 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         nothing = tables.empty("Open or create a project first, on the Project tab.")
         return [
             time.time(), tables.note(MAP_HELP), gr.Radio(interactive=False), gr.Button(interactive=False),
-            "### Picks", gr.Gallery(value=[], visible=False), nothing, gr.Button(visible=False), nothing,
+            "### Picks", gr.Gallery(value=[], visible=False), nothing, gr.Button(visible=False),
+            gr.Button(visible=False), nothing,
         ]  # fmt: skip
     project = catalogue.project(store, project_id)
     latest = round_rows.latest(store, project_id)
@@ -164,6 +171,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         gr.Gallery(value=pictures, visible=bool(pictures)),
         picks_hint(chosen, states),
         gr.Button(visible=untouched),
+        gr.Button(visible=oracle.can_answer(store, project_id)),
         timeline_table(results.history(store, project_id)),
     ]
 
@@ -254,6 +262,15 @@ def discard_selection(store: Store, project_id: int | None, changed: int) -> int
         raise NotReadyError("Open a project first.")
     selection.discard_round(store, project_id)
     gr.Info("The selection was discarded. Nothing else was changed.")
+    return changed + 1
+
+
+def answer_by_reference(store: Store, project_id: int | None, changed: int) -> int:
+    """Finish the open patches with reference masks, where the images came with them (the samples do)."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    count = oracle.answer(store, project_id)
+    gr.Info(f"The reference masks annotated {count} patches. Every one can be reopened on the Annotate tab.")
     return changed + 1
 
 

@@ -415,7 +415,10 @@ class TestServer:
     )
     def test_a_mask_that_is_none(self, call, world, mask):
         store, _, (first, _), _ = world
-        answer = call("accept", {"patch": first.id, "session": "s", "revision": 0, "token": "t", **mask})
+        answer = call(
+            "accept",
+            {"project": first.project_id, "patch": first.id, "session": "s", "revision": 0, "token": "t", **mask},
+        )
         assert "error" in answer
         assert not annotation.state(store, first.id).objects
 
@@ -424,12 +427,20 @@ class TestServer:
     )
     def test_points_that_are_none(self, call, world, points):
         first = world[2][0]
-        message = {"patch": first.id, "session": "s", "revision": 0, "token": "t", "z": 0, "negative": []}
+        message = {
+            "project": first.project_id,
+            "patch": first.id,
+            "session": "s",
+            "revision": 0,
+            "token": "t",
+            "z": 0,
+            "negative": [],
+        }
         assert "error" in call("click", {**message, "positive": points})
 
     def test_an_accepted_mask_comes_back_and_a_repeated_request_is_one_object(self, call, world):
         store, _, (first, _), _ = world
-        message = {"patch": first.id, "session": "s", "revision": 0, "token": "t"}
+        message = {"project": first.project_id, "patch": first.id, "session": "s", "revision": 0, "token": "t"}
         message |= {"box": [0, 0, 0, 1, 2, 3], "runs": [1, 5]}
         once, twice = call("accept", message), call("accept", message)
         assert once == twice

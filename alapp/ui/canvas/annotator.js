@@ -52,7 +52,7 @@ class Annotator {
   // Called at mount and whenever the server sets the value: {project, patch, rev}.
   async open(value) {
     const before = this.project;
-    this.project = value?.project ?? null;
+    this.project = this.link.project = value?.project ?? null;
     if (this.project === null) {
       this.patch = null;
       return this.show("empty");

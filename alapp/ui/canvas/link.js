@@ -6,6 +6,7 @@ class Link {
   constructor(server, session, onState) {
     this.server = server;
     this.session = session;
+    this.project = null; // set when a project is opened; the server answers only for its own patches
     this.onState = onState;
     this.queue = [];
     this.busy = false;
@@ -24,7 +25,7 @@ class Link {
 
   // A question that changes nothing: not queued behind acts.
   async ask(name, payload) {
-    return this.call(name, { ...payload, session: this.session });
+    return this.call(name, { project: this.project, ...payload, session: this.session });
   }
 
   async call(name, payload) {
@@ -51,12 +52,12 @@ class Link {
       const act = this.queue.shift();
       const payload = act.build();
       if (!payload) continue;
-      let answer = await this.call(act.name, { ...payload, session: this.session, token: act.token });
+      let answer = await this.call(act.name, { project: this.project, ...payload, session: this.session, token: act.token });
       while (answer.unreachable && act.retry) {
         this.failure = "the app does not answer; trying again";
         this.onState();
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-        answer = await this.call(act.name, { ...payload, session: this.session, token: act.token });
+        answer = await this.call(act.name, { project: this.project, ...payload, session: this.session, token: act.token });
       }
       this.failure = "";
       if (answer.unreachable) answer = { error: "The app does not answer. Check that it still runs, then try again." };
