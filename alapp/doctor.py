@@ -36,8 +36,8 @@ STORED_FILES = (
 )
 """Table, column of the path, column of the hash: every file that a row points to."""
 
-DERIVED = "embeddings/map-*.npy"
-"""Files without a row of their own that are computed again when missing."""
+DERIVED = ("embeddings/map-*.npy", "exports/*", "exports/*/*")
+"""Files without a row of their own: computed again when missing, or made for the user."""
 
 TESTED_PYTHON = (3, 11)
 LOW_DISK_GB, LOW_RAM_GB = 5.0, 8.0
@@ -278,7 +278,9 @@ def _unrecorded(store: Store, recorded: set[Path]) -> tuple[list[Path], list[Pat
             temporary.append(path)
             continue
         free = path.is_relative_to(store.root / "projects") and path.resolve() not in recorded
-        derived = path.match(DERIVED) or any(path.resolve().is_relative_to(folder) for folder in workspaces)
+        derived = any(path.match(pattern) for pattern in DERIVED) or any(
+            path.resolve().is_relative_to(folder) for folder in workspaces
+        )
         if free and not derived:
             orphans.append(path)
     return temporary, orphans

@@ -61,9 +61,10 @@ def build(page: Page) -> gr.HTML:
             max_height=300,
             elem_id="found",
             show_label=False,
-            column_widths=["20%", "13%", "8%", "9%", "13%", "8%", "8%", "8%", "13%"],
+            wrap=True,
+            column_widths=["17%", "13%", "8%", "8%", "11%", "7%", "7%", "7%", "22%"],
         )
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="tight"):
             role = gr.Radio(ROLES, value=ImageRole.TRAIN, label="These images are")
             start = gr.Button("Import", variant="primary", scale=0, min_width=150, elem_id="import-start")
             forget = gr.Button("Clear", scale=0, min_width=100)
@@ -133,12 +134,15 @@ def start_import(
     spaces.only_on_a_workstation(visitor, "Importing images")
     if project_id is None:
         raise InputError("Create or open a project first.")
+    if any(job.kind == "import" for job in jobs.active(store, project_id)):
+        raise InputError("An import is running already. Wait until it has ended, then import these files.")
     rows = sheet.values.tolist()
     if len(rows) != len(paths):
         raise InputError("The list of files changed while you edited it. Look at the files again.")
-    files = [_confirmed(path, row) for path, row in zip(paths, rows, strict=True) if row[AXES]]
-    if not files:
+    if not any(row[AXES] for row in rows):
         raise InputError("None of these files can be used. The last column tells why.")
+    # Unusable files go along, so that the report afterwards names every file.
+    files = [_confirmed(path, row) for path, row in zip(paths, rows, strict=True)]
     params: dict[str, Any] = {"files": files, "role": str(ImageRole(role))}
     if dropped:
         params |= _keep_uploads(store, files)

@@ -29,7 +29,7 @@ def build(page: Page) -> Tab:
         with gr.Column(scale=6, min_width=560):
             empty = gr.HTML(sheets.NO_PROJECT, padding=False)
             with gr.Column(visible=False) as body:
-                table = _images(page)
+                table, removable = _images(page)
                 with gr.Accordion("Add images", open=False) as adding:
                     report = importer.build(page)
                 with gr.Accordion("Settings", open=False):
@@ -37,18 +37,19 @@ def build(page: Page) -> Tab:
 
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
-            return [gr.HTML(visible=True), gr.Column(visible=False), gr.skip(), gr.skip(), gr.skip()]
+            return [gr.HTML(visible=True), gr.Column(visible=False), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
         images = catalogue.images(page.store, project_id)
         project = catalogue.project(page.store, project_id)
         return [
             gr.HTML(visible=False),
             gr.Column(visible=True),
             sheets.images(page.store, project, images),
+            gr.Dropdown(choices=[image.name for image in images], value=None),
             gr.Accordion(open=True) if not images and not project.sample else gr.skip(),
             importer.last_report(page.store, project_id),
         ]
 
-    return Tab("project", [empty, body, table, adding, report], refresh)
+    return Tab("project", [empty, body, table, removable, adding, report], refresh)
 
 
 def _projects(page: Page) -> None:
@@ -100,14 +101,12 @@ def _projects(page: Page) -> None:
     )
 
 
-def _images(page: Page) -> gr.HTML:
+def _images(page: Page) -> tuple[gr.HTML, gr.Dropdown]:
     store = page.store
     table = gr.HTML(padding=False, elem_id="images-table")
-    with gr.Row(equal_height=True):
-        chosen = gr.Textbox(
-            label="Remove an image", placeholder="its name, as in the table", max_lines=1, scale=3, min_width=220
-        )
-        remove = gr.Button("Remove", size="sm", scale=0, min_width=110)
+    with gr.Row(elem_classes="tight"):
+        chosen = gr.Dropdown([], show_label=False, container=False, scale=0, min_width=260, elem_id="remove-name")
+        remove = gr.Button("Remove this image", size="sm", scale=0, min_width=150, elem_id="remove-image")
         undo = gr.Button("Undo: bring it back", size="sm", visible=False, scale=0, min_width=160)
     gone = gr.State(None)
     remove.click(
@@ -122,7 +121,7 @@ def _images(page: Page) -> gr.HTML:
         [page.changed, undo],
         **QUIET,
     )
-    return table
+    return table, chosen
 
 
 def _settings(page: Page) -> None:
@@ -201,13 +200,13 @@ def delete_project(store: Store, project_id: int | None, visitor: str | None, ch
 
 
 def remove_image(store: Store, project_id: int | None, name: str, changed: int) -> tuple[Any, ...]:
-    """Hide an image by its name. Returns (changed + 1, its id, undo button, "" for the field)."""
+    """Hide an image by its name. Returns (changed + 1, its id, undo button, None for the menu)."""
     project = _opened(store, project_id)
     found = next((item for item in catalogue.images(store, project.id) if item.name == (name or "").strip()), None)
     if found is None:
-        raise InputError(f"There is no image called {name!r} in this project. Copy the name from the table.")
+        raise InputError("Choose the image to remove first.")
     catalogue.set_image_deleted(store, found.id, True)
-    return changed + 1, found.id, gr.Button(visible=True), ""
+    return changed + 1, found.id, gr.Button(visible=True), None
 
 
 def restore_image(store: Store, image_id: int, changed: int) -> tuple[int, Any]:
