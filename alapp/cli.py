@@ -41,11 +41,12 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; only this computer by default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; the next free one if it is taken.")] = 7860,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    allow_host: Annotated[list[str] | None, typer.Option(help="Another name of this computer.")] = None,
 ) -> None:
     """Start the app and its worker."""
     from alapp.ui.launch import run
 
-    run(state=state, host=host, port=port, browser=browser)
+    run(state=state, host=host, port=port, browser=browser, allow_hosts=tuple(allow_host or ()))
 
 
 @app.command()
