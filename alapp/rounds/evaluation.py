@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alapp.domain import ImageRole, InstanceScores, LabelKind, PatchRole, Report
+from alapp.errors import NotReadyError
 from alapp.rounds import annotation
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages import instances
@@ -36,6 +37,26 @@ def predict_and_score(store: Store, project_id: int, checkpoint: Checkpoint, rep
     with timed(store, project_id, "predict", number):
         predict(store, project_id, checkpoint, report)
     rescore(store, project_id)
+
+
+def run_predict(store: Store, project_id: int, report: Report) -> dict[str, int]:
+    """Predict and score, by the newest model, the images that were added since it was trained.
+
+    Raises `NotReadyError` before the first training.
+    """
+    newest = models.latest_checkpoint(store, project_id)
+    if newest is None:
+        raise NotReadyError("Train a model first, then it can be applied to new images.")
+    count = len(unpredicted(store, project_id))
+    predict_and_score(store, project_id, newest, report)
+    return {"images": count}
+
+
+def unpredicted(store: Store, project_id: int) -> list[Image]:
+    """Images that the newest model has not predicted; all of them before the first training."""
+    newest = models.latest_checkpoint(store, project_id)
+    known = labels.of_checkpoint(store, newest.id) if newest else {}
+    return [image for image in catalogue.images(store, project_id) if image.id not in known]
 
 
 def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Report) -> dict[int, LabelMap]:

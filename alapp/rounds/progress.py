@@ -20,7 +20,7 @@ class StepState(StrEnum):
 
     DONE = "done"
     CURRENT = "current"
-    TODO = "todo"
+    AHEAD = "ahead"
     OFF = "off"
 
 
@@ -158,7 +158,7 @@ class _Facts:
             elif not found_current:
                 state, found_current = StepState.CURRENT, True
             else:
-                state = StepState.TODO
+                state = StepState.AHEAD
             steps.append(Step(title, state, detail))
         return steps
 

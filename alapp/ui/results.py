@@ -7,7 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from alapp.rounds import annotation, results
+from alapp import jobs
+from alapp.errors import NotReadyError
+from alapp.rounds import annotation, evaluation, results
 from alapp.storage import catalogue, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
@@ -50,6 +52,7 @@ def build(page: Page) -> Tab:
         rounds = gr.Dropdown([], label="Model of", info="Look at an earlier round to compare.", scale=1, min_width=220)
         filled = gr.Checkbox(value=True, label="Fill the objects", scale=0, min_width=170)
         z = gr.Slider(0, 1, value=0, step=1, label="Slice (z)", visible=False, scale=2)
+        apply = gr.Button(visible=False, scale=0, min_width=230, elem_id="results-apply")
     with gr.Row():
         with gr.Column(scale=3, min_width=280):
             listing = gr.HTML(padding=False)
@@ -79,16 +82,13 @@ def build(page: Page) -> Tab:
         with gr.Column(scale=5, min_width=560):
             gr.Markdown("### Computing time")
             timings = gr.HTML(padding=False)
-    gr.Markdown("### Take it with you")
-    export_buttons = downloads.buttons()
-    export_status = gr.HTML(padding=False)
-    files = gr.File(label="Finished exports", file_count="multiple", interactive=False, visible=False)
+    export_status, files = _exports(page)
 
     views = gr.State([])
     shown = gr.State(None)
     picture = [caption, panels, titles, open_button, z, shown]
     compared = [listing, thumbnails, views, *picture, table]
-    outputs = [curve, summary, rounds, *compared, effort, timings, export_status, files]
+    outputs = [curve, summary, rounds, apply, *compared, effort, timings, export_status, files]
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     rounds.input(
@@ -111,15 +111,25 @@ def build(page: Page) -> Tab:
             panels,
             **quick,
         )
+    apply.click(told(lambda p, c: start_applying(store, p, c)), [page.project_id, page.changed], page.changed, **quick)
     open_button.click(told(comparison.open_in_annotate), shown, [page.tabs, page.open_patch], **quick)
-    for name, button in export_buttons.items():
-        button.click(
-            told(partial(downloads.start_export, store, name)),
-            [page.project_id, page.changed],
-            [export_status, page.changed],
-            **quick,
-        )
     return Tab("results", outputs, lambda project: refresh(store, project))
+
+
+def _exports(page: Page) -> tuple[gr.HTML, gr.File]:
+    gr.Markdown("### Take it with you")
+    buttons = downloads.buttons()
+    status = gr.HTML(padding=False)
+    files = gr.File(label="Finished exports", file_count="multiple", interactive=False, visible=False)
+    for name, button in buttons.items():
+        button.click(
+            told(partial(downloads.start_export, page.store, name)),
+            [page.project_id, page.changed],
+            [status, page.changed],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+    return status, files
 
 
 def refresh(store: Store, project_id: int | None) -> list[Any]:
@@ -134,6 +144,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         plots.learning_curve(points),
         summary_cards(points),
         gr.Dropdown(choices, value=newest, interactive=True),
+        apply_button(store, project_id),
         *show_model(store, project_id, newest),
         effort_cards(store, project_id),
         timing_table(store, project_id),
@@ -152,6 +163,7 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
         plots.learning_curve([]),
         tables.empty(what),
         gr.Dropdown([], value=None, interactive=False),
+        gr.Button(visible=False),
         tables.note("No predictions yet."),
         [],
         [],
@@ -162,6 +174,21 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
         downloads.export_text(store, project_id),
         downloads.export_files(store, project_id),
     ]
+
+
+def apply_button(store: Store, project_id: int) -> gr.Button:
+    """The button for images that were added since the newest model was trained; hidden when there are none."""
+    count = len(evaluation.unpredicted(store, project_id))
+    busy = any(job.kind in ("train", "pretrain", "predict") for job in jobs.active(store, project_id))
+    return gr.Button(f"Apply to {count} new image{'s' if count > 1 else ''}", visible=bool(count) and not busy)
+
+
+def start_applying(store: Store, project_id: int | None, changed: int) -> int:
+    """Queue the prediction of new images."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    jobs.enqueue(store, "predict", project_id)
+    return changed + 1
 
 
 def round_title(number: int, newest: int) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from alapp.domain import ImageRole, LabelKind, PatchRole, silent
 from alapp.errors import Cancelled, InputError, NotReadyError
-from alapp.rounds import annotation, embedding, importing, progress, pseudo, results, selection, training
+from alapp.rounds import annotation, embedding, evaluation, importing, progress, pseudo, results, selection, training
 from alapp.rounds.progress import StepState
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -186,11 +187,7 @@ def test_labels_that_change_are_scored_again(store, project, fast):
     before = models.scores(store, checkpoint.id, "validation")[0].scores
     annotation.reopen(store, patch_id, "s")
     patch = catalogue.patch(store, patch_id)
-    import numpy as np
-
     annotation.submit_labels(store, patch_id, np.zeros((patch.box.height, patch.box.width), np.int32), "oracle")
-    from alapp.rounds import evaluation
-
     evaluation.rescore(store, project.id)
     after = models.scores(store, checkpoint.id, "validation")[0].scores
     assert before.n_true > 0
@@ -221,3 +218,16 @@ def test_history_and_map_tell_what_happened(store, project, fast):
     points = results.patch_map(store, project.id)
     assert sorted({point.status for point in points}) == ["labelled", "unlabelled", "validation"]
     assert sum(point.status == "labelled" for point in points) == 4
+
+
+def test_the_model_is_applied_to_images_that_came_later(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    with pytest.raises(NotReadyError, match="Train a model first"):
+        evaluation.run_predict(store, project.id, silent)
+    training.run_pretrain(store, project.id, silent)
+    assert evaluation.unpredicted(store, project.id) == []
+    late = importing.add_array(store, project.id, "late", discs(9)[0])
+    assert [image.name for image in evaluation.unpredicted(store, project.id)] == ["late"]
+    assert evaluation.run_predict(store, project.id, silent) == {"images": 1}
+    assert labels.latest_of_image(store, late.id, LabelKind.PREDICTED).n_objects > 0
+    assert evaluation.unpredicted(store, project.id) == []
