@@ -63,7 +63,8 @@ class Annotator {
     const here = this.batch.patches.some((patch) => patch.id === this.patch?.id);
     if (value.patch == null && before === this.project && here) return;
     const known = this.batch.patches.find((patch) => patch.id === wanted);
-    const id = value.patch ?? known?.id ?? this.batch.next;
+    // A finished batch stays open to look at and to reopen.
+    const id = value.patch ?? known?.id ?? this.batch.next ?? this.batch.patches[0]?.id;
     if (id === null || id === undefined) return this.show("empty");
     await this.openPatch(id);
   }
