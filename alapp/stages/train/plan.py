@@ -33,7 +33,7 @@ _CPU_FEATURES = (16, 32, 64, 128, 128)
 _SLICES_FOR_3D = 8
 
 _ITERATIONS = {
-    ("cpu", Preset.QUICK): {"round": 600, "pretrain": 300},
+    ("cpu", Preset.QUICK): {"round": 500, "pretrain": 300},
     ("cpu", Preset.STANDARD): {"round": 2000, "pretrain": 800},
     ("cpu", Preset.FULL): {"round": 6000, "pretrain": 1500},
     ("cuda", Preset.QUICK): {"round": 1000, "pretrain": 500},
