@@ -19,7 +19,7 @@ LIFETIME = timedelta(hours=6)
 SWEEP_SECONDS = 600.0
 UPLOAD_LIMIT = "1kb"
 MAX_WAITING = 12
-"""With more jobs than this waiting, new visitors are asked to come back."""
+"""With this many jobs waiting, visitors are asked to come back."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def create_sample(store: Store, name: str, visitor: str | None) -> catalogue.Pro
     """A sample project with its images on the way. A demo visitor's expires, and replaces the one before."""
     expires = None
     if visitor is not None:
+        if len(jobs.active(store)) >= MAX_WAITING:
+            raise InputError("Many visitors use this demo right now. Please come back in a few minutes.")
         for old in catalogue.projects(store, visitor):
             catalogue.delete_project(store, old.id)
         expires = (datetime.now(UTC) + LIFETIME).isoformat(timespec="milliseconds")

@@ -11,14 +11,10 @@ import tifffile
 from alapp import jobs
 from alapp.errors import InputError
 from alapp.storage import catalogue
-from alapp.storage.db import Store
-from alapp.ui import importer, project
+from alapp.ui import importer, project, sheets, spaces
 from alapp.worker import run_inline
 
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "state")
+VISITOR = "0" * 32
 
 
 @pytest.fixture
@@ -100,3 +96,50 @@ def test_settings_are_kept_and_checked(store):
     assert (kept.modality, kept.validation_share) == ("em", 0.9)
     with pytest.raises(ValueError, match="xray"):
         project.keep(store, made.id, "modality", "xray", 0)
+
+
+def test_one_click_makes_a_sample_project_with_its_job(store):
+    made = spaces.create_sample(store, "bacteria", None)
+    assert made.expires is None
+    (job,) = jobs.active(store, made.id)
+    assert (job.kind, job.params) == ("sample", {"sample": "bacteria"})
+
+
+def test_removing_an_image_can_be_undone(store, opened):
+    made = opened
+    first = catalogue.images(store, made.id)[0]
+    _, gone, _, _ = project.remove_image(store, made.id, first.name, 0)
+    assert first.id not in [image.id for image in catalogue.images(store, made.id)]
+    project.restore_image(store, gone, 0)
+    assert first.id in [image.id for image in catalogue.images(store, made.id)]
+
+
+def test_the_grid_is_shown_before_it_is_applied(store, opened):
+    made = opened
+    before = len(catalogue.patches(store, made.id))
+    project.show_grid(store, made.id, 32, 1, 0)
+    assert len(catalogue.patches(store, made.id)) == before
+    project.apply_grid(store, made.id, 32, 1, 0, 0)
+    assert len(catalogue.patches(store, made.id)) == 2 * 16
+
+
+def test_user_text_is_escaped_in_the_table(store, opened):
+    made = catalogue.update_project(store, opened.id, name="<img src=x onerror=alert(1)>")
+    text = sheets.images(store, made, catalogue.images(store, made.id))
+    assert "<img src=x" not in text
+    assert text.count("<tr>") == 3
+
+
+def test_a_demo_visitor_keeps_one_project_and_cannot_import(store, tmp_path):
+    first = spaces.create_sample(store, "hela", VISITOR)
+    second = spaces.create_sample(store, "hela", VISITOR)
+    assert [item.id for item in catalogue.projects(store, VISITOR)] == [second.id]
+    assert second.expires is not None
+    for attempt in (
+        lambda: project.create_project(store, "mine", "light", VISITOR, 0),
+        lambda: importer.see_path(str(tmp_path), VISITOR),
+        lambda: importer.start_import(store, second.id, [], None, "train", None, VISITOR, 0),
+    ):
+        with pytest.raises(InputError, match="demo"):
+            attempt()
+    assert first.id != second.id

@@ -74,3 +74,12 @@ def test_a_workstation_has_no_visitors(tmp_path, monkeypatch):
     store = Store(tmp_path / "state")
     assert shell.arrive(store, None)[:2] == (None, None)
     assert project.create_project(store, "mine", "light", None, 0)[0] == 1
+
+
+def test_a_full_demo_asks_to_come_back(space, monkeypatch):
+    monkeypatch.setattr(spaces, "MAX_WAITING", 1)
+    shell.arrive(space, None)
+    project_id, visitor, _ = shell.arrive(space, None)
+    assert project_id is None
+    with pytest.raises(InputError, match="come back"):
+        spaces.create_sample(space, "hela", visitor)
