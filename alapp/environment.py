@@ -208,3 +208,11 @@ def _gpu() -> tuple[str, float | None]:
         return "", None
     properties = torch.cuda.get_device_properties(0)
     return properties.name, round(properties.total_memory / 2**30, 1)
+
+
+def home_relative(path: Path) -> str:
+    """A path for a sentence to the user, with "~" for the home folder."""
+    try:
+        return f"~/{path.relative_to(Path.home()).as_posix()}"
+    except ValueError:
+        return str(path)

@@ -16,7 +16,7 @@ from alapp.errors import InputError, NotReadyError
 from alapp.rounds import clicks
 from alapp.rounds.annotation_batch import BatchPatch, Effort, batch, effort, next_patch, patch_states
 from alapp.rounds.annotation_journal import STARTS, Change, begin, closed_error, repeated, starts, state, write
-from alapp.rounds.clicks import check_points, shape
+from alapp.rounds.clicks import Box, check_box, check_points, shape
 from alapp.rounds.timing import content_hash
 from alapp.stages.annotate import journal, masks
 from alapp.stages.annotate.base import Point
@@ -66,21 +66,26 @@ def click(
     *,
     positive: Sequence[Point],
     negative: Sequence[Point] = (),
+    box: Box | None = None,
     z: int = 0,
     object_id: int | None = None,
     overlap: str = "keep",
     revision: int | None = None,
     token: str | None = None,
 ) -> tuple[Mask | None, Change]:
-    """The mask under the points (y, x) of slice `z`, all points of the unfinished object; None if it is empty.
+    """The mask under the points (y, x) and in the box (y0, x0, y1, x1) of slice `z`, which are all of the
+    unfinished object; None if it is empty.
 
-    `object_id`: the object or suggestion that is being corrected. No points at all clears the draft.
+    `object_id`: the object or suggestion that is being corrected. Neither points nor box clears the draft.
     """
     patch = catalogue.patch(store, patch_id)
     check_points(patch, z, [*positive, *negative])
+    if box is not None:
+        check_box(patch, box)
     now = state(store, patch_id)
-    mask = preview(store, patch, now, z, positive, negative, object_id, overlap)
-    payload = {"positive": list(positive), "negative": list(negative), "z": z, "object": object_id, "token": token}
+    mask = preview(store, patch, now, z, positive, negative, object_id, overlap, box)
+    prompts = {"positive": list(positive), "negative": list(negative), "box": box}
+    payload = {**prompts, "z": z, "object": object_id, "token": token}
     return mask, write(store, patch_id, session, "click", payload, revision=revision)
 
 
@@ -93,12 +98,13 @@ def preview(
     negative: Sequence[Point],
     object_id: int | None,
     overlap: str = "keep",
+    box: Box | None = None,
 ) -> Mask | None:
     """The mask of an unfinished object, as `accept` would take it; nothing is written."""
-    if not positive and (object_id is None or not negative):
+    if not positive and box is None and (object_id is None or not negative):
         return None
     item = now.objects.get(object_id) or now.suggestions.get(object_id)
-    mask = clicks.segment(store, patch, z, positive, negative, item.mask if item else None)
+    mask = clicks.segment(store, patch, z, positive, negative, item.mask if item else None, box)
     if mask is None or overlap != "keep":
         return mask
     return masks.without(mask, [other.mask for key, other in now.objects.items() if key != object_id])

@@ -30,8 +30,9 @@ class BatchPatch:
 
 @dataclass(frozen=True)
 class Effort:
-    """What a batch cost: working time in seconds (gaps over a minute are breaks), clicks, objects made by
-    clicks, suggestions accepted as they were, and objects or suggestions corrected by clicks."""
+    """What a batch cost: working time in seconds (gaps over a minute are breaks), clicks, objects drawn by
+    clicks or by hand, suggestions accepted as they were, and corrections: objects or suggestions that clicks
+    changed, and each one once that a tool changed after somebody else drew it."""
 
     seconds: float
     clicks: int
@@ -80,16 +81,21 @@ def effort(store: Store, round_id: int) -> Effort:
     """What the batch of a round cost so far."""
     seconds, n_clicks, drawn, accepted, corrected = 0.0, 0, 0, 0, 0
     last: dict[str, float] = {}
+    handled: set[tuple[int, int]] = set()
     for row in annotations.work_of_round(store, round_id):
         gap = row["at"] - last.get(row["session"], row["at"])
         last[row["session"]] = row["at"]
         seconds += gap if 0 <= gap <= PAUSE_SECONDS else 0.0
         payload = json.loads(row["payload"])
         if row["kind"] == "click":
-            n_clicks += bool(payload["positive"] or payload["negative"])
+            n_clicks += bool(payload["positive"] or payload["negative"] or payload.get("box"))
         elif row["kind"] == "accept":
             drawn += payload["new"]
             corrected += payload["corrected"]
+        elif row["kind"] == "edit" and (row["patch_id"], payload["object"]) not in handled:
+            handled.add((row["patch_id"], payload["object"]))
+            drawn += payload["new"]
+            corrected += not payload["new"]
         elif row["kind"] == "take":
             accepted += len(payload["objects"])
     return Effort(seconds, n_clicks, drawn, accepted, corrected)

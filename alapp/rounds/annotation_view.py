@@ -114,6 +114,7 @@ def _head(now: State) -> dict[str, Any]:
         "status": now.status,
         "can_undo": bool(now.past),
         "can_redo": bool(now.future),
+        "last_id": now.last_id,
     }
 
 
@@ -122,11 +123,12 @@ def _draft(store: Store, patch: Patch, now: State) -> dict[str, Any] | None:
     draft = now.draft
     if draft is None or now.closed:
         return None
-    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object)
+    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, box=draft.box)
     return {
         "z": draft.z,
         "positive": draft.positive,
         "negative": draft.negative,
+        "box": draft.box,
         "object": draft.object,
         "mask": mask_json(mask) if mask else None,
     }

@@ -22,6 +22,7 @@ _failures: dict[tuple[str, Modality], str] = {}
 _lock = threading.Lock()
 
 BUILT_IN = "watershed"
+Box = tuple[float, float, float, float]
 T = TypeVar("T")
 
 
@@ -73,17 +74,30 @@ def prepare(store: Store, patch_id: int, z: int = 0) -> tuple[str, str]:
     return segmenter(store, patch.project_id).title, failed if project.click_method == "auto" else ""
 
 
+def check_box(patch: Patch, box: Box) -> None:
+    """Raises `InputError` unless the box (y0, x0, y1, x1) encloses a part of the patch."""
+    _, height, width = shape(patch)
+    if not (0 <= box[0] < box[2] <= height and 0 <= box[1] < box[3] <= width):
+        raise InputError(f"The box does not lie in the patch ({height} x {width} pixels). Draw it anew.")
+
+
 def segment(
-    store: Store, patch: Patch, z: int, positive: Sequence[Point], negative: Sequence[Point], known: Mask | None
+    store: Store,
+    patch: Patch,
+    z: int,
+    positive: Sequence[Point],
+    negative: Sequence[Point],
+    known: Mask | None,
+    box: Box | None = None,
 ) -> Mask | None:
-    """The object under the points (y, x) of slice `z`; None if there is none. `known`: the object as it is now,
-    when it is corrected."""
+    """The object under the points (y, x) or in the box (y0, x0, y1, x1) of slice `z`; None if there is none.
+    `known`: the object as it is now, when it is corrected."""
     previous = None
     if known is not None and known.box[0] <= z < known.box[3]:
         whole = np.zeros(shape(patch), bool)
         known.paint(whole, True)
         previous = whole[z] if whole[z].any() else None
-    return masks.from_array(_answer(store, patch, z, positive, negative, previous), (z, 0, 0))
+    return masks.from_array(_answer(store, patch, z, positive, negative, previous, box), (z, 0, 0))
 
 
 def propagate(store: Store, patch: Patch, z: int, known: Mask) -> Mask | None:
@@ -113,15 +127,16 @@ def _answer(
     positive: Sequence[Point],
     negative: Sequence[Point],
     previous: np.ndarray | None,
+    box: Box | None = None,
 ) -> np.ndarray:
     key = _key(store, patch, z)
 
     def act(backend: ClickSegmenter) -> np.ndarray:
         try:
-            return backend.segment(key, positive, negative, previous=previous)
+            return backend.segment(key, positive, negative, box, previous)
         except KeyError:
             backend.prepare(key, slice_pixels(store, patch, z))
-            return backend.segment(key, positive, negative, previous=previous)
+            return backend.segment(key, positive, negative, box, previous)
 
     return _try(store, patch, act)
 

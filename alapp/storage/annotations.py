@@ -13,7 +13,7 @@ from alapp.errors import ConflictError
 from alapp.storage.db import Store, insert, now, to_json
 
 CLOSING = ("done", "skip", "reopen")
-WORK = ("click", "accept", "take", "delete", "submit")
+WORK = ("click", "accept", "edit", "take", "delete", "submit")
 
 
 @dataclass(frozen=True)

@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_view, clicks
+from alapp.rounds import annotation, annotation_edits, annotation_view, clicks
 from alapp.rounds.annotation import Change
-from alapp.stages.annotate import masks
-from alapp.stages.annotate.masks import Mask
 from alapp.storage import catalogue
 from alapp.storage.db import Store
+from alapp.ui import annotate_messages as read
 from alapp.ui.canvas import annotator
 from alapp.ui.errors import sentence, told
 from alapp.ui.page import Page, Tab
 
-MAX_POINTS = 500
-MAX_RUNS = 2_000_000
 _turns = itertools.count(1)
 
 Server = Callable[[dict[str, Any]], dict[str, Any]]
@@ -102,7 +97,9 @@ def _answering(store: Store, act: Callable[[Store, dict[str, Any]], dict[str, An
 
 def _check_project(store: Store, message: dict[str, Any]) -> None:
     """A patch must belong to the page's project: on a public demo a project's id is the visitor's secret."""
-    if "patch" in message and catalogue.patch(store, _whole(message, "patch")).project_id != _whole(message, "project"):
+    if "patch" in message and catalogue.patch(store, read.whole(message, "patch")).project_id != read.whole(
+        message, "project"
+    ):
         raise InputError("This patch belongs to another project. Reload the page.")
 
 
@@ -110,22 +107,22 @@ def _check_project(store: Store, message: dict[str, Any]) -> None:
 
 
 def _load_batch(store: Store, message: dict[str, Any]) -> dict[str, Any]:
-    return annotation_view.batch(store, _whole(message, "project"))
+    return annotation_view.batch(store, read.whole(message, "project"))
 
 
 def _load_patch(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     start = message.get("start")
     if start is not None and start not in annotation.STARTS:
         raise InputError("The page asked for an unknown start. Reload it.")
-    return annotation_view.open_patch(store, _whole(message, "patch"), _session(message), start)
+    return annotation_view.open_patch(store, read.whole(message, "patch"), read.text(message, "session"), start)
 
 
 def _load_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
-    return {"png": annotation_view.slice_png(store, _whole(message, "patch"), _whole(message, "z"))}
+    return {"png": annotation_view.slice_png(store, read.whole(message, "patch"), read.whole(message, "z"))}
 
 
 def _prepare_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
-    method, note = clicks.prepare(store, _whole(message, "patch"), _whole(message, "z"))
+    method, note = clicks.prepare(store, read.whole(message, "patch"), read.whole(message, "z"))
     return {"method": method, "note": note}
 
 
@@ -133,21 +130,23 @@ def _prepare_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
-    patch_id, session = _whole(message, "patch"), _session(message)
-    revision, token = _whole(message, "revision"), _token(message)
-    points = {name: _points(message, name) for name in ("positive", "negative")}
-    z, object_id = _whole(message, "z"), _maybe(message, "object")
-    overlap = _overlap(message)
+    patch_id, session = read.whole(message, "patch"), read.text(message, "session")
+    revision, token = read.whole(message, "revision"), read.text(message, "token")
+    points = {name: read.points(message, name) for name in ("positive", "negative")}
+    box = read.flat_box(message, "box")
+    z, object_id = read.whole(message, "z"), read.maybe(message, "object")
+    overlap = read.overlap(message)
     if annotation.repeated(store, patch_id, session, revision, token):
         patch = catalogue.patch(store, patch_id)
         now = annotation.state(store, patch_id)
-        mask = annotation.preview(store, patch, now, z, points["positive"], points["negative"], object_id, overlap)
+        mask = annotation.preview(store, patch, now, z, points["positive"], points["negative"], object_id, overlap, box)
         return {"revision": now.revision, "mask": annotation_view.mask_json(mask) if mask else None}
     mask, change = annotation.click(
         store,
         patch_id,
         session,
         **points,
+        box=box,
         z=z,
         object_id=object_id,
         overlap=overlap,
@@ -158,26 +157,53 @@ def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _accept(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
-    mask = _mask(message, clicks.shape(catalogue.patch(store, patch_id)))
+    mask = read.mask(message, clicks.shape(catalogue.patch(store, patch_id)))
     method = clicks.click_method(store, catalogue.patch(store, patch_id).project_id)
     return annotation.accept(
         store,
         patch_id,
         mask=mask,
-        object_id=_maybe(message, "object"),
+        object_id=read.maybe(message, "object"),
         source=method,
-        overlap=_overlap(message),
+        overlap=read.overlap(message),
         **by,
     )
 
 
+def _paint(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    return annotation_edits.paint(
+        store,
+        patch_id,
+        stroke=read.mask(message, clicks.shape(catalogue.patch(store, patch_id))),
+        tool=read.one_of(message, "tool", annotation_edits.STROKES),
+        erase=message.get("erase") is True,
+        object_id=read.maybe(message, "object"),
+        overlap=read.overlap(message),
+        **by,
+    )
+
+
+def _merge(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    return annotation_edits.merge(store, patch_id, object_ids=read.ids(message), **by)
+
+
+def _split(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    line, z = read.line(message, "line"), read.whole(message, "z")
+    return annotation_edits.split(store, patch_id, object_id=read.whole(message, "object"), line=line, z=z, **by)
+
+
+def _reshape(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    how = read.one_of(message, "how", annotation_edits.RESHAPES)
+    return annotation_edits.reshape(store, patch_id, object_id=read.whole(message, "object"), how=how, **by)
+
+
 def _take(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
-    chosen = None if message.get("objects") is None else _ids(message)
+    chosen = None if message.get("objects") is None else read.ids(message)
     return annotation.accept_suggestions(store, patch_id, object_ids=chosen, **by)
 
 
 def _remove(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
-    return annotation.delete_object(store, patch_id, object_ids=_ids(message), **by)
+    return annotation.delete_object(store, patch_id, object_ids=read.ids(message), **by)
 
 
 def _undo(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
@@ -189,7 +215,9 @@ def _redo(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Ch
 
 
 def _propagate(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
-    return annotation.propagate(store, patch_id, object_id=_whole(message, "object"), z=_whole(message, "z"), **by)
+    return annotation.propagate(
+        store, patch_id, object_id=read.whole(message, "object"), z=read.whole(message, "z"), **by
+    )
 
 
 def _finish(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
@@ -201,6 +229,10 @@ def _finish(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> 
 
 _ACTS = {
     "accept": _accept,
+    "paint": _paint,
+    "merge": _merge,
+    "split": _split,
+    "reshape": _reshape,
     "take": _take,
     "remove": _remove,
     "undo": _undo,
@@ -215,86 +247,14 @@ def _act(name: str, function: Callable[..., Change]) -> Callable[[Store, dict[st
 
     @functools.wraps(function)
     def act(store: Store, message: dict[str, Any]) -> dict[str, Any]:
-        patch_id = _whole(message, "patch")
-        by = {"session": _session(message), "revision": _whole(message, "revision"), "token": _token(message)}
+        patch_id = read.whole(message, "patch")
+        by = {
+            "session": read.text(message, "session"),
+            "revision": read.whole(message, "revision"),
+            "token": read.text(message, "token"),
+        }
         change = annotation.repeated(store, patch_id, **by) or function(store, message, patch_id, **by)
         return {**annotation_view.changes(change), "object": change.after.last_id}
 
     act.__name__ = name
     return act
-
-
-# --- what comes from the browser -----------------------------------------------------------------------------
-
-_UNREADABLE = "The page sent something unreadable ({name}). Reload it."
-
-
-def _whole(message: dict[str, Any], name: str) -> int:
-    value = message.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
-        raise InputError(_UNREADABLE.format(name=name))
-    return value
-
-
-def _maybe(message: dict[str, Any], name: str) -> int | None:
-    return None if message.get(name) is None else _whole(message, name)
-
-
-def _session(message: dict[str, Any]) -> str:
-    return _text(message, "session")
-
-
-def _token(message: dict[str, Any]) -> str:
-    return _text(message, "token")
-
-
-def _text(message: dict[str, Any], name: str) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 64:
-        raise InputError(_UNREADABLE.format(name=name))
-    return value
-
-
-def _overlap(message: dict[str, Any]) -> str:
-    value = message.get("overlap", "keep")
-    if value not in ("keep", "replace"):
-        raise InputError(_UNREADABLE.format(name="overlap"))
-    return value
-
-
-def _points(message: dict[str, Any], name: str) -> list[tuple[float, float]]:
-    value = message.get(name)
-    if not isinstance(value, list) or len(value) > MAX_POINTS:
-        raise InputError(_UNREADABLE.format(name=name))
-    for point in value:
-        numbers = isinstance(point, list) and len(point) == 2 and all(type(part) in (int, float) for part in point)
-        if not numbers or not all(math.isfinite(part) for part in point):
-            raise InputError(_UNREADABLE.format(name=name))
-    return [(point[0], point[1]) for point in value]
-
-
-def _ids(message: dict[str, Any]) -> list[int]:
-    value = message.get("objects")
-    if not isinstance(value, list) or not value or not all(type(each) is int for each in value):
-        raise InputError(_UNREADABLE.format(name="objects"))
-    return value
-
-
-def _mask(message: dict[str, Any], shape: tuple[int, int, int]) -> Mask:
-    """The mask in a message: `box` (z0, y0, x0, z1, y1, x1) and `runs`, background first, inside of the patch."""
-    box, runs = message.get("box"), message.get("runs")
-    whole = all(
-        isinstance(part, list) and all(type(number) is int and number >= 0 for number in part) for part in (box, runs)
-    )
-    if not whole or len(box) != 6 or len(runs) > MAX_RUNS:
-        raise InputError(_UNREADABLE.format(name="mask"))
-    low, high = box[:3], box[3:]
-    inside = all(start < stop <= size for start, stop, size in zip(low, high, shape, strict=True))
-    size = tuple(stop - start for start, stop in zip(low, high, strict=True))
-    if not inside or sum(runs) != math.prod(size):
-        raise InputError(_UNREADABLE.format(name="mask"))
-    pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size)
-    found = masks.from_array(pixels, tuple(low))
-    if found is None:
-        raise InputError("The object is empty. Click inside of it first.")
-    return found

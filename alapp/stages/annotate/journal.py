@@ -6,6 +6,8 @@ event, across reloads and restarts. Kinds, with payload and blob:
     open       start: nothing | model | pseudo; label_map, shape    blob: label map of the suggestions
     click      positive, negative: [[y, x]...], z, object, box      -    every point of the unfinished object
     accept     object, new, corrected, box, source, overlap         blob: packed mask; overlap: keep | replace
+    edit       tool, object, new, set, gone: [id...]                blob: packed masks of `set`, joined
+               set: [{object, box, size, source, corrected}...]     -    objects as the tool left them
     take       objects: [id...]                                     -    suggestions accepted as they are
     delete     objects: [id...]                                     -    objects removed, suggestions dismissed
     submit     backend, shape                                       blob: label map of the whole patch
@@ -28,7 +30,7 @@ from alapp.stages.annotate import masks
 from alapp.stages.annotate.masks import Mask
 
 OPEN, STARTED, DONE, SKIPPED = "open", "started", "done", "skipped"
-EDITS = ("open", "accept", "take", "delete", "submit")
+EDITS = ("open", "accept", "edit", "take", "delete", "submit")
 WITHDRAW = 0.5  # a suggestion that a new object covers by this share has served its purpose
 
 
@@ -62,12 +64,14 @@ class Content:
 
 @dataclass(frozen=True)
 class Draft:
-    """The unfinished object: its points (y, x) on slice `z`, and the object that it corrects or extends."""
+    """The unfinished object: its points (y, x) and box (y0, x0, y1, x1) on slice `z`, and the object that it
+    corrects or extends."""
 
     z: int
     positive: tuple[tuple[float, float], ...]
     negative: tuple[tuple[float, float], ...]
     object: int | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,9 @@ def _edit(state: State, event: Event) -> State:
     elif event.kind == "accept":
         content = _accepted(state.content, payload, event.blob or b"")
         top = int(payload["object"])
+    elif event.kind == "edit":
+        content = _changed(state.content, payload, event.blob or b"")
+        top = max((int(entry["object"]) for entry in payload["set"]), default=0)
     elif event.kind == "take":
         content = _taken(state.content, payload["objects"])
         top = 0
@@ -195,18 +202,36 @@ def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Cont
         mask = masks.without(mask, [item.mask for item in objects.values()])
     if mask is None:
         return content
-    # Dicts keep their order, so a corrected object stays where it was in the list.
-    order = list(content.objects) if identity in content.objects else [*content.objects, identity]
     source, corrected = payload["source"], payload["corrected"]
     if before is not None:
         source, corrected = before.source, before.corrected or corrected
     objects[identity] = Instance(mask, source, corrected)
-    kept = {
+    return Content(_in_order(objects, content), _unserved(content, {identity: mask}))
+
+
+def _changed(content: Content, payload: Mapping[str, Any], blob: bytes) -> Content:
+    objects = _less(content.objects, set(payload["gone"]))
+    made, at = {}, 0
+    for entry in payload["set"]:
+        made[entry["object"]] = mask = Mask(tuple(entry["box"]), blob[at : at + entry["size"]])
+        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"])
+        at += entry["size"]
+    return Content(_in_order(objects, content), _less(_unserved(content, made), set(payload["gone"])))
+
+
+def _in_order(objects: Mapping[int, Instance], before: Content) -> dict[int, Instance]:
+    """Dicts keep their order, so a corrected object stays where it was in the list; new ones come last."""
+    order = [*(key for key in before.objects if key in objects), *(key for key in objects if key not in before.objects)]
+    return {key: objects[key] for key in order}
+
+
+def _unserved(content: Content, made: Mapping[int, Mask]) -> dict[int, Instance]:
+    """The suggestions that are still needed after the objects `made`."""
+    return {
         key: item
         for key, item in content.suggestions.items()
-        if key != identity and masks.covered(item.mask, mask) < WITHDRAW
+        if key not in made and all(masks.covered(item.mask, mask) < WITHDRAW for mask in made.values())
     }
-    return Content({key: objects[key] for key in order if key in objects}, kept)
 
 
 def _taken(content: Content, identities: Iterable[int]) -> Content:
@@ -232,9 +257,10 @@ def _less(items: Mapping[int, Instance], gone: set[int]) -> dict[int, Instance]:
 
 def _draft(payload: Mapping[str, Any]) -> Draft | None:
     positive, negative = (tuple(tuple(point) for point in payload[sign]) for sign in ("positive", "negative"))
-    if not positive and not negative and payload.get("object") is None:
+    box = tuple(payload["box"]) if payload.get("box") else None
+    if not positive and not negative and box is None and payload.get("object") is None:
         return None
-    return Draft(payload["z"], positive, negative, payload.get("object"))
+    return Draft(payload["z"], positive, negative, payload.get("object"), box)
 
 
 def _touched(state: State) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import BackendState, Modality, Parameter, Status
+from alapp.environment import home_relative
 from alapp.errors import BackendError, NotInstalledError, WeightsMissingError
 from alapp.stages.annotate.base import Point
 
@@ -62,7 +63,7 @@ class MicroSamClicks:
             wanted = MODELS[modality][0] if modality else MODELS[Modality.LIGHT][0]
             return Status(
                 BackendState.WEIGHTS_MISSING,
-                f"No weights of micro_sam were found in {cache_folder()}.",
+                f"No weights of micro_sam were found in {home_relative(cache_folder())}.",
                 f"Download {wanted} once with an internet connection, or copy it there from another computer.",
             )
         return Status(BackendState.READY, f"Weights {model} are on this computer.")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from alapp.domain import BackendState, Box, Modality, Parameter, Status
-from alapp.environment import prepare
+from alapp.environment import home_relative, prepare
 from alapp.errors import BackendError, LicenceError, NotInstalledError, WeightsMissingError
 from alapp.stages.instances import link_slices
 from alapp.stages.patches import stitch
@@ -65,7 +65,7 @@ class CellSam:
         if weights() is None:
             return Status(
                 BackendState.WEIGHTS_MISSING,
-                f"No weights were found in {weights_folder()}.",
+                f"No weights were found in {home_relative(weights_folder())}.",
                 "Get a token at users.deepcell.org and download the model once (1.2 GB), or copy the file there.",
             )
         return Status(BackendState.READY, "Installed, with its weights.")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from alapp.domain import BackendState, Modality, Parameter, Status
-from alapp.environment import prepare
+from alapp.environment import home_relative, prepare
 from alapp.errors import BackendError, NotInstalledError, WeightsMissingError
 from alapp.stages.annotate.microsam import MODELS, as_rgb, cache_folder, own_unpickler
 from alapp.stages.instances import link_slices
@@ -45,7 +45,7 @@ class MicroSamAutomatic:
             wanted = MODELS[modality or Modality.LIGHT][0]
             return Status(
                 BackendState.WEIGHTS_MISSING,
-                f"No model with its decoder was found in {cache_folder()}.",
+                f"No model with its decoder was found in {home_relative(cache_folder())}.",
                 f"Download {wanted} and {wanted}_decoder once with an internet connection, or copy them there.",
             )
         return Status(BackendState.READY, f"{model} and its decoder are on this computer.")

@@ -1,0 +1,92 @@
+"""Instance scores against a plain implementation, and their edge cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from alapp.stages.metrics import bootstrap_interval, mask_iou, pool, score_instances
+
+maps = arrays(np.int32, (6, 7), elements=st.integers(0, 4))
+
+
+def plain(reference, predicted, threshold):
+    """True positives and their IoUs, pair by pair."""
+    found = []
+    for a in set(reference.ravel()) - {0}:
+        for b in set(predicted.ravel()) - {0}:
+            iou = mask_iou(reference == a, predicted == b)
+            if iou > threshold:
+                found.append(iou)
+    return found
+
+
+@settings(deadline=None, max_examples=150)
+@given(maps, maps)
+def test_it_agrees_with_the_plain_count(reference, predicted):
+    scores = score_instances(reference, predicted)
+    n_true, n_pred = (len(set(m.ravel()) - {0}) for m in (reference, predicted))
+    at_50, at_75 = plain(reference, predicted, 0.5), plain(reference, predicted, 0.75)
+    assert (scores.n_true, scores.n_pred, scores.tp_50) == (n_true, n_pred, len(at_50))
+    assert (scores.fp_50, scores.fn_50) == (n_pred - len(at_50), n_true - len(at_50))
+    if n_true + n_pred:
+        assert scores.f1_50 == pytest.approx(2 * len(at_50) / (n_true + n_pred))
+        assert scores.ap_75 == pytest.approx(len(at_75) / (n_true + n_pred - len(at_75)))
+        assert scores.pq == pytest.approx(2 * sum(at_50) / (n_true + n_pred))
+        both = np.count_nonzero((reference > 0) & (predicted > 0))
+        assert scores.dice == pytest.approx(2 * both / (np.count_nonzero(reference) + np.count_nonzero(predicted)))
+
+
+def test_empty_maps():
+    nothing, something = np.zeros((4, 4), np.int32), np.ones((4, 4), np.int32)
+    assert score_instances(nothing, nothing).f1_50 == 1
+    for pair in [(nothing, something), (something, nothing)]:
+        scores = score_instances(*pair)
+        assert (scores.f1_50, scores.ap_50, scores.pq, scores.dice) == (0, 0, 0, 0)
+
+
+def test_a_merge_costs_both_objects():
+    reference = np.array([[1, 1, 1, 2, 2, 2]])
+    scores = score_instances(reference, np.ones_like(reference))
+    assert (scores.tp_50, scores.fp_50, scores.fn_50) == (0, 1, 2)
+    assert scores.dice == 1
+
+
+def test_ids_need_not_be_consecutive_and_stacks_are_volumes():
+    labels = np.zeros((3, 8, 8), np.int32)
+    labels[:, 1:4, 1:4], labels[1:, 5:8, 5:8] = 70_000, 12
+    assert score_instances(labels, labels).f1_50 == 1
+    assert score_instances(labels, labels).n_true == 2
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="different shapes"):
+        score_instances(np.zeros((2, 2)), np.zeros((2, 3)))
+
+
+def test_pooling_adds_the_counts():
+    good = score_instances(np.array([[1, 0, 2]]), np.array([[1, 0, 2]]))
+    bad = score_instances(np.array([[1, 0, 2, 0, 3]]), np.array([[0, 1, 0, 2, 0]]))
+    both = pool([good, bad])
+    assert (both.tp_50, both.fp_50, both.fn_50) == (2, 2, 3)
+    assert both.f1_50 == pytest.approx(4 / 9)
+    assert bad.pq < both.pq < good.pq
+    with pytest.raises(ValueError, match="nothing to pool"):
+        pool([])
+
+
+def test_the_interval_holds_the_score_and_narrows_with_more_images():
+    rng = np.random.default_rng(0)
+    parts = []
+    for _ in range(40):
+        truth = np.arange(1, 11)[None].repeat(2, 0)
+        guess = np.where(rng.random((1, 10)) < 0.7, truth[:1], 0).repeat(2, 0)
+        parts.append(score_instances(truth, guess))
+    low, high = bootstrap_interval(parts, rng=np.random.default_rng(1))
+    few_low, few_high = bootstrap_interval(parts[:5], rng=np.random.default_rng(1))
+    assert low < pool(parts).f1_50 < high
+    assert high - low < few_high - few_low
+    assert bootstrap_interval(parts[:1] * 3) == (parts[0].f1_50, parts[0].f1_50)
