@@ -86,7 +86,7 @@ def test_dark_organelles_are_found_and_membranes_are_not():
 
 
 def test_asking_for_more_contrast_leaves_faint_objects_out():
-    faint, truth = em_section(inside=120)
+    faint, truth = em_section(inside=100)
     assert EmDarkBlobs().label(faint, {"darkness": 0.2}).max() == truth.max()
     assert EmDarkBlobs().label(faint, {"darkness": 0.6}).max() == 0
 
