@@ -100,11 +100,12 @@ def preview(
     overlap: str = "keep",
     box: Box | None = None,
 ) -> Mask | None:
-    """The mask of an unfinished object, as `accept` would take it; nothing is written."""
+    """The mask of an unfinished object, as `accept` would take it; nothing is written. A box says what the object
+    is, so that its earlier mask no longer counts."""
     if not positive and box is None and (object_id is None or not negative):
         return None
     item = now.objects.get(object_id) or now.suggestions.get(object_id)
-    mask = clicks.segment(store, patch, z, positive, negative, item.mask if item else None, box)
+    mask = clicks.segment(store, patch, z, positive, negative, item.mask if item and box is None else None, box)
     if mask is None or overlap != "keep":
         return mask
     return masks.without(mask, [other.mask for key, other in now.objects.items() if key != object_id])

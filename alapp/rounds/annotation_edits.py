@@ -66,7 +66,8 @@ def paint(
         changed = {key: _with(others[key], cut[key]) for key in others if cut[key] is not others[key].mask}
     _check(item is None or mask != item.mask or item is now.suggestions.get(object_id), "The stroke changes nothing.")
     identity = object_id if object_id is not None else now.last_id + 1
-    changed[identity] = _with(known, mask, corrected=item is not None)
+    # Who goes on drawing corrects nothing.
+    changed[identity] = _with(known, mask, corrected=known.source != BY_HAND)
     return _write(store, patch_id, session, tool, identity, changed, now, revision, token, new=item is None)
 
 

@@ -19,7 +19,7 @@ Shape3 = tuple[int, int, int]
 Line = tuple[tuple[float, float], tuple[float, float]]
 """Two ends (y, x); the centre of the first pixel is (0, 0)."""
 
-SMOOTHING_RADIUS = 2  # pixels; narrower spikes and dents go
+SMOOTHING = 1.5  # sigma, pixels
 
 
 def paint(mask: Mask | None, stroke: Mask, erase: bool) -> Mask | None:
@@ -59,10 +59,11 @@ def split(mask: Mask, line: Line, z: int) -> tuple[Mask, Mask]:
     if count < 2 or not left or not right:
         raise InputError("The line does not cut the object in two. Draw it right across the object.")
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-    small = min((left, right), key=lambda side: sizes[side].sum())
+    lesser = min((left, right), key=lambda side: sizes[side].sum())
     nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
-    second = np.isin(pieces[tuple(nearest)], small) & pixels
-    return masks.from_array(pixels & ~second, mask.box[:3]), masks.from_array(second, mask.box[:3])
+    second = np.isin(pieces[tuple(nearest)], lesser) & pixels
+    large, small = sorted((pixels & ~second, second), key=np.count_nonzero, reverse=True)
+    return masks.from_array(large, mask.box[:3]), masks.from_array(small, mask.box[:3])
 
 
 def fill_holes(mask: Mask) -> Mask:
@@ -70,16 +71,15 @@ def fill_holes(mask: Mask) -> Mask:
     return masks.from_array(_by_slice(mask.array(), ndimage.binary_fill_holes), mask.box[:3])
 
 
-def smooth(mask: Mask, shape: Shape3) -> Mask | None:
-    """Opened and closed with a disc (radius 2 pixels): spikes and dents narrower than that go; a slice that
-    would lose all of its pixels stays as it is. `shape` (Z, Y, X) is the patch."""
-    disc = _disc(SMOOTHING_RADIUS)
+def smooth(mask: Mask, shape: Shape3) -> Mask:
+    """Where at least half of the surroundings (a Gaussian window, sigma 1.5 pixels) belong to the object: spikes
+    and dents go. A slice that would lose all of its pixels stays as it is. `shape` (Z, Y, X) is the patch."""
 
     def act(pixels: np.ndarray) -> np.ndarray:
-        opened = ndimage.binary_opening(pixels, disc)
-        return ndimage.binary_closing(opened, disc) if opened.any() else pixels
+        found = ndimage.gaussian_filter(pixels.astype(np.float32), SMOOTHING, mode="nearest") >= 0.5
+        return found if found.any() else pixels
 
-    return _padded(mask, shape, SMOOTHING_RADIUS, act)
+    return _padded(mask, shape, 2, act)
 
 
 def grow(mask: Mask, shape: Shape3) -> Mask:
@@ -115,11 +115,6 @@ def _prolong(room: np.ndarray, axis: int, end: int, margin: int) -> None:
 
 def _by_slice(pixels: np.ndarray, act: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     return np.stack([act(each) if each.any() else each for each in pixels])
-
-
-def _disc(radius: int) -> np.ndarray:
-    yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return yy**2 + xx**2 <= (radius + 0.5) ** 2
 
 
 def _hull(parts: Sequence[Mask]) -> tuple[Shape3, Shape3]:

@@ -26,10 +26,12 @@ const acting = {
       byId.set(raw.id, item);
     }
     this.items = [...byId.values()];
-    if (!byId.has(this.selected)) this.selected = null;
+    if (!byId.has(this.selected) && this.painting?.id !== this.selected) this.selected = null;
+    this.also = this.also.filter((id) => byId.has(id));
     if (!byId.has(this.hovered)) this.hovered = null;
-    const { revision, status, can_undo, can_redo, n_objects } = answer;
-    Object.assign(this.patch, { revision, status, can_undo, can_redo });
+    const { revision, status, can_undo, can_redo, last_id, n_objects } = answer;
+    Object.assign(this.patch, { revision, status, can_undo, can_redo, last_id });
+    if (!this.link.queue.length) this.patch.next = last_id + 1;
     const entry = this.batch.patches.find((patch) => patch.id === this.patch.id);
     if (entry) Object.assign(entry, { state: status, n_objects });
     this.scene();
@@ -48,7 +50,9 @@ const acting = {
     }
     if (draft.order.length === 1 && draft.object === null) return this.clearDraft();
     const box = joinBoxes([flatBox(draft.item), pointsBox(draft)]);
-    draft[draft.order.pop()].pop();
+    draft.order.pop();
+    if (sign === "box") draft.box = null;
+    else draft[sign].pop();
     this.view.draw(box);
     this.sendClick();
   },
@@ -56,10 +60,10 @@ const acting = {
   redo() { this.send("redo", {}); },
 
   remove() {
-    const id = this.hovered || this.selected;
-    if (!id) return this.say("Point at an object, or select one, then press Delete.");
-    if (this.draft?.object === id) this.dropDraft();
-    this.send("remove", { objects: [id] });
+    const objects = this.also.length ? this.chosen : [this.hovered || this.selected].filter(Boolean);
+    if (!objects.length) return this.say("Point at an object, or select one, then press Delete.");
+    if (objects.includes(this.draft?.object)) this.dropDraft();
+    this.send("remove", { objects });
   },
 
   take(objects) { this.send("take", { objects }); },

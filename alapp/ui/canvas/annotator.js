@@ -1,5 +1,7 @@
 // The page: what is open, what was clicked, and what the server said. Joins view, link, tools and panels.
 
+const RESHAPING = ["merge", "fillHoles", "smooth", "grow", "shrink"];
+
 class Annotator {
   constructor(root, server, trigger) {
     this.root = root;
@@ -14,13 +16,20 @@ class Annotator {
     this.draft = null;
     this.selected = null;
     this.hovered = null;
+    this.also = []; // further objects that are selected
+    this.painting = null; // an object that is drawn here before the server knows it
+    this.stroke = null;
+    this.shape = null;
+    this.drag = null;
     this.tool = pointTool;
+    this.hinted = new Set();
     this.turn = 0;
     this.view = new View(this.canvas, () => showStatus(this));
     this.link = new Link(server, sessionId(), () => showStatus(this));
     bindPointer(this);
     bindKeys(this);
     this.bindControls();
+    this.setBrush(recall("brush") ?? 9);
     new ResizeObserver(() => this.view.resize()).observe(this.canvas);
     showSheet(this);
     // For tests and benchmarks: where pixel (y, x) lies on the screen.
@@ -38,6 +47,13 @@ class Annotator {
         if (button.dataset.act !== "toggleSheet") this.stage.focus({ preventScroll: true });
       });
     }
+    for (const button of this.root.querySelectorAll("button[data-tool]")) {
+      button.addEventListener("click", () => {
+        this.setTool(button.dataset.tool);
+        this.stage.focus({ preventScroll: true });
+      });
+    }
+    this.part("brush-size").addEventListener("input", (event) => this.setBrush(Number(event.target.value)));
     for (const name of ["brightness", "contrast"]) {
       this.part(name).addEventListener("input", () =>
         this.view.adjust(this.part("brightness").value / 100, this.part("contrast").value / 100));
@@ -89,6 +105,9 @@ class Annotator {
     this.patch = answer;
     this.items = answer.items.map((raw) => new Item(raw));
     this.selected = this.hovered = null;
+    this.also = [];
+    this.painting = this.stroke = this.outlined = null;
+    if (this.closed) this.tool = pointTool;
     this.draft = answer.draft ? this.asDraft(answer.draft) : null;
     this.z = Math.min(this.draft?.z ?? (same ? this.z : Math.floor(answer.depth / 2)), answer.depth - 1);
     remember(`patch-${this.project}`, id);
@@ -125,8 +144,9 @@ class Annotator {
     this.part("start").disabled = this.closed;
     const role = this.batch.patches.find((each) => each.id === patch.id)?.role;
     this.part("start-note").hidden = role !== "validation";
-    for (const name of ["acceptDraft", "finish", "skip", "remove"]) this.button(name).disabled = this.closed;
-    this.button("undo").disabled = this.closed || !(patch.can_undo || this.draft?.positive.length);
+    for (const name of ["acceptDraft", "finish", "skip", "remove", ...RESHAPING]) this.button(name).disabled = this.closed;
+    for (const button of this.root.querySelectorAll("button[data-tool]")) button.disabled = this.closed;
+    this.button("undo").disabled = this.closed || !(patch.can_undo || this.draft?.order.length);
     this.button("redo").disabled = this.closed || !patch.can_redo;
     this.button("propagate").hidden = patch.depth < 2;
     showBatch(this);
@@ -165,17 +185,22 @@ class Annotator {
   }
 
   scene() {
-    const { items, z, draft, hovered, selected } = this;
-    this.view.scene = { items, z, draft, hovered, selected };
+    const { z, draft, hovered, selected, also, painting, shape } = this;
+    // What is being painted stands in for the object as the server knows it, on top of the others.
+    const live = painting?.z === z ? painting : null;
+    const items = live ? [...this.items.filter((item) => item.id !== live.id), live.item] : this.items;
+    this.view.scene = { items, z, draft, hovered, selected, also, shape };
   }
 
   toSlice(z) {
     if (!this.patch || z < 0 || z >= this.patch.depth || z === this.z) return;
     if (this.draft) this.clearDraft();
+    this.cancelDrag();
+    if (lassoTool.path) lassoTool.cancel(this);
     this.z = z;
     this.part("slice").value = z;
     showStatus(this);
-    this.view.scene.z = z;
+    this.scene();
     this.view.refresh();
     this.loadSlice();
   }
@@ -197,14 +222,17 @@ class Annotator {
     if (box) this.view.draw(box);
   }
 
-  select(id) {
-    const boxes = [this.selected, id].map((each) => flatBox(this.items.find((item) => item.id === each)));
+  // Select an object, and `also` others with it; null selects none.
+  select(id, also = []) {
+    const changed = [...this.chosen, id, ...also];
+    const boxes = changed.map((each) => flatBox(this.items.find((item) => item.id === each)));
     this.selected = id;
+    this.also = also;
     this.scene();
     const box = joinBoxes(boxes);
     if (box) this.view.draw(box);
     for (const row of this.root.querySelectorAll("[data-object]")) {
-      row.classList.toggle("ann-selected", Number(row.dataset.object) === id);
+      row.classList.toggle("ann-selected", this.chosen.includes(Number(row.dataset.object)));
       if (Number(row.dataset.object) === id) row.scrollIntoView({ block: "nearest" });
     }
   }
@@ -253,7 +281,9 @@ class Annotator {
   }
 }
 
-Object.assign(Annotator.prototype, drafting, acting);
+for (const methods of [drafting, painting, shaping, editing, acting]) {
+  Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
+}
 
 const page = new Annotator(element.querySelector(".ann"), server, (name, data) => name === "changed" && trigger("changed", data));
 page.open(props.value);

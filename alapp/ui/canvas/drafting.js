@@ -1,15 +1,29 @@
 // Clicking an object: points go to the server, a mask comes back, Enter accepts it. Methods of Annotator.
 
 const drafting = {
+  // The unfinished object, begun if there is none.
+  beginDraft() {
+    if (this.draft && !this.draft.settled) return;
+    // In a stack, an object that is selected but not yet on this slice goes on here.
+    const chosen = this.items.find((item) => item.id === this.selected && !item.suggestion);
+    const goesOn = chosen && this.patch.depth > 1 && !chosen.filledOn(this.z);
+    this.draft = { z: this.z, positive: [], negative: [], box: null, order: [], object: goesOn ? chosen.id : null, item: null };
+  },
+
   addPoint([y, x], negative, started) {
-    if (!this.draft) {
-      // In a stack, an object that is selected but not yet on this slice goes on here.
-      const chosen = this.items.find((item) => item.id === this.selected && !item.suggestion);
-      const goesOn = chosen && this.patch.depth > 1 && !chosen.filledOn(this.z);
-      this.draft = { z: this.z, positive: [], negative: [], order: [], object: goesOn ? chosen.id : null, item: null };
-    }
+    this.beginDraft();
     this.draft[negative ? "negative" : "positive"].push([y, x]);
     this.draft.order.push(negative ? "negative" : "positive");
+    this.scene();
+    this.view.draw();
+    this.sendClick(started);
+  },
+
+  // A box (y0, x0, y1, x1), along the edges of pixels; a second one takes the place of the first.
+  addBox(box, started) {
+    this.beginDraft();
+    if (!this.draft.box) this.draft.order.push("box");
+    this.draft.box = box;
     this.scene();
     this.view.draw();
     this.sendClick(started);
@@ -22,7 +36,7 @@ const drafting = {
     this.part("start").disabled = true;
     this.link.act("click", () => this.patch?.id === id && {
       patch: id, revision: this.patch.revision, z: draft.z, positive: draft.positive, negative: draft.negative,
-      object: draft.object, overlap: this.part("overlap").value,
+      box: draft.box, object: draft.object, overlap: this.part("overlap").value,
     }, (answer) => {
       if (this.patch?.id !== id || this.failed(answer)) return;
       this.patch.revision = answer.revision;
@@ -32,7 +46,7 @@ const drafting = {
       draft.item = answer.mask ? new Item({ ...answer.mask, id: -1 }) : null;
       this.view.draw(joinBoxes([before, flatBox(draft.item), pointsBox(draft)]));
       this.button("undo").disabled = false;
-      if (!draft.item && draft.positive.length) this.say("Nothing found here. Click inside an object, or on its darker or brighter core.");
+      if (!draft.item && (draft.positive.length || draft.box)) this.say("Nothing found here. Click inside an object, or on its darker or brighter core.");
       requestAnimationFrame(() => this.measure(started));
     }, { replaces: "click" });
   },
@@ -48,10 +62,12 @@ const drafting = {
 
   acceptDraft() {
     if (!this.patch || this.closed) return;
+    if (lassoTool.finish(this)) return;
     const { draft } = this;
     if (!draft) {
       const chosen = this.items.find((item) => item.id === this.selected && item.suggestion);
       if (chosen) this.take([chosen.id]);
+      else if (this.tool === brushTool || this.tool === eraseTool) this.select(null);
       return;
     }
     // The mask may still be on its way: its turn comes after the click's.
@@ -68,6 +84,7 @@ const drafting = {
       if (this.patch?.id !== id || this.failed(answer)) return;
       if (this.draft === draft) this.dropDraft();
       this.takeIn(answer);
+      if (draft.settled) return;
       // In a stack the object stays selected, so that clicks on the next slice continue it.
       this.select(this.patch.depth > 1 ? draft.object ?? answer.object : null);
     });
@@ -80,7 +97,7 @@ const drafting = {
     const slice = item.slice(this.z);
     const [, y0, x0, , y1, x1] = item.box;
     this.dropDraft();
-    this.draft = { z: this.z, positive: [], negative: [], object: item.id, order: [],
+    this.draft = { z: this.z, positive: [], negative: [], box: null, object: item.id, order: [],
       item: new Item({ id: -1, box: [this.z, y0, x0, this.z + 1, y1, x1], runs: encodeRuns(slice), size: item.size }) };
     this.select(item.id);
     this.say(`Correcting object ${item.id}: left click adds, right click takes away, Enter accepts.`);
@@ -89,8 +106,11 @@ const drafting = {
   escape() {
     if (!this.part("sheet").hidden) return this.toggleSheet();
     showMessage(this, "");
+    if (this.drag) return this.cancelDrag();
+    if (lassoTool.path) return lassoTool.cancel(this);
     if (this.draft) return this.clearDraft();
-    this.select(null);
+    if (this.selected) return this.select(null);
+    this.setTool("point");
   },
 
   // Forget the points, here and in the journal.
@@ -101,7 +121,7 @@ const drafting = {
     const { id } = this.patch;
     const { z } = this;
     this.link.act("click", () => this.patch?.id === id && {
-      patch: id, revision: this.patch.revision, z, positive: [], negative: [], object: null,
+      patch: id, revision: this.patch.revision, z, positive: [], negative: [], box: null, object: null,
     }, (answer) => {
       if (this.patch?.id !== id || this.failed(answer)) return;
       this.patch.revision = answer.revision;
@@ -120,13 +140,13 @@ const drafting = {
 
   asDraft(raw) {
     const item = raw.mask ? new Item({ ...raw.mask, id: -1 }) : null;
-    const order = [...raw.positive.map(() => "positive"), ...raw.negative.map(() => "negative")];
-    return { z: raw.z, positive: raw.positive, negative: raw.negative, object: raw.object, item, order };
+    const order = [...(raw.box ? ["box"] : []), ...raw.positive.map(() => "positive"), ...raw.negative.map(() => "negative")];
+    return { z: raw.z, positive: raw.positive, negative: raw.negative, box: raw.box, object: raw.object, item, order };
   },
 
   saveDraft() {
-    const { z, positive, negative, object, order } = this.draft;
-    remember(`draft-${this.patch.id}`, { z, positive, negative, object, order });
+    const { z, positive, negative, box, object, order } = this.draft;
+    remember(`draft-${this.patch.id}`, { z, positive, negative, box, object, order });
   },
 
   // Points that were set but never reached the server, before a reload.
@@ -134,7 +154,8 @@ const drafting = {
     const kept = recall(`draft-${this.patch.id}`);
     if (!kept || this.closed) return;
     const stored = this.draft;
-    if (stored && JSON.stringify([stored.positive, stored.negative]) === JSON.stringify([kept.positive, kept.negative])) {
+    const prompts = (draft) => JSON.stringify([draft.positive, draft.negative, draft.box ?? null]);
+    if (stored && prompts(stored) === prompts(kept)) {
       stored.order = kept.order;
       return;
     }
@@ -146,7 +167,8 @@ const drafting = {
 };
 
 function pointsBox(draft) {
-  const points = [...draft.positive, ...draft.negative];
+  const corners = draft.box ? [draft.box.slice(0, 2), draft.box.slice(2)] : [];
+  const points = [...draft.positive, ...draft.negative, ...corners];
   if (!points.length) return null;
   const [ys, xs] = [points.map((p) => p[0]), points.map((p) => p[1])];
   // Points are drawn at a fixed size on the screen, so at low zoom they cover more of the image.

@@ -80,13 +80,14 @@ function encodeRuns(pixels) {
   return runs;
 }
 
-// A Path2D of the borders between set and unset pixels; runs of equal edges become one segment.
-function tracePixels(pixels, top, left, height, width) {
-  const path = new Path2D();
+// A Path2D of the borders between set and unset pixels `within` (y0, x0, y1, x1) of the array, or everywhere; runs of
+// equal edges become one segment.
+function tracePixels(pixels, top, left, height, width, path = new Path2D(), within = [0, 0, height, width]) {
+  const [y0, x0, y1, x1] = within;
   const at = (y, x) => (y >= 0 && y < height && x >= 0 && x < width ? pixels[y * width + x] : 0);
-  for (let y = 0; y <= height; y++) {
-    for (let x = 0, start = -1; x <= width; x++) {
-      const edge = x < width && at(y, x) !== at(y - 1, x);
+  for (let y = y0; y <= y1; y++) {
+    for (let x = x0, start = -1; x <= x1; x++) {
+      const edge = x < x1 && at(y, x) !== at(y - 1, x);
       if (edge && start < 0) start = x;
       if (!edge && start >= 0) {
         path.moveTo(left + start, top + y);
@@ -95,9 +96,9 @@ function tracePixels(pixels, top, left, height, width) {
       }
     }
   }
-  for (let x = 0; x <= width; x++) {
-    for (let y = 0, start = -1; y <= height; y++) {
-      const edge = y < height && at(y, x) !== at(y, x - 1);
+  for (let x = x0; x <= x1; x++) {
+    for (let y = y0, start = -1; y <= y1; y++) {
+      const edge = y < y1 && at(y, x) !== at(y, x - 1);
       if (edge && start < 0) start = y;
       if (!edge && start >= 0) {
         path.moveTo(left + x, top + start);

@@ -2,7 +2,7 @@
 
 const ROLE_TEXT = { train: "for training", validation: "for validation: never trained on" };
 const STATE_TEXT = { open: "to do", started: "begun", done: "done", skipped: "skipped" };
-const SOURCE_TEXT = { model: "from the model", pseudo: "pseudo-label" };
+const SOURCE_TEXT = { model: "from the model", pseudo: "pseudo-label", hand: "drawn" };
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -54,14 +54,15 @@ function showObjects(page) {
 function objectRow(page, item) {
   const row = make("li", "ann-object");
   row.dataset.object = item.id;
-  if (item.id === page.selected) row.classList.add("ann-selected");
+  if (page.chosen.includes(item.id)) row.classList.add("ann-selected");
   const swatch = make("span", item.suggestion ? "ann-swatch ann-dashed" : "ann-swatch");
   if (!item.suggestion) swatch.style.background = colourOf(item.id);
   const unit = page.patch.depth > 1 ? "vx" : "px";
   row.append(swatch, make("span", "ann-id", `${item.id}`));
   row.append(make("span", "ann-source", item.corrected ? "corrected" : SOURCE_TEXT[item.source] || ""));
   row.append(make("span", "ann-size", `${item.size.toLocaleString("en-US")} ${unit}`));
-  row.addEventListener("click", () => {
+  row.addEventListener("click", (event) => {
+    if (event.shiftKey || event.ctrlKey || event.metaKey) return page.selectAlso(item.id);
     page.select(item.id);
     if (!item.on(page.z)) page.toSlice(item.box[0]);
   });

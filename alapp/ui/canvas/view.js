@@ -19,7 +19,7 @@ class View {
     this.filled = true;
     this.brightness = 0;
     this.contrast = 0;
-    this.scene = { items: [], z: 0, draft: null, hovered: null, selected: null };
+    this.scene = { items: [], z: 0, draft: null, hovered: null, selected: null, also: [], shape: null };
   }
 
   // A patch of another size: start anew, fitted to the stage.
@@ -174,22 +174,27 @@ class View {
     if (this.filled) context.drawImage(this.fill, 0, 0);
     this.drawOutlines(box);
     this.drawDraft();
+    this.drawShape();
     context.restore();
   }
 
   drawOutlines(box) {
-    const { items, z, hovered, selected } = this.scene;
+    const { items, z, hovered, selected, also } = this.scene;
     const { context } = this;
+    // The margin of the box is drawn anew too, so it reaches farther the smaller the scale.
+    const r = Math.ceil((2 * MARGIN_PX) / this.scale) + 1;
+    const near = box && [box[0] - r, box[1] - r, box[2] + r, box[3] + r];
     for (const item of items) {
-      if (!item.on(z) || (box && !overlap(flatBox(item), box))) continue;
-      const strong = item.id === hovered || item.id === selected;
-      const path = item.outline(z);
+      if (!item.on(z) || (near && !overlap(flatBox(item), near))) continue;
+      const chosen = item.id === selected || also.includes(item.id);
+      const strong = chosen || item.id === hovered;
+      const path = item.outline(z, near);
       if (strong) this.stroke(path, "#000000", 5);
       context.setLineDash(item.suggestion ? [5 / this.scale, 4 / this.scale] : []);
       if (item.suggestion && !strong) this.stroke(path, "rgba(0,0,0,.65)", 3);
       this.stroke(path, item.suggestion ? "#ffffff" : colourOf(item.id), strong ? 3 : 1.75);
       context.setLineDash([]);
-      if (item.id === selected) this.stroke(path, "#ffffff", 1);
+      if (chosen) this.stroke(path, "#ffffff", 1);
     }
   }
 
@@ -203,9 +208,27 @@ class View {
       this.stroke(path, "#000000", 4.5);
       this.stroke(path, "#ffffff", 2.25);
     }
+    if (draft.box) {
+      const [y0, x0, y1, x1] = draft.box;
+      const path = new Path2D();
+      path.rect(x0, y0, x1 - x0, y1 - y0);
+      this.stroke(path, "rgba(0,0,0,.65)", 3);
+      this.stroke(path, "#56B4E9", 1.5);
+    }
     for (const [points, colour, plus] of [[draft.positive, "#0072B2", true], [draft.negative, "#D55E00", false]]) {
       for (const [y, x] of points) this.drawPoint(y + 0.5, x + 0.5, colour, plus);
     }
+  }
+
+  // What a tool draws at the moment: points (y, x) of a line, closed or not.
+  drawShape() {
+    const { shape } = this.scene;
+    if (!shape) return;
+    const path = new Path2D();
+    shape.points.forEach(([y, x], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
+    if (shape.closed) path.closePath();
+    this.stroke(path, "rgba(0,0,0,.65)", 3.5);
+    this.stroke(path, "#ffffff", 1.5);
   }
 
   drawPoint(y, x, colour, plus) {

@@ -1,0 +1,60 @@
+// Choosing tools and objects, and changes to whole objects. Methods of Annotator.
+
+const TOOLS = Object.fromEntries([pointTool, boxTool, brushTool, eraseTool, lassoTool, splitTool].map((tool) => [tool.name, tool]));
+
+const editing = {
+  setTool(name) {
+    if (this.closed || !this.patch) return;
+    this.cancelDrag();
+    if (lassoTool.path) lassoTool.cancel(this);
+    this.tool = TOOLS[name];
+    this.stage.dataset.tool = name;
+    for (const button of this.root.querySelectorAll("[data-tool]")) {
+      if (button !== this.stage) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
+    }
+    this.part("brush-row").hidden = name !== "brush" && name !== "erase";
+    showRing(this, this.ringEvent);
+    if (this.tool.hint && !this.hinted.has(name)) this.say(this.tool.hint);
+    this.hinted.add(name);
+  },
+
+  cancelDrag() {
+    const { drag } = this;
+    this.drag = null;
+    drag?.cancel(this);
+  },
+
+  get chosen() { return this.selected ? [this.selected, ...this.also] : []; },
+
+  // Shift-click: one more object, or one less.
+  selectAlso(id) {
+    if (!id) return;
+    if (!this.selected) return this.select(id);
+    const chosen = this.chosen.includes(id) ? this.chosen.filter((each) => each !== id) : [...this.chosen, id];
+    this.select(chosen[0] ?? null, chosen.slice(1));
+  },
+
+  merge() {
+    if (this.closed || !this.patch) return;
+    const settled = this.settle();
+    const chosen = settled ? [settled] : this.chosen;
+    if (chosen.length === 1 && this.hovered && this.hovered !== chosen[0]) chosen.push(this.hovered);
+    if (chosen.length < 2) return this.say("Select two objects with Shift+click, then press M.");
+    this.send("merge", { objects: chosen }, () => {
+      this.select(chosen[0]);
+      this.say(`${chosen.length} objects are now object ${chosen[0]}.`);
+    });
+  },
+
+  reshape(how) {
+    if (this.closed || !this.patch) return;
+    const object = this.settle() ?? this.selected;
+    if (!object) return this.say("Select an object first.");
+    this.send("reshape", { object, how }, () => this.select(object));
+  },
+
+  fillHoles() { this.reshape("fill"); },
+  smooth() { this.reshape("smooth"); },
+  grow() { this.reshape("grow"); },
+  shrink() { this.reshape("shrink"); },
+};

@@ -1,0 +1,88 @@
+// key, what the sheet says, what it does. "Mod" is Ctrl, or Cmd on a Mac.
+const KEYS = [
+  { keys: ["Enter"], sheet: "Enter or Space", text: "Accept the object", run: (page) => page.acceptDraft() },
+  { keys: ["Escape"], sheet: "Esc", text: "Clear the points, deselect, back to clicks", run: (page) => page.escape() },
+  { keys: ["Mod+z"], sheet: "Ctrl+Z", text: "Undo", run: (page) => page.undo() },
+  { keys: ["Mod+Shift+z", "Mod+y"], sheet: "Ctrl+Shift+Z", text: "Redo", run: (page) => page.redo() },
+  { keys: ["Delete", "Backspace"], sheet: "Delete", text: "Delete the selected objects, or the one under the pointer", run: (page) => page.remove() },
+  { keys: ["e"], sheet: "E", text: "Correct the object or suggestion under the pointer by points", run: (page) => page.edit() },
+  { keys: ["a"], sheet: "A", text: "Accept all suggestions", run: (page) => page.takeAll() },
+  { keys: ["c"], sheet: "C", text: "Clicks", run: (page) => page.setTool("point") },
+  { keys: ["r"], sheet: "R", text: "Box around an object; on a closed patch: reopen it", run: (page) => (page.closed ? page.reopen() : page.setTool("box")) },
+  { keys: ["b"], sheet: "B", text: "Brush", run: (page) => page.setTool("brush") },
+  { keys: ["x"], sheet: "X", text: "Eraser", run: (page) => page.setTool("erase") },
+  { keys: ["[", "]"], sheet: "[ and ]", text: "Smaller or larger brush", run: (page, key) => page.resizeBrush(key === "]" ? 1 : -1) },
+  { keys: ["l"], sheet: "L", text: "Outline: drag around an object, or click its corners", run: (page) => page.setTool("lasso") },
+  { keys: ["k"], sheet: "K", text: "Split: draw a line across an object", run: (page) => page.setTool("split") },
+  { keys: ["m"], sheet: "M", text: "Merge the selected objects, or the selected one with that under the pointer", run: (page) => page.merge() },
+  { keys: ["h"], sheet: "H", text: "Fill the holes of the selected object", run: (page) => page.reshape("fill") },
+  { keys: ["u"], sheet: "U", text: "Smooth the selected object", run: (page) => page.reshape("smooth") },
+  { keys: ["+", "="], sheet: "+", text: "Grow the selected object by a pixel", run: (page) => page.reshape("grow") },
+  { keys: ["-"], sheet: "−", text: "Shrink the selected object by a pixel", run: (page) => page.reshape("shrink") },
+  { keys: ["d"], sheet: "D", text: "Mark the patch done, go to the next", run: (page) => page.finish() },
+  { keys: ["s"], sheet: "S", text: "Skip the patch", run: (page) => page.skip() },
+  { keys: ["n"], sheet: "N", text: "Next patch", run: (page) => page.step(1) },
+  { keys: ["p"], sheet: "P", text: "Previous patch", run: (page) => page.step(-1) },
+  { keys: [","], sheet: ",", text: "Slice down", run: (page) => page.toSlice(page.z - 1), volume: true },
+  { keys: ["."], sheet: ".", text: "Slice up", run: (page) => page.toSlice(page.z + 1), volume: true },
+  { keys: ["g"], sheet: "G", text: "Carry the selected object through the stack", run: (page) => page.propagate(), volume: true },
+  { keys: ["f"], sheet: "F", text: "Fit the patch to the window", run: (page) => page.view.fit() },
+  { keys: ["z"], sheet: "Z", text: "Zoom in", run: (page) => page.view.zoom(1.25) },
+  { keys: ["Shift+z"], sheet: "Shift+Z", text: "Zoom out", run: (page) => page.view.zoom(0.8) },
+  { keys: ["o"], sheet: "O", text: "Outlines only, or filled", run: (page) => page.toggleFill() },
+  { keys: ["Shift+f"], sheet: "Shift+F", text: "Full screen", run: (page) => page.fullscreen() },
+  { keys: ["?"], sheet: "?", text: "This sheet", run: (page) => page.toggleSheet() },
+];
+
+const MOUSE = [
+  ["Left click", "This belongs to the object (on an object: select it)"],
+  ["Right click", "This does not belong to it; with brush or outline: take away"],
+  ["Ctrl+click", "Start a new object on top of another one"],
+  ["Shift+click", "Select several objects"],
+  ["Shift+drag", "Box around an object, with any tool"],
+  ["Wheel", "Zoom at the pointer"],
+  ["Space+drag", "Move the image (or drag with the middle button)"],
+];
+
+const ACTIONS = new Map(KEYS.flatMap((entry) => entry.keys.map((key) => [key, entry])));
+
+function keyName(event) {
+  const mod = event.ctrlKey || event.metaKey;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const shift = event.shiftKey && /^[a-z]$/.test(key);
+  return `${mod ? "Mod+" : ""}${shift ? "Shift+" : ""}${key}`;
+}
+
+function bindKeys(page) {
+  page.root.addEventListener("keydown", (event) => {
+    if (event.target.matches("input, select, textarea")) return;
+    if (event.key === " ") {
+      // On a button Space presses the button.
+      if (event.target.matches("button")) return;
+      event.preventDefault();
+      page.spaceHeld = true;
+      panTool.moved = panTool.moved && event.repeat;
+      page.stage.classList.add("ann-grab");
+      return;
+    }
+    if (event.key === "Enter" && event.target.matches("button")) return;
+    const entry = ACTIONS.get(keyName(event));
+    if (!entry || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    // In the middle of a stroke the object must not change under the brush.
+    if (page.drag && page.drag !== panTool && event.key !== "Escape") return;
+    entry.run(page, event.key);
+  });
+  page.root.addEventListener("keyup", (event) => {
+    if (event.key !== " " || !page.spaceHeld) return;
+    page.spaceHeld = false;
+    page.stage.classList.remove("ann-grab");
+    if (!panTool.moved) page.acceptDraft();
+    panTool.moved = false;
+  });
+  page.stage.addEventListener("blur", () => {
+    page.spaceHeld = false;
+    page.stage.classList.remove("ann-grab");
+  });
+}

@@ -1,0 +1,222 @@
+"""The drawing tools of the Annotate page in headless Chromium."""
+
+# Fixtures of the other module are imported by name.
+# ruff: noqa: F811
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from alapp.rounds import annotation, importing
+from alapp.storage import annotations, catalogue
+from alapp.storage import rounds as round_rows
+from alapp.ui import annotate
+from tests.ui.test_annotate_browser import (  # noqa: F401 (fixtures)
+    PatchRole,
+    Visitor,
+    browser,
+    centre,
+    kinds,
+    mask_of,
+    server,
+    visitor,
+    whole,
+    world,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def drag(visitor, *points, button="left", shift=False):
+    mouse, keyboard = visitor.page.mouse, visitor.page.keyboard
+    if shift:
+        keyboard.down("Shift")
+    mouse.move(*visitor.where(*points[0]))
+    mouse.down(button=button)
+    for point in points[1:]:
+        mouse.move(*visitor.where(*point), steps=5)
+    mouse.up(button=button)
+    if shift:
+        keyboard.up("Shift")
+    visitor.saved()
+
+
+def pixels(visitor):
+    return visitor.page.evaluate("document.querySelector('.ann canvas').toDataURL()")
+
+
+def on_line(mask, y, x0, x1):
+    return mask[y, x0 : x1 + 1]
+
+
+def test_brush_erase_undo_and_reload(world, visitor):
+    store, _, (first, _), _ = world
+    visitor.press("b", "[", "[", "[", "[", "[", "[", "[", "[")
+    assert visitor.page.inner_text("[data-part=brush-number]") == "1 px"
+    before = pixels(visitor)
+    visitor.page.mouse.move(*visitor.where(10, 20))
+    visitor.page.mouse.down()
+    visitor.page.mouse.move(*visitor.where(10, 60), steps=4)
+    # What is painted is seen before anything was sent.
+    assert pixels(visitor) != before
+    assert kinds(store, first) == ["open"]
+    visitor.page.mouse.up()
+    visitor.saved()
+    assert kinds(store, first) == ["open", "edit"]
+    found = mask_of(store, first, 1)
+    assert np.array_equal(np.argwhere(found), [(10, x) for x in range(20, 61)])
+
+    drag(visitor, (14, 20), (14, 60))
+    drag(visitor, (10, 30), (10, 40), button="right")
+    assert visitor.objects() == 1
+    found = mask_of(store, first, 1)
+    assert not on_line(found, 10, 30, 40).any()
+    assert on_line(found, 10, 41, 60).all()
+    assert on_line(found, 14, 20, 60).all()
+    shown = pixels(visitor)
+    visitor.press("Control+z")
+    visitor.revision(5)
+    assert on_line(mask_of(store, first, 1), 10, 20, 60).all()
+    visitor.page.reload()
+    visitor.ready()
+    visitor.press("Control+Shift+Z")
+    visitor.revision(6)
+    assert np.array_equal(mask_of(store, first, 1), found)
+    visitor.press("Control+z", "Control+z", "Control+z")
+    visitor.revision(9)
+    assert visitor.objects() == 0
+    assert pixels(visitor) != shown
+
+    # With the eraser the object goes when nothing of it is left.
+    visitor.press("Control+Shift+Z", "x", "]", "]", "]", "]", "]", "]")
+    drag(visitor, (10, 15), (10, 65))
+    assert visitor.objects() == 0
+
+
+def test_a_brush_touches_no_older_object_unless_told(world, visitor):
+    store, _, (first, _), truth = world
+    part, ids = whole(truth, first)
+    y, x = centre(part, ids[0])
+    visitor.click(y, x)
+    visitor.press("Enter", "b")
+    old = mask_of(store, first, 1)
+    start = (1, 1) if not old[:4, :4].any() else (94, 94)
+    drag(visitor, start, (y, x))
+    assert np.array_equal(mask_of(store, first, 1), old)
+    assert not (mask_of(store, first, 2) & old).any()
+    visitor.press("Control+z")
+    visitor.page.select_option("[data-part=overlap]", "replace")
+    drag(visitor, start, (y, x))
+    drawn = mask_of(store, first, 3)
+    assert drawn[y, x]
+    assert np.array_equal(mask_of(store, first, 1), old & ~drawn)
+
+
+def test_a_stroke_goes_on_from_the_unfinished_object(world, visitor):
+    store, _, (first, _), truth = world
+    part, ids = whole(truth, first)
+    y, x = centre(part, ids[0])
+    visitor.click(y, x)
+    visitor.press("b")
+    drag(visitor, (y, x), (y, min(95, x + 20)))
+    assert kinds(store, first) == ["open", "click", "accept", "edit"]
+    found = mask_of(store, first, 1)
+    assert found[y, min(95, x + 20)]
+    assert np.count_nonzero(found & (part == ids[0])) > 0.7 * np.count_nonzero(part == ids[0])
+
+
+def test_split_and_merge_at_twice_the_pixel_ratio(world, browser, server):
+    store, _, (first, _), truth = world
+    visitor = Visitor(browser, server, device_scale_factor=2)
+    part, ids = whole(truth, first)
+    y, x = centre(part, ids[0])
+    visitor.click(y, x)
+    visitor.press("Enter", "k")
+    old = mask_of(store, first, 1)
+    visitor.page.set_viewport_size({"width": 1500, "height": 900})
+    visitor.page.wait_for_timeout(200)
+    drag(visitor, (max(0, y - 14), x), (min(95, y + 14), x))
+    visitor.page.get_by_text("Object 1 is now 1 and 2.").wait_for()
+    halves = [mask_of(store, first, key) for key in (1, 2)]
+    assert np.array_equal(halves[0] | halves[1], old)
+    assert min(half.sum() for half in halves) > 0.3 * old.sum()
+    sides = sorted(np.argwhere(half)[:, 1].mean() for half in halves)
+    assert sides[0] < x < sides[1]
+    visitor.press("Control+z")
+    visitor.revision(5)
+    assert np.array_equal(mask_of(store, first, 1), old)
+    visitor.press("Control+Shift+Z", "c")
+    visitor.click(y, x - 4)
+    visitor.click(y, x + 4, modifiers=["Shift"])
+    assert visitor.page.locator("[data-part=objects] .ann-selected").count() == 2
+    visitor.press("m")
+    visitor.revision(7)
+    assert visitor.objects() == 1
+    assert kinds(store, first)[2:] == ["accept", "edit", "undo", "redo", "edit"]
+    visitor.close()
+
+
+def test_a_box_is_a_prompt_that_clicks_correct(world, visitor):
+    store, _, (first, _), truth = world
+    part, ids = whole(truth, first)
+    target = part == ids[0]
+    rows, columns = np.flatnonzero(target.any(axis=1)), np.flatnonzero(target.any(axis=0))
+    box = [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
+    drag(visitor, (box[0], box[1]), (rows[-1], columns[-1]), shift=True)
+    assert annotations.events(store, first.id)[-1].payload["box"] == box
+    visitor.page.reload()
+    visitor.ready()
+    visitor.press("r")
+    y, x = centre(part, ids[0])
+    visitor.click(y, x - 7, button="left")
+    event = annotations.events(store, first.id)[-1]
+    assert (event.payload["box"], event.payload["positive"]) == (box, [[y, x - 7]])
+    visitor.press("Control+z")
+    visitor.press("Enter")
+    found = mask_of(store, first, 1)
+    assert np.count_nonzero(found & target) / np.count_nonzero(found | target) > 0.75
+
+
+def test_an_outline_is_an_object(world, visitor):
+    store, _, (first, _), _ = world
+    visitor.press("l")
+    drag(visitor, (20, 20), (20, 40), (50, 40), (50, 20), (21, 20))
+    found = mask_of(store, first, 1)
+    assert np.count_nonzero(found) == pytest.approx(600, rel=0.08)
+    assert found[22:49, 22:39].all()
+    # Corners, clicked one by one.
+    for corner in [(60, 60), (60, 80), (80, 80)]:
+        visitor.click(*corner)
+    assert visitor.objects() == 1
+    visitor.press("Enter")
+    assert visitor.objects() == 2
+    triangle = mask_of(store, first, 2)
+    assert np.count_nonzero(triangle) == pytest.approx(200, rel=0.12)
+    visitor.page.mouse.move(*visitor.where(60, 60))
+    visitor.press("+", "-", "u")
+    drag(visitor, (60, 60), (60, 70), (70, 70), button="right")
+    assert not mask_of(store, first, 2)[62, 68]
+    assert np.array_equal(mask_of(store, first, 1), found)
+
+
+def test_the_brush_paints_on_the_slice_that_is_shown(store, browser):
+    made = catalogue.create_project(store, "stack", patch_size=64, patch_depth=4)
+    importing.add_array(store, made.id, "gray", np.full((4, 64, 64, 1), 90, np.uint8))
+    patch = catalogue.patches(store, made.id)[0]
+    round_rows.add(store, made.id, "random", 1, 0, [(patch.id, PatchRole.TRAIN, {})])
+    blocks = annotate.standalone(store, made.id)
+    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
+    visitor = Visitor(browser, url)
+    visitor.press("b")
+    drag(visitor, (20, 20), (20, 40))
+    visitor.press(".")
+    visitor.page.wait_for_selector('.ann[data-slice$="/3"]')
+    drag(visitor, (24, 20), (24, 40))
+    visitor.press("k")
+    drag(visitor, (5, 30), (45, 30))
+    item = annotation.state(store, patch.id).objects
+    assert sorted(item) == [1, 2]
+    assert all((each.mask.box[0], each.mask.box[3]) == (2, 4) for each in item.values())
+    visitor.close()
+    blocks.close(verbose=False)
