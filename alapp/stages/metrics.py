@@ -15,8 +15,11 @@ def score_instances(reference: np.ndarray, predicted: np.ndarray) -> InstanceSco
 
     Objects match when their intersection over union is above 0.5 (0.75 for `ap_75`), which makes the matching
     unique (Kirillov et al. 2019, Panoptic Segmentation, section 4.1). Two empty maps score 1, one empty map 0.
-    Raises `ValueError` when the shapes differ.
+    Raises `ValueError` when the shapes differ, or a map is not of integers from 0.
     """
+    for labels in (reference, predicted):
+        if not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
+            raise ValueError(f"An instance map has integers from 0 on; this one is {labels.dtype}.")
     if reference.shape != predicted.shape:
         raise ValueError(f"The maps have different shapes: {reference.shape} and {predicted.shape}.")
     n_pixels_true, n_pixels_pred, pairs, overlap = contigency_table(
@@ -46,24 +49,26 @@ def score_instances(reference: np.ndarray, predicted: np.ndarray) -> InstanceSco
 
 
 def pool(parts: Sequence[InstanceScores]) -> InstanceScores:
-    """One score for several images: `f1_50` and `ap_50` from the summed counts; `ap_75`, `pq` and `dice` are
-    means weighted by the number of objects (true and predicted) of each image.
+    """One score for several images: F1, AP and PQ as if all objects were in one image; `dice` is the mean
+    weighted by the number of objects (true and predicted) of each image.
 
     Raises `ValueError` for an empty sequence.
     """
     if not parts:
         raise ValueError("There is nothing to pool.")
     tp, fp, fn = (sum(getattr(part, name) for part in parts) for name in ("tp_50", "fp_50", "fn_50"))
-    weights = np.array([part.n_true + part.n_pred for part in parts], dtype=float)
-    weights = weights if weights.any() else np.ones(len(parts))
-    means = {
-        name: float(np.average([getattr(part, name) for part in parts], weights=weights))
-        for name in ("ap_75", "pq", "dice")
-    }
+    objects = np.array([part.n_true + part.n_pred for part in parts], dtype=float)
+    # AP = TP / (n - TP), so the matches at 0.75 follow from it; PQ is a sum over objects already.
+    ap_75 = np.array([part.ap_75 for part in parts])
+    tp_75 = float(np.rint(ap_75 * objects / (1 + ap_75)).sum())
+    weights = objects if objects.any() else np.ones(len(parts))
+    pq, dice = (float(np.average([getattr(part, name) for part in parts], weights=weights)) for name in ("pq", "dice"))
     return InstanceScores(
         f1_50=_ratio(2 * tp, 2 * tp + fp + fn),
         ap_50=_ratio(tp, tp + fp + fn),
-        **means,
+        ap_75=_ratio(tp_75, objects.sum() - tp_75),
+        pq=pq,
+        dice=dice,
         n_true=tp + fn,
         n_pred=tp + fp,
         tp_50=tp,

@@ -64,7 +64,7 @@ def test_ids_need_not_be_consecutive_and_stacks_are_volumes():
 
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="different shapes"):
-        score_instances(np.zeros((2, 2)), np.zeros((2, 3)))
+        score_instances(np.zeros((2, 2), np.int32), np.zeros((2, 3), np.int32))
 
 
 def test_pooling_adds_the_counts():
@@ -76,6 +76,24 @@ def test_pooling_adds_the_counts():
     assert bad.pq < both.pq < good.pq
     with pytest.raises(ValueError, match="nothing to pool"):
         pool([])
+
+
+@settings(deadline=None, max_examples=100)
+@given(maps, maps, maps, maps)
+def test_pooling_is_as_if_all_objects_were_in_one_image(a, b, c, d):
+    apart = [score_instances(a, b), score_instances(c, d)]
+    gap = 10
+    reference = np.hstack([a, np.where(c > 0, c + gap, 0)])
+    predicted = np.hstack([b, np.where(d > 0, d + gap, 0)])
+    together, pooled = score_instances(reference, predicted), pool(apart)
+    for name in ("f1_50", "ap_50", "ap_75", "pq", "n_true", "n_pred", "tp_50"):
+        assert getattr(pooled, name) == pytest.approx(getattr(together, name)), name
+
+
+@pytest.mark.parametrize("odd", [np.full((2, 2), 0.4), np.array([[-1, 0], [0, 0]])])
+def test_what_is_no_instance_map_is_refused(odd):
+    with pytest.raises(ValueError, match="integers from 0"):
+        score_instances(np.zeros((2, 2), np.int32), odd)
 
 
 def test_the_interval_holds_the_score_and_narrows_with_more_images():
