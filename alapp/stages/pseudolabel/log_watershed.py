@@ -74,7 +74,7 @@ def above_background(plane: np.ndarray) -> np.ndarray:
         return np.zeros(plane.shape, np.float32)
     middle = np.median(plane)
     low, high = np.percentile(plane, [0.2, 99.8])
-    dark = (plane > threshold_otsu(plane)).mean() > 0.5 or middle - low > 0.6 * (high - middle)
+    dark = (plane > threshold_otsu(plane)).mean() > 0.5 or middle - low > 0.5 * (high - middle)
     return np.maximum(middle - plane if dark else plane - middle, 0).astype(np.float32)
 
 
