@@ -396,7 +396,8 @@ class TestServer:
         ],
     )
     def test_nonsense_is_a_sentence(self, call, world, message):
-        for name in ("load_batch", "load_patch", "click", "accept", "take", "remove", "undo", "propagate", "finish"):
+        looks, acts = ("load_batch", "load_patch"), ("click", "accept", "take", "remove", "undo", "propagate", "finish")
+        for name in (*looks, *acts, "paint", "merge", "split", "reshape"):
             assert call(name, message)["error"].endswith("Reload it.")
         assert kinds(world[0], world[2][0]) == []
 
@@ -437,6 +438,30 @@ class TestServer:
             "negative": [],
         }
         assert "error" in call("click", {**message, "positive": points})
+
+    @pytest.mark.parametrize(
+        ("name", "wrong"),
+        [
+            ("paint", {"tool": "spray"}),
+            ("paint", {"runs": [0, 7]}),
+            ("paint", {"object": -1}),
+            ("merge", {"objects": []}),
+            ("merge", {"objects": ["1", "2"]}),
+            ("split", {"line": [[1, 1]]}),
+            ("split", {"line": [[1, 1], [1e9, 1]]}),
+            ("reshape", {"how": "melt"}),
+            ("click", {"box": [1, 2, 3]}),
+            ("click", {"box": [10, 10, 10, 20]}),
+            ("click", {"box": [0, 0, 20, 999]}),
+        ],
+    )
+    def test_edits_that_are_none(self, call, world, name, wrong):
+        first = world[2][0]
+        message = {"project": first.project_id, "patch": first.id, "session": "s", "revision": 0, "token": "t", "z": 0}
+        message |= {"positive": [], "negative": [], "box": [0, 0, 0, 1, 2, 3], "runs": [1, 5], "tool": "brush"}
+        message |= {"object": None} if name == "paint" else {"object": 1}
+        assert "error" in call(name, {**message, "objects": [1, 2], "line": [[0, 0], [9, 9]], "how": "fill", **wrong})
+        assert kinds(world[0], first) == []
 
     def test_an_accepted_mask_comes_back_and_a_repeated_request_is_one_object(self, call, world):
         store, _, (first, _), _ = world

@@ -178,6 +178,38 @@ def test_a_box_is_a_prompt_that_clicks_correct(world, visitor):
     assert np.count_nonzero(found & target) / np.count_nonzero(found | target) > 0.75
 
 
+def test_a_closed_patch_is_not_drawn_on(world, visitor):
+    store, _, (first, second), _ = world
+    visitor.press("b", "s")
+    visitor.page.wait_for_selector(f'.ann[data-patch="{second.id}"]')
+    visitor.press("p")
+    visitor.page.wait_for_selector(f'.ann[data-patch="{first.id}"][data-status="skipped"]')
+    drag(visitor, (10, 20), (10, 60))
+    visitor.press("+", "m")
+    assert kinds(store, first) == ["open", "skip"]
+    visitor.press("r")
+    visitor.page.wait_for_selector('.ann[data-status="started"]')
+    drag(visitor, (10, 20), (10, 60))
+    assert kinds(store, first) == ["open", "skip", "reopen", "edit"]
+
+
+def test_escape_in_the_middle_of_a_stroke_takes_it_back(world, visitor):
+    store, _, (first, _), _ = world
+    visitor.press("b")
+    visitor.page.mouse.move(*visitor.where(10, 20))
+    before = pixels(visitor)
+    visitor.page.mouse.down()
+    visitor.page.mouse.move(*visitor.where(10, 60), steps=4)
+    visitor.page.keyboard.press("Escape")
+    visitor.page.mouse.up()
+    visitor.page.mouse.move(*visitor.where(90, 90))
+    assert pixels(visitor) == before
+    assert kinds(store, first) == ["open"]
+    visitor.press("b")
+    drag(visitor, (30, 20), (30, 60))
+    assert kinds(store, first) == ["open", "edit"]
+
+
 def test_an_outline_is_an_object(world, visitor):
     store, _, (first, _), _ = world
     visitor.press("l")

@@ -22,6 +22,10 @@ SMOOTHING = (0.5, 2.5)  # limits of sigma, pixels
 SMOOTHING_PER_NOISE = 15.0  # fitted: HeLa nuclei (noise 0.03) want 0.5, EM mitochondria (0.17) want 2.5
 AREA_EXPONENT = 0.2  # of two borders that are as strong, the larger object is meant
 PRIOR_WEIGHT = 1.0
+SPOT_PIXELS = 150  # a smaller mask may be a spot in an object (a nucleolus, a crista) and not the object
+SPOT_REACH = 3  # pixels; the border of a spot is stepped over by as much
+SPOT_GROWTH = 1.5  # what is found around a spot has at least as many times the pixels that the search began with
+SPOT_GAIN = 1.3  # and its score is better by as much
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,22 @@ class _Window:
     negative: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A mask in a part of the slice, and how well its border lies on the gradient (higher is better)."""
+
+    slices: tuple[slice, slice]
+    mask: np.ndarray
+    score: float
+
+
 class SeededWatershed:
     """Meyer's flooding from markers: the positive points against the negative ones and the far surroundings.
 
     How far the surroundings are is not known, so several radii are tried, and the mask whose border lies on
-    the strongest gradient is taken. The smoothing follows the
-    noise of the image. Sources: Meyer 1994, "Topographic distance and watershed lines"; the marker scheme and
+    the strongest gradient is taken. If that is only a spot, the search goes on from beyond its border, and the
+    object around it is taken if its own border is the better one. The smoothing follows the noise of the image.
+    Sources: Meyer 1994, "Topographic distance and watershed lines"; the marker scheme and
     its comparison with grabCut, random walker and geodesic distance are this project's.
     """
 
@@ -94,15 +108,12 @@ class SeededWatershed:
             return _in_box(features, box, positive, negative)
         if not positive:
             return mask
-        best, best_score = None, -np.inf
-        for radius in RADII:
-            window = _window(mask.shape, positive, negative, radius)
-            far = window.positive > radius**2
-            found = _flood(features, window, window.positive <= features.seed, far)
-            score = _score(features, window, found)
-            if best is None or score > best_score:
-                best, best_score = (window.slices, found), score
-        mask[best[0]] = best[1]
+        windows = [_window(mask.shape, positive, negative, radius) for radius in RADII]
+        candidates = [_candidate(features, window, radius) for window, radius in zip(windows, RADII, strict=True)]
+        best = max(candidates, key=lambda candidate: candidate.score)
+        if np.count_nonzero(best.mask) < SPOT_PIXELS:
+            best = _around_spot(features, windows, best)
+        mask[best.slices] = best.mask
         return mask
 
 
@@ -158,6 +169,29 @@ def _flood(features: _Features, window: _Window, seeds: np.ndarray, far: np.ndar
     markers[window.negative == 0] = BACKGROUND
     found = watershed(features.gradient[window.slices], markers) == OBJECT
     return ndimage.binary_fill_holes(found) & (markers != BACKGROUND)
+
+
+def _candidate(features: _Features, window: _Window, radius: float, seeds: np.ndarray | None = None) -> _Candidate:
+    """The catchment of `seeds` (without them: of the clicks) against what is farther than `radius` from the clicks."""
+    start = window.positive <= features.seed
+    found = _flood(features, window, start if seeds is None else start | seeds, window.positive > radius**2)
+    return _Candidate(window.slices, found, _score(features, window, found))
+
+
+def _around_spot(features: _Features, windows: Sequence[_Window], spot: _Candidate) -> _Candidate:
+    """The object that `spot` is a part of; the spot itself where nothing around it has a better border."""
+    whole = np.zeros(features.gradient.shape, bool)
+    whole[spot.slices] = spot.mask
+    area, best = np.count_nonzero(spot.mask), spot
+    for window, radius in zip(windows[1:], RADII[1:], strict=True):
+        if np.pi * radius**2 < 2 * area:
+            continue
+        seeds = ndimage.binary_dilation(whole[window.slices], iterations=SPOT_REACH) & (window.positive <= radius**2)
+        found = _candidate(features, window, radius, seeds)
+        larger = np.count_nonzero(found.mask) > SPOT_GROWTH * np.count_nonzero(seeds)
+        if larger and found.score > max(best.score, SPOT_GAIN * spot.score):
+            best = found
+    return best
 
 
 def _score(features: _Features, window: _Window, mask: np.ndarray) -> float:

@@ -102,12 +102,13 @@ class Annotator {
     this.stage.classList.remove("ann-loading");
     if (this.failed(answer)) return;
     const same = this.patch?.id === id;
+    this.cancelDrag();
+    lassoTool.cancel(this);
     this.patch = answer;
     this.items = answer.items.map((raw) => new Item(raw));
     this.selected = this.hovered = null;
     this.also = [];
     this.painting = this.stroke = this.outlined = null;
-    if (this.closed) this.tool = pointTool;
     this.draft = answer.draft ? this.asDraft(answer.draft) : null;
     this.z = Math.min(this.draft?.z ?? (same ? this.z : Math.floor(answer.depth / 2)), answer.depth - 1);
     remember(`patch-${this.project}`, id);
@@ -134,6 +135,7 @@ class Annotator {
     this.root.dataset.revision = patch.revision;
     this.root.dataset.status = patch.status;
     this.part("patch-name").textContent = patch.name;
+    this.stage.dataset.tool = this.closed ? "point" : this.tool.name;
     this.part("closed").hidden = !this.closed;
     this.part("closed-text").textContent = patch.status === "done" ? "This patch is done." : "This patch is skipped.";
     this.part("z-row").hidden = patch.depth < 2;

@@ -1,6 +1,6 @@
 // Painting: the pixels change at once here, and go to the server as one act when the pointer is lifted.
 
-const BRUSH_MAX = 200; // pixels across
+const BRUSH_MAX = 100; // pixels across
 
 // An object while it is painted: the whole slice, one byte a pixel, of which only changed parts are drawn anew.
 class LiveItem extends Item {

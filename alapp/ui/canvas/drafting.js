@@ -81,7 +81,11 @@ const drafting = {
         overlap: this.part("overlap").value,
       };
     }, (answer) => {
-      if (this.patch?.id !== id || this.failed(answer)) return;
+      if (this.patch?.id !== id) return;
+      if (this.failed(answer)) {
+        draft.settled = null;
+        return;
+      }
       if (this.draft === draft) this.dropDraft();
       this.takeIn(answer);
       if (draft.settled) return;

@@ -6,10 +6,11 @@ const boxTool = {
   name: "box",
   hint: "Box: drag around an object. Clicks then correct it, Enter accepts it.",
   press(page, event) {
+    if (event.button === 2) return pointTool.press(page, event);
     this.from = page.within(event);
     this.at = [event.clientX, event.clientY];
     this.shift = event.shiftKey;
-    return event.button === 0;
+    return true;
   },
   move(page, event) {
     const to = page.within(event);

@@ -53,9 +53,11 @@ function bindPointer(page) {
     const tool = toolFor(page, event);
     if (!tool.press(page, event)) return;
     page.drag = tool;
+    page.dragPointer = event.pointerId; // a second finger must not draw
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (page.drag && event.pointerId !== page.dragPointer) return;
     showRing(page, event);
     if (page.drag) return page.drag.move(page, event);
     page.tool.hover?.(page, event);
@@ -63,10 +65,11 @@ function bindPointer(page) {
   });
   canvas.addEventListener("pointerup", (event) => {
     const { drag } = page;
+    if (drag && event.pointerId !== page.dragPointer) return;
     page.drag = null;
     drag?.release(page, event);
   });
-  canvas.addEventListener("pointercancel", () => page.cancelDrag());
+  canvas.addEventListener("pointercancel", (event) => event.pointerId === page.dragPointer && page.cancelDrag());
   canvas.addEventListener("pointerleave", () => {
     showRing(page, null);
     if (!page.drag) page.hover(null);

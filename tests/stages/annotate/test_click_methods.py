@@ -8,6 +8,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from alapp.domain import BackendState, Modality
 from alapp.errors import WeightsMissingError
@@ -141,6 +142,24 @@ class TestWatershed:
         method = SeededWatershed()
         method.prepare("a", picture(target))
         assert iou(method.segment("a", [(80, 80)], []), target) > 0.8
+
+    @pytest.mark.parametrize(("spot", "blur"), [(40, 2), (20, 2), (60, 3)])
+    def test_a_click_on_a_spot_in_an_object_means_the_object(self, spot, blur):
+        """A nucleolus: dark, sharp, and in a nucleus whose own border is soft."""
+        target, hole = disc(radius=16), disc(centre=(42, 48), radius=3)
+        soft = ndimage.gaussian_filter(np.where(target, 110.0, 60.0), blur)
+        pixels = np.where(hole, spot, soft) + np.random.default_rng(0).normal(0, 2, target.shape)
+        method = SeededWatershed()
+        method.prepare("a", pixels.astype(np.uint8)[..., None])
+        for y, x in np.argwhere(hole)[::7]:
+            assert iou(method.segment("a", [(y, x)], []), target) > 0.8
+
+    def test_a_small_object_is_no_spot(self):
+        target = disc(radius=4)
+        method = SeededWatershed()
+        method.prepare("a", picture(target))
+        for y, x in np.argwhere(target)[::7]:
+            assert iou(method.segment("a", [(y, x)], []), target) > 0.7
 
     def test_a_correction_is_local(self):
         target = disc(radius=14)
