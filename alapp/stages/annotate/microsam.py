@@ -27,6 +27,8 @@ MODELS = {
 
 CACHED_SLICES = 8  # 3.9 MB each
 
+_UNPICKLER_LOCK = threading.Lock()
+
 
 class MicroSamClicks:
     """Segment Anything, fine-tuned on microscopy, prompted by points, a box or the mask so far.
@@ -147,11 +149,12 @@ def cached_model(modality: Modality | None = None) -> str | None:
 @contextmanager
 def own_unpickler() -> Iterator[None]:
     """Loading a model replaces `pickle.Unpickler` in the whole process; this puts it back."""
-    unpickler = pickle.Unpickler
-    try:
-        yield
-    finally:
-        pickle.Unpickler = unpickler
+    with _UNPICKLER_LOCK:  # two loads at once would take each other's for the original
+        unpickler = pickle.Unpickler
+        try:
+            yield
+        finally:
+            pickle.Unpickler = unpickler
 
 
 def _load(model: str, checkpoint: Path | None) -> Any:

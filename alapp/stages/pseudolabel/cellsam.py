@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
+import re
 import threading
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from alapp.domain import BackendState, Box, Modality, Parameter, Status
+from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.environment import home_relative, prepare
-from alapp.errors import BackendError, LicenceError, NotInstalledError, WeightsMissingError
+from alapp.errors import AlappError, BackendError, NotInstalledError
 from alapp.stages.instances import link_slices
-from alapp.stages.patches import stitch
+from alapp.stages.pseudolabel.foundation import by_tile, failure, require_ready
 
 LICENCE_VARIABLE = "ALAPP_CELLSAM_LICENCE"
 TOKEN_VARIABLE = "DEEPCELL_ACCESS_TOKEN"
-TILE = 1024
-"""CellSAM squashes every image to this many pixels a side; larger ones are cut."""
-HALO = 128
+NEEDED = ("kornia", "dask_image", "distributed")
+"""Modules that CellSAM imports and that its installation without dependencies leaves out."""
 NO_CELLS = (
     (AttributeError, "'NoneType' object has no attribute 'ndim'"),
     (TypeError, "not a sequence"),
 )
 """What CellSAM raises where there is no cell: on an empty field, and on a constant image."""
+SMALLEST = 4
+"""CellSAM takes the shortest axis of an image for its channels, so a side must be longer than three pixels."""
 
 
 class CellSam:
@@ -44,6 +48,7 @@ class CellSam:
     )
 
     def __init__(self, modality: Modality | None = None) -> None:
+        """`modality` makes no difference: the model suits one only."""
         self._model: Any = None
         self._lock = threading.Lock()
 
@@ -56,19 +61,20 @@ class CellSam:
                 "The package cellSAM is not installed; it is not on PyPI.",
                 "requirements-cellsam.txt tells how to add it.",
             )
+        absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        if absent:
+            return Status(
+                BackendState.NOT_INSTALLED,
+                f"The package cellSAM is installed, but not what it needs: {', '.join(absent)}.",
+                "Run: pip install -r requirements-cellsam.txt",
+            )
         if os.environ.get(LICENCE_VARIABLE) != "accepted":
             return Status(
                 BackendState.LICENCE,
                 "Its licence allows academic, non-commercial use only.",
                 f"If that is your use, start the app with {LICENCE_VARIABLE}=accepted.",
             )
-        if weights() is None:
-            return Status(
-                BackendState.WEIGHTS_MISSING,
-                f"No weights were found in {home_relative(weights_folder())}.",
-                "Get a token at users.deepcell.org and download the model once (1.2 GB), or copy the file there.",
-            )
-        return Status(BackendState.READY, "Installed, with its weights.")
+        return _weights_status()
 
     def label(self, image: np.ndarray, params: Mapping[str, float]) -> np.ndarray:
         """See `PseudoLabeller.label`. A stack is segmented slice by slice and linked through z."""
@@ -79,15 +85,12 @@ class CellSam:
             return link_slices(np.stack([self._plane(plane, threshold) for plane in image])).astype(np.int32)
 
     def _plane(self, image: np.ndarray, threshold: float) -> np.ndarray:
-        height, width = image.shape[:2]
-        prepared = as_cellsam(image)
-        boxes = [Box(0, y, x, 1, min(TILE, height), min(TILE, width)) for y in _starts(height) for x in _starts(width)]
-        tiles = [(box, self._tile(prepared[box.slices[1:]], threshold)) for box in boxes]
-        return tiles[0][1] if len(tiles) == 1 else stitch(tiles, (1, height, width), is_3d=False)
+        return by_tile(lambda tile: self._tile(tile, threshold), as_cellsam(image))
 
     def _tile(self, image: np.ndarray, threshold: float) -> np.ndarray:
-        if image.max() <= image.min():
-            return np.zeros(image.shape[:2], np.int32)
+        nothing = np.zeros(image.shape[:2], np.int32)
+        if min(nothing.shape) < SMALLEST:
+            return nothing
         model = self._loaded()
         from cellSAM import segment_cellular_image
 
@@ -97,31 +100,33 @@ class CellSam:
             )
         except Exception as error:
             if any(isinstance(error, kind) and words in str(error) for kind, words in NO_CELLS):
-                return np.zeros(image.shape[:2], np.int32)
-            raise BackendError(f"CellSAM failed on this image: {without_token(str(error))}") from error
-        return np.unique(np.append(0, mask), return_inverse=True)[1][1:].reshape(mask.shape).astype(np.int32)
+                return nothing
+            raise _without_token_in(error, failure(self.title, error, without_token(str(error)))) from None
+        # Without cells it may also give zeros of another shape, (channels, Y, X).
+        return mask if mask.any() else nothing
 
     def _loaded(self) -> Any:
         """The model, loaded on first use from the file that is here."""
         if self._model is None:
-            status = self.status()
-            kinds = {
-                BackendState.NOT_INSTALLED: NotInstalledError,
-                BackendState.LICENCE: LicenceError,
-                BackendState.WEIGHTS_MISSING: WeightsMissingError,
-            }
-            if status.state in kinds:
-                raise kinds[status.state](f"CellSAM cannot be used: {status.detail} {status.remedy}")
-            prepare()
-            from cellSAM import get_local_model
-
+            require_ready(self.title, self.status())
             path = weights()
+            prepare()
             try:
+                from cellSAM import get_local_model
+
                 _check_keys(path)
                 self._model = get_local_model(str(path))
-            except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
-                reason = without_token(str(error))
-                raise BackendError(f"The weights {path} cannot be loaded: {reason}. Download them again.") from error
+            except ImportError as error:
+                told = NotInstalledError(
+                    f"cellSAM cannot be imported: {without_token(str(error))}. See requirements-cellsam.txt."
+                )
+                raise _without_token_in(error, told) from None
+            except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
+                told = BackendError(
+                    f"The weights {home_relative(path)} cannot be loaded: {without_token(str(error))}. "
+                    "Download them again."
+                )
+                raise _without_token_in(error, told) from None
         return self._model
 
 
@@ -143,15 +148,47 @@ def weights_folder() -> Path:
 
 
 def weights() -> Path | None:
-    """The newest weights file, or None. A version folder without a file (a broken download) counts as none."""
-    found = sorted(weights_folder().glob("cellsam_v*/*.pt"))
-    return found[-1] if found else None
+    """The weights file to use, or None: of the newest version, `cellsam_general` (the published one) first.
+
+    A version folder without a file (a broken download) counts as none.
+    """
+    found = [path for path in weights_folder().glob("cellsam_v*/*.pt") if path.is_file()]
+    return max(found, key=_preference, default=None)
 
 
 def without_token(text: str) -> str:
     """`text` without the access token, which some of CellSAM's errors contain."""
-    token = os.environ.get(TOKEN_VARIABLE, "")
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
     return text.replace(token, "[token]") if token else text
+
+
+def _preference(path: Path) -> tuple[list[int], bool, str]:
+    version = [int(number) for number in re.findall(r"\d+", path.parent.name)]
+    return version, path.stem == "cellsam_general", path.name
+
+
+def _weights_status() -> Status:
+    if weights() is not None:
+        return Status(BackendState.READY, "Installed, with its weights.")
+    fetch = "get a token at users.deepcell.org and download the model once (1.2 GB), or copy the file there."
+    broken = sorted(weights_folder().glob("cellsam_v*/"))
+    if broken:  # CellSAM takes the folder for the weights and never downloads again
+        return Status(
+            BackendState.WEIGHTS_MISSING,
+            f"The folder {home_relative(broken[-1])} holds no weights; its download broke off.",
+            f"Delete that folder, then {fetch}",
+        )
+    return Status(
+        BackendState.WEIGHTS_MISSING,
+        f"No weights were found in {home_relative(weights_folder())}.",
+        fetch[0].upper() + fetch[1:],
+    )
+
+
+def _without_token_in(error: BaseException, told: AlappError) -> AlappError:
+    """`told`, with the traceback of `error` as a note: logs print a chained error, and its token, as it is."""
+    told.add_note(without_token("".join(traceback.format_exception(error))))
+    return told
 
 
 def _check_keys(path: Path | None) -> None:
@@ -162,15 +199,6 @@ def _check_keys(path: Path | None) -> None:
     keys = [str(key) for key in content] if isinstance(content, dict) else []
     if not all(any(key.startswith(part) for key in keys) for part in ("cellfinder.", "model.")):
         raise ValueError("the file does not hold a CellSAM model")
-
-
-def _starts(length: int) -> list[int]:
-    """Where tiles begin: they overlap by at least twice the halo, the last one ends with the image."""
-    if length <= TILE:
-        return [0]
-    last = length - TILE
-    count = int(np.ceil(last / (TILE - 2 * HALO)))
-    return [round(index * last / count) for index in range(count + 1)]
 
 
 def _device() -> str:

@@ -32,6 +32,7 @@ def package(monkeypatch, tmp_path):
     module.get_local_model = lambda path: "model"
     monkeypatch.setitem(sys.modules, "cellSAM", module)
     monkeypatch.setenv(cellsam.LICENCE_VARIABLE, "accepted")
+    monkeypatch.setattr(cellsam, "NEEDED", ())
     monkeypatch.setattr(cellsam, "weights_folder", lambda: tmp_path)
     monkeypatch.setattr(cellsam, "_check_keys", lambda path: None)
     (tmp_path / "cellsam_v1.2").mkdir()
@@ -57,7 +58,7 @@ def test_states_in_order(package, monkeypatch, tmp_path):
 
 def test_using_it_too_early_says_what_is_missing(package, monkeypatch, tmp_path):
     (tmp_path / "cellsam_v1.2" / "model.pt").unlink()
-    with pytest.raises(WeightsMissingError, match="No weights"):
+    with pytest.raises(WeightsMissingError, match="no weights"):
         CellSam().label(square(), {})
     monkeypatch.delenv(cellsam.LICENCE_VARIABLE)
     with pytest.raises(LicenceError, match="non-commercial"):
@@ -109,7 +110,7 @@ def test_large_images_are_cut_and_objects_joined(package):
     image = np.zeros((1300, 1500, 1), np.float32)
     image[600:700, 300:1200] = 1
     labels = CellSam().label(image, {})
-    assert all(max(tile.shape[:2]) <= cellsam.TILE for tile, _ in package.calls)
+    assert all(max(tile.shape[:2]) <= 1024 for tile, _ in package.calls)
     assert len(package.calls) == 4
     assert labels.max() == 1
     assert ((labels > 0) == (image[..., 0] > 0)).all()

@@ -1,0 +1,63 @@
+"""What CellSAM and micro_sam have in common: large images in tiles, and failures as sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from alapp.domain import BackendState, Box, Status
+from alapp.errors import AlappError, BackendError, LicenceError, NotInstalledError, ResourceError, WeightsMissingError
+from alapp.stages.patches import stitch
+
+TILE = 1024
+"""Both models bring every image to this many pixels a side, so larger ones are cut to keep their detail."""
+HALO = 128
+
+_ERRORS = {
+    BackendState.NOT_INSTALLED: NotInstalledError,
+    BackendState.LICENCE: LicenceError,
+    BackendState.WEIGHTS_MISSING: WeightsMissingError,
+}
+
+
+def require_ready(title: str, status: Status) -> None:
+    """Raises the `BackendError` that belongs to a status other than ready, with its detail and remedy."""
+    if not status.ready:
+        sentence = f"{title} cannot be used: {status.detail} {status.remedy}"
+        raise _ERRORS.get(status.state, BackendError)(sentence)
+
+
+def by_tile(label_tile: Callable[[np.ndarray], np.ndarray], plane: np.ndarray) -> np.ndarray:
+    """Label `plane` (Y, X) or (Y, X, C) in overlapping tiles of at most `TILE` pixels a side; int32 (Y, X).
+
+    `label_tile` takes a tile and gives integers (Y, X), 0 background, of any numbering; it is not asked about
+    tiles without contrast. Neighbouring tiles share at least `2 * HALO` pixels; see `patches.stitch`.
+    """
+    height, width = plane.shape[:2]
+    boxes = [Box(0, y, x, 1, min(TILE, height), min(TILE, width)) for y in _starts(height) for x in _starts(width)]
+    tiles = []
+    for box in boxes:
+        tile = plane[box.slices[1:]]
+        shape = tile.shape[:2]
+        has_contrast = bool((tile != tile[:1, :1]).any())
+        tiles.append((box, label_tile(tile) if has_contrast else np.zeros(shape, np.int32)))
+    return stitch(tiles, (1, height, width), is_3d=False)
+
+
+def failure(title: str, error: BaseException, reason: str) -> AlappError:
+    """The error to raise when the model `title` failed on an image with `error`; `reason` is its text."""
+    names = {base.__name__ for base in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+        return ResourceError(f"{title} ran out of memory. Close other programs, or choose another method.")
+    return BackendError(f"{title} failed on this image: {reason.strip() or type(error).__name__}")
+
+
+def _starts(length: int) -> list[int]:
+    """Where tiles begin, evenly spread; the last one ends with the image."""
+    if length <= TILE:
+        return [0]
+    last = length - TILE
+    count = math.ceil(last / (TILE - 2 * HALO))
+    return [round(index * last / count) for index in range(count + 1)]
