@@ -15,7 +15,7 @@ from alapp.stages.instances import link_slices
 
 def stretch(plane: np.ndarray, low: float = 1.0, high: float = 99.8) -> np.ndarray:
     """Percentiles `low`..`high` of `plane` to 0..1, float32; zeros for a constant plane."""
-    bottom, top = np.percentile(plane, [low, high])
+    bottom, top = map(float, np.percentile(plane, [low, high]))
     if top <= bottom:
         bottom, top = float(plane.min()), float(plane.max())
     if top <= bottom:

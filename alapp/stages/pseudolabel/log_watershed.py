@@ -73,8 +73,10 @@ def above_background(plane: np.ndarray) -> np.ndarray:
     if plane.max() <= plane.min():
         return np.zeros(plane.shape, np.float32)
     middle = np.median(plane)
-    low, high = np.percentile(plane, [0.2, 99.8])
-    dark = (plane > threshold_otsu(plane)).mean() > 0.5 or middle - low > 0.5 * (high - middle)
+    # Uneven illumination must not look like a dark side: only what differs from its wide surroundings counts.
+    detail = plane - ndimage.gaussian_filter(plane, min(plane.shape) / 6)
+    low, usual, high = np.percentile(detail, [0.2, 50, 99.8])
+    dark = (plane > threshold_otsu(plane)).mean() > 0.5 or usual - low > 0.5 * (high - usual)
     return np.maximum(middle - plane if dark else plane - middle, 0).astype(np.float32)
 
 

@@ -38,9 +38,15 @@ def test_discs_of_any_size_and_polarity(radius, bright):
     assert score_instances(truth, LogWatershed().label(photo(truth, bright), {})).f1_50 > 0.95
 
 
-def test_discs_on_uneven_background():
+@pytest.mark.parametrize("slope", [400, 600, 800])
+@pytest.mark.parametrize("bright", [True, False])
+def test_discs_on_uneven_background(slope, bright):
     truth = discs(10)
-    assert score_instances(truth, LogWatershed().label(photo(truth, slope=400), {})).f1_50 > 0.9
+    assert score_instances(truth, LogWatershed().label(photo(truth, bright, slope), {})).f1_50 > 0.9
+
+
+def test_the_plane_is_float32():
+    assert gray_plane(photo(discs(10))).dtype == np.float32
 
 
 def test_touching_discs_come_apart():
