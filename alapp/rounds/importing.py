@@ -192,12 +192,8 @@ def regrid(store: Store, project_id: int, patch_size: int, patch_depth: int, ove
     grids = {
         image.id: patch_grid.grid(image.shape[:3], patch_size, patch_depth, overlap, image.is_3d) for image in images
     }
-    changed = catalogue.update_project(
-        store, project_id, patch_size=patch_size, patch_depth=patch_depth, patch_overlap=overlap
-    )
-    for image_id, boxes in grids.items():
-        catalogue.replace_patches(store, image_id, boxes)
-    return changed
+    settings = {"patch_size": patch_size, "patch_depth": patch_depth, "patch_overlap": overlap}
+    return catalogue.regrid(store, project_id, settings, grids)
 
 
 def _import_file(store: Store, project_id: int, path: Path, file: Mapping[str, Any], role: ImageRole) -> Image:

@@ -173,15 +173,27 @@ def add_image(store: Store, values: Mapping[str, Any], boxes: Iterable[Box]) -> 
     """Add an image row and its patches in one transaction; returns the image's id."""
     with store.atomic() as db:
         image_id = insert(db, "image", {"created": now(), **values})
-        _insert_patches(db, image_id, boxes)
+        insert_patches(db, image_id, boxes)
     return image_id
 
 
-def replace_patches(store: Store, image_id: int, boxes: Iterable[Box]) -> None:
-    """Cut an image anew. The caller makes sure that no patch of it was selected."""
+def insert_patches(db: Any, image_id: int, boxes: Iterable[Box]) -> None:
+    """Add the patches of an image on an open connection."""
+    for box in boxes:
+        row = {"z": box.z, "y": box.y, "x": box.x, "depth": box.depth, "height": box.height, "width": box.width}
+        insert(db, "patch", {"image_id": image_id, **row})
+
+
+def regrid(store: Store, project_id: int, settings: Mapping[str, int], grids: Mapping[int, Iterable[Box]]) -> Project:
+    """Change the patch settings and cut the images (by id) anew, all or nothing; returns the project. The caller
+    makes sure that no patch was selected."""
+    marks = ", ".join(f"{name} = :{name}" for name in settings)
     with store.atomic() as db:
-        db.conn.execute("DELETE FROM patch WHERE image_id = ?", (image_id,))
-        _insert_patches(db, image_id, boxes)
+        db.conn.execute(f"UPDATE project SET {marks} WHERE id = :id", {**settings, "id": project_id})
+        for image_id, boxes in grids.items():
+            db.conn.execute("DELETE FROM patch WHERE image_id = ?", (image_id,))
+            insert_patches(db, image_id, boxes)
+    return project(store, project_id)
 
 
 def images(store: Store, project_id: int, role: ImageRole | None = None) -> list[Image]:
@@ -227,11 +239,6 @@ def patch_counts(store: Store, project_id: int) -> dict[int, int]:
     return {row["image_id"]: row["n"] for row in rows}
 
 
-def patches_of_image(store: Store, image_id: int) -> list[Patch]:
-    """Patches of one image, ordered by id."""
-    return [_patch(row) for row in store.rows(_PATCH + " WHERE patch.image_id = ? ORDER BY patch.id", (image_id,))]
-
-
 def patch(store: Store, patch_id: int) -> Patch:
     """The patch with this id. Raises `NotReadyError` if there is none."""
     return _patch(required(store.row(_PATCH + " WHERE patch.id = ?", (patch_id,)), "This patch"))
@@ -267,12 +274,6 @@ class PatchPixels(Sequence[np.ndarray]):
 
     def __getitem__(self, index: int) -> np.ndarray:
         return read_patch(self._store, self._items[index])
-
-
-def _insert_patches(db: Any, image_id: int, boxes: Iterable[Box]) -> None:
-    for box in boxes:
-        row = {"z": box.z, "y": box.y, "x": box.x, "depth": box.depth, "height": box.height, "width": box.width}
-        insert(db, "patch", {"image_id": image_id, **row})
 
 
 def _project(row: dict[str, Any]) -> Project:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from alapp.domain import LabelKind
-from alapp.storage.db import Store, now, required, to_json
+from alapp.storage.db import Store, now, to_json
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,11 @@ def read(store: Store, item: LabelMap) -> np.ndarray:
     return store.files.read_labels(item.path)
 
 
-def by_id(store: Store, label_map_id: int) -> LabelMap:
-    """The label map with this id. Raises `NotReadyError` if there is none."""
-    row = store.row("SELECT * FROM label_map WHERE id = ?", (label_map_id,))
-    return _label_map(required(row, "This label map"))
+def of_ids(store: Store, ids: Sequence[int]) -> list[LabelMap]:
+    """The label maps with these ids that still exist, in the order of `ids`."""
+    rows = store.rows("SELECT * FROM label_map WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
+    found = {row["id"]: _label_map(row) for row in rows}
+    return [found[number] for number in ids if number in found]
 
 
 def latest_of_image(store: Store, image_id: int, kind: LabelKind) -> LabelMap | None:
@@ -128,17 +129,6 @@ def of_checkpoint(store: Store, checkpoint_id: int) -> dict[int, LabelMap]:
         (checkpoint_id,),
     )
     return {row["image_id"]: _label_map(row) for row in rows}
-
-
-def find(store: Store, image_id: int, kind: LabelKind, input_hash: str) -> LabelMap | None:
-    """A map of the whole image that was already made from the same input."""
-    return _optional(
-        store.row(
-            "SELECT * FROM label_map WHERE image_id = ? AND kind = ? AND input_hash = ? AND patch_id IS NULL "
-            "ORDER BY id DESC LIMIT 1",
-            (image_id, kind, input_hash),
-        )
-    )
 
 
 def _optional(row: dict[str, Any] | None) -> LabelMap | None:

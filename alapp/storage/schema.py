@@ -1,5 +1,7 @@
 """Numbered migrations of the database. Append only: never edit one that was released.
 
+Ids are never used twice (AUTOINCREMENT): files, hashes and job results name rows by id, also after they are gone.
+
 `tests/storage/test_schema.py` pins the resulting schema.
 """
 
@@ -12,9 +14,10 @@ migrations = Migrations("alapp")
 
 @migrations()
 def m001_projects(db: Database) -> None:
+    """Projects, their images, and the patches that images are cut into."""
     db.executescript("""
     CREATE TABLE project (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL,
         created TEXT NOT NULL,
         modality TEXT NOT NULL,            -- light | em
@@ -37,7 +40,7 @@ def m001_projects(db: Database) -> None:
     CREATE UNIQUE INDEX project_name ON project (name, coalesce(visitor, '')) WHERE deleted IS NULL;
 
     CREATE TABLE image (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
         name TEXT NOT NULL,
         role TEXT NOT NULL,                -- train | test
@@ -58,7 +61,7 @@ def m001_projects(db: Database) -> None:
     CREATE UNIQUE INDEX image_name ON image (project_id, name) WHERE deleted IS NULL;
 
     CREATE TABLE patch (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         image_id INTEGER NOT NULL REFERENCES image ON DELETE CASCADE,
         z INTEGER NOT NULL, y INTEGER NOT NULL, x INTEGER NOT NULL,
         depth INTEGER NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
@@ -69,9 +72,10 @@ def m001_projects(db: Database) -> None:
 
 @migrations()
 def m002_jobs(db: Database) -> None:
+    """The queue of long work."""
     db.executescript("""
     CREATE TABLE job (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER REFERENCES project ON DELETE CASCADE,
         kind TEXT NOT NULL,
         params TEXT NOT NULL,              -- JSON
@@ -96,9 +100,10 @@ def m002_jobs(db: Database) -> None:
 
 @migrations()
 def m003_rounds(db: Database) -> None:
+    """Rounds, label maps, and the journal of annotations."""
     db.executescript("""
     CREATE TABLE round (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
         number INTEGER NOT NULL,           -- 1, 2, ...; pre-training has no round
         strategy TEXT NOT NULL,
@@ -109,7 +114,7 @@ def m003_rounds(db: Database) -> None:
     ) STRICT;
 
     CREATE TABLE selection (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         round_id INTEGER NOT NULL REFERENCES round ON DELETE CASCADE,
         patch_id INTEGER NOT NULL REFERENCES patch ON DELETE CASCADE,
         role TEXT NOT NULL,                -- train | validation
@@ -120,7 +125,7 @@ def m003_rounds(db: Database) -> None:
     CREATE INDEX selection_patch ON selection (patch_id);
 
     CREATE TABLE label_map (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
         image_id INTEGER NOT NULL REFERENCES image ON DELETE CASCADE,
         patch_id INTEGER REFERENCES patch ON DELETE CASCADE,   -- NULL: of the whole image
@@ -139,7 +144,7 @@ def m003_rounds(db: Database) -> None:
     CREATE INDEX label_map_patch ON label_map (patch_id, kind, id);
 
     CREATE TABLE annotation_event (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         patch_id INTEGER NOT NULL REFERENCES patch ON DELETE CASCADE,
         revision INTEGER NOT NULL,         -- 1, 2, ... within the patch: the journal's order
         kind TEXT NOT NULL,                -- see stages/annotate/journal.py
@@ -160,9 +165,10 @@ def m003_rounds(db: Database) -> None:
 
 @migrations()
 def m004_models(db: Database) -> None:
+    """Embeddings, plans, checkpoints, loss curves, scores and timings."""
     db.executescript("""
     CREATE TABLE embedding (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
         backend TEXT NOT NULL,
         params TEXT NOT NULL,              -- JSON
@@ -176,7 +182,7 @@ def m004_models(db: Database) -> None:
     ) STRICT;
 
     CREATE TABLE plan (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
         preset TEXT NOT NULL,
         input_hash TEXT NOT NULL,
@@ -186,7 +192,7 @@ def m004_models(db: Database) -> None:
     ) STRICT;
 
     CREATE TABLE checkpoint (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
         plan_id INTEGER NOT NULL REFERENCES plan ON DELETE CASCADE,
         round_id INTEGER REFERENCES round ON DELETE CASCADE,   -- NULL: pre-training on pseudo-labels
@@ -203,7 +209,7 @@ def m004_models(db: Database) -> None:
     ) STRICT;
 
     CREATE TABLE training_log (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
         round_id INTEGER REFERENCES round ON DELETE CASCADE,
         input_hash TEXT NOT NULL,          -- of the training run, as in checkpoint
@@ -216,7 +222,7 @@ def m004_models(db: Database) -> None:
     ) STRICT;
 
     CREATE TABLE score (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         checkpoint_id INTEGER NOT NULL REFERENCES checkpoint ON DELETE CASCADE,
         image_id INTEGER NOT NULL REFERENCES image ON DELETE CASCADE,
         patch_id INTEGER REFERENCES patch ON DELETE CASCADE,   -- NULL: the whole image
@@ -229,7 +235,7 @@ def m004_models(db: Database) -> None:
     CREATE INDEX score_checkpoint ON score (checkpoint_id, split);
 
     CREATE TABLE timing (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
         round_number INTEGER NOT NULL,     -- 0: before the first round
         stage TEXT NOT NULL,               -- pseudo_label | plan | embed | select | annotate | train | predict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -93,7 +94,7 @@ def build(page: Page) -> Tab:
             empty = '<div class="empty"><h3>No project is open</h3>Create one on the Project tab.</div>'
             return [empty, "", [], ""]
         project = catalogue.project(store, project_id)
-        shown = next(iter(previews(store, project_id)), None)
+        shown = next(previews(store, project_id), None)
         return [method_cards(project.modality), *preview_shown(store, shown), decision(project.pseudo_method)]
 
     return Tab("pseudo", [cards, caption, gallery, decided], refresh)
@@ -193,10 +194,12 @@ def decision(method: str | None) -> str:
     return f"<p>This project uses <strong>{html.escape(title)}</strong>.</p>"
 
 
-def previews(store: Store, project_id: int) -> list[Job]:
-    """Finished previews, newest first."""
-    found = jobs.history(store, project_id)
-    return [job for job in found if job.kind == "preview" and job.state is JobState.DONE and job.result]
+def previews(store: Store, project_id: int) -> Iterator[Job]:
+    """Finished previews, newest first, without those whose patches are gone (the images were cut anew)."""
+    for job in jobs.history(store, project_id):
+        done = job.kind == "preview" and job.state is JobState.DONE and job.result
+        if done and labels.of_ids(store, job.result["label_maps"]):
+            yield job
 
 
 def preview_shown(store: Store, job: Job | None) -> list[Any]:
@@ -207,7 +210,7 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
         )
         return [empty, []]
     result = job.result
-    maps = [labels.by_id(store, map_id) for map_id in result["label_maps"]]
+    maps = labels.of_ids(store, result["label_maps"])
     pictures = [(patch_picture(store, item), f"{item.n_objects} objects") for item in maps]
     total = sum(item.n_objects for item in maps)
     method = PSEUDO_LABELLERS.load(result["method"])
@@ -233,7 +236,8 @@ def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:
     if not on or project_id is None:
         return [gr.HTML(visible=False), gr.Gallery(visible=False)]
     done = previews(store, project_id)
-    before = next((job for job in done[1:] if job.params != done[0].params), None)
+    newest = next(done, None)
+    before = next((job for job in done if job.params != newest.params), None)
     if before is None:
         raise InputError("There is nothing to compare with yet. Preview a second method or other parameters first.")
     text, pictures = preview_shown(store, before)

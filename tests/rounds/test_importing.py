@@ -8,8 +8,8 @@ import tifffile
 
 from alapp.domain import silent
 from alapp.errors import InputError
-from alapp.rounds import importing
-from alapp.storage import catalogue
+from alapp.rounds import embedding, importing, pseudo, training
+from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image
 
@@ -120,3 +120,34 @@ def test_the_sample_is_filled_once_even_after_a_restart(store):
     importing.run_sample(store, project.id, silent, "hela")
     assert len(names(store, project)) == len(set(names(store, project))) == 8
     assert importing.create_sample_project(store, "hela").name == f"{project.name} 2"
+
+
+def test_patches_of_an_old_grid_are_never_taken_for_new_ones(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    shown = pseudo.run_preview(store, project.id, silent, "log_watershed", {})
+    before = {patch.id for patch in catalogue.patches(store, project.id)}
+    first = embedding.update(store, project.id, silent)
+    importing.regrid(store, project.id, 32, 1, 0)
+    after = catalogue.patches(store, project.id)
+    assert not before & {patch.id for patch in after}
+    second = embedding.update(store, project.id, silent)
+    assert second.id != first.id
+    assert sorted(embedding.read(store, second)[0].tolist()) == [patch.id for patch in after]
+    assert labels.of_ids(store, shown["label_maps"]) == []
+
+
+def test_a_grid_that_fails_half_way_changes_nothing(store, project, monkeypatch):
+    real, calls = catalogue.insert_patches, []
+
+    def fail_at_the_second(db, image_id, boxes):
+        calls.append(image_id)
+        if len(calls) == 2:
+            raise OSError("no space")
+        real(db, image_id, boxes)
+
+    monkeypatch.setattr(catalogue, "insert_patches", fail_at_the_second)
+    with pytest.raises(OSError, match="no space"):
+        importing.regrid(store, project.id, 32, 1, 0)
+    assert catalogue.project(store, project.id).patch_size == 64
+    assert len(catalogue.patches(store, project.id)) == 12

@@ -9,7 +9,7 @@ from alapp.storage.db import Store
 from alapp.storage.schema import migrations
 
 NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models"]
-SHA256 = "6983a723d8e6decb04e99e5bd0e8e1f585de58e605213ead0148b6afe2976c24"
+SHA256 = "6a173e21fa25b9371e6536baa9a54e3b3d00c0cb12b078f0e14904aa34c00423"
 
 
 def schema(store: Store) -> str:
