@@ -18,6 +18,15 @@ def silent(done: float, total: float, message: str = "") -> None:
     """A `Report` for callers that show nothing."""
 
 
+def part(report: Report, start: float, end: float) -> Report:
+    """`report` for a part of a longer piece of work, between the fractions `start` and `end` of it."""
+
+    def inner(done: float, total: float, message: str = "") -> None:
+        report(start + (end - start) * (done / total if total else 0.0), 1.0, message)
+
+    return inner
+
+
 class Modality(StrEnum):
     """How the image was made; decides the built-in methods and the preferred foundation models."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alapp.domain import Report
+from alapp.domain import Report, part
 from alapp.errors import NotReadyError
 from alapp.rounds.timing import timed
 from alapp.stages.embed.base import EMBEDDERS, Embedder
@@ -26,15 +28,20 @@ def read(store: Store, row: Embedding) -> tuple[np.ndarray, np.ndarray]:
     return store.files.read_array(row.patch_ids_path), store.files.read_array(row.path)
 
 
-def aligned(store: Store, row: Embedding, patches: list[Patch]) -> np.ndarray:
-    """Vectors float32 (N, D) in the order of `patches`. Raises `NotReadyError` if one has none yet."""
+def embedded(store: Store, project_id: int) -> tuple[list[Patch], np.ndarray]:
+    """Patches that can be selected and have vectors, with their vectors float32 (N, D).
+
+    Raises `NotReadyError` before the first selection.
+    """
+    row = models.latest_embedding(store, project_id)
+    if row is None:
+        raise NotReadyError("The patches are not embedded yet. Select a batch first.")
     ids, vectors = read(store, row)
-    if len(ids) == len(patches) and all(a == b.id for a, b in zip(ids, patches, strict=True)):
-        return vectors
     where = {int(patch_id): index for index, patch_id in enumerate(ids)}
-    if missing := [patch.name for patch in patches if patch.id not in where]:
-        raise NotReadyError(f"{len(missing)} patches are not embedded yet, {missing[0]} among them. Select a batch.")
-    return np.asarray(vectors[[where[patch.id] for patch in patches]])
+    patches = [patch for patch in catalogue.patches(store, project_id) if patch.id in where]
+    if [patch.id for patch in patches] == ids.tolist():
+        return patches, vectors  # memory-mapped, which matters with a million patches
+    return patches, np.asarray(vectors[[where[patch.id] for patch in patches]])
 
 
 def update(
@@ -55,43 +62,35 @@ def update(
         with timed(store, project_id, "embed", round_number):
             return _fit(store, project, patches, report, backend)
     ids, vectors = read(store, last)
-    known = set(ids.tolist())
+    here, known = {patch.id for patch in patches}, set(ids.tolist())
     new = [patch for patch in patches if patch.id not in known]
     if not new:
         return last
     with timed(store, project_id, "embed", round_number):
-        embedder = _load(store, project, last)
-        added = embedder.embed(PatchPixels(store, new), report)
-        merged_ids = np.concatenate([ids, [patch.id for patch in new]]).astype(np.int64)
-        return _save(store, project_id, last, merged_ids, np.concatenate([vectors, added]))
+        added = _load(store, project, last).embed(PatchPixels(store, new), report)
+        kept = np.array([patch_id in here for patch_id in ids.tolist()], dtype=bool)
+        merged = np.concatenate([ids[kept], [patch.id for patch in new]]).astype(np.int64)
+        values = {name: getattr(last, name) for name in ("backend", "params", "model_path", "model_sha256")}
+        return _save(store, project_id, values, merged, np.concatenate([vectors[kept], added]))
 
 
 def _fit(store: Store, project: Project, patches: list[Patch], report: Report, backend: str) -> Embedding:
     embedder = EMBEDDERS.create(backend, seed=project.seed)
     pixels = PatchPixels(store, patches)
-    embedder.fit(pixels, lambda done, total, message: report(0.9 * done / max(total, 1), 1, message))
-    vectors = embedder.embed(pixels, lambda done, total, message: report(0.9 + 0.1 * done / max(total, 1), 1, message))
-    folder = store.files.project(project.id) / "embeddings"
-    model = folder / f"{backend}-{uuid.uuid4().hex[:12]}.pt"
+    embedder.fit(pixels, part(report, 0.0, 0.9))
+    vectors = embedder.embed(pixels, part(report, 0.9, 1.0))
+    model = _folder(store, project.id) / f"{backend}-{uuid.uuid4().hex[:12]}.pt"
     partial = model.with_suffix(".partial")
-    folder.mkdir(parents=True, exist_ok=True)
     embedder.save(partial)
     partial.replace(model)
     stored = store.files.register(model)
-    row = Embedding(
-        id=0,
-        project_id=project.id,
-        backend=backend,
-        params={"fitted_on": len(patches), "seed": project.seed},
-        model_path=stored.path,
-        model_sha256=stored.sha256,
-        path="",
-        sha256="",
-        patch_ids_path="",
-        patch_ids_sha256="",
-        created="",
-    )
-    return _save(store, project.id, row, np.array([patch.id for patch in patches], dtype=np.int64), vectors)
+    values = {
+        "backend": backend,
+        "params": {"fitted_on": len(patches), "seed": project.seed},
+        "model_path": stored.path,
+        "model_sha256": stored.sha256,
+    }
+    return _save(store, project.id, values, np.array([patch.id for patch in patches], dtype=np.int64), vectors)
 
 
 def _load(store: Store, project: Project, row: Embedding) -> Embedder:
@@ -102,20 +101,21 @@ def _load(store: Store, project: Project, row: Embedding) -> Embedder:
     return embedder
 
 
-def _save(store: Store, project_id: int, like: Embedding, ids: np.ndarray, vectors: np.ndarray) -> Embedding:
-    folder = store.files.project(project_id) / "embeddings"
+def _save(store: Store, project_id: int, values: Mapping[str, Any], ids: np.ndarray, vectors: np.ndarray) -> Embedding:
     name = uuid.uuid4().hex[:12]
+    folder = _folder(store, project_id)
     matrix = store.files.write_array(folder / f"vectors-{name}.npy", vectors.astype(np.float32, copy=False))
     rows = store.files.write_array(folder / f"patches-{name}.npy", ids)
-    values: dict[str, Any] = {
-        "project_id": project_id,
-        "backend": like.backend,
-        "params": like.params,
-        "model_path": like.model_path,
-        "model_sha256": like.model_sha256,
+    paths = {
         "path": matrix.path,
         "sha256": matrix.sha256,
         "patch_ids_path": rows.path,
         "patch_ids_sha256": rows.sha256,
     }
-    return models.add_embedding(store, values)
+    return models.add_embedding(store, {"project_id": project_id, **values, **paths})
+
+
+def _folder(store: Store, project_id: int) -> Path:
+    folder = store.files.project(project_id) / "embeddings"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

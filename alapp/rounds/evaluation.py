@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alapp.domain import ImageRole, InstanceScores, LabelKind, PatchRole, Report
+from alapp.domain import ImageRole, InstanceScores, LabelKind, PatchRole, Report, part
 from alapp.errors import NotReadyError
 from alapp.rounds import annotation
 from alapp.rounds.timing import content_hash, timed
@@ -66,9 +66,15 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
     workspace = store.root / models.plan(store, checkpoint.plan_id).workspace
     network = TRAINERS.create(NETWORK)
     for index, image in enumerate(images):
-        report(index, len(images), f"Predicting {image.name}")
+        here = part(report, index / len(images), (index + 1) / len(images))
+        here(0, 1, f"Predicting {image.name}")
         pixels = np.asarray(catalogue.read_image(store, image))
-        probabilities = network.predict(workspace, store.files.resolve(checkpoint.path), pixels, lambda *_: None)
+        probabilities = network.predict(
+            workspace,
+            store.files.resolve(checkpoint.path),
+            pixels,
+            lambda done, total, _, here=here, name=image.name: here(done, total, f"Predicting {name}"),
+        )
         known[image.id] = labels.add(
             store,
             LabelKind.PREDICTED,

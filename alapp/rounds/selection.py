@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from alapp.domain import LabelKind, PatchRole, Report, silent
+from alapp.domain import LabelKind, PatchRole, Report
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds import annotation, embedding
 from alapp.rounds.timing import timed
-from alapp.stages.select.base import SELECTORS, Context, Pick
+from alapp.stages.select.base import SELECTORS, Context, Pick, Selector
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
@@ -42,11 +42,11 @@ def run_select(
     if waiting := open_patches(store, project_id):
         raise NotReadyError(f"The last batch still has {len(waiting)} patches to annotate. Finish or skip them first.")
     number = _next_number(store, project_id)
-    vectors_row = embedding.update(store, project_id, report, round_number=number)
+    embedding.update(store, project_id, report, round_number=number)
     report(1, 1, "Picking patches")
     with timed(store, project_id, "select", number):
-        patches = catalogue.patches(store, project_id)
-        pool = _Pool(store, project, patches, embedding.aligned(store, vectors_row, patches))
+        patches, vectors = embedding.embedded(store, project_id)
+        pool = _Pool(store, project, patches, vectors, selector)
         if pool.n_free == 0:
             raise NotReadyError("Every patch is labelled already. Import more images to go on.")
         rng = np.random.default_rng([project.seed, number, 1])
@@ -66,8 +66,9 @@ def run_select(
 def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     """Veto a pick: the strategy's next best takes its place, the vetoed patch is not offered again.
 
-    Returns the new patch's id. Raises `InputError` when work on the patch has begun, `NotReadyError` when no
-    patch is left.
+    Only among patches that are embedded already, so that it is quick: images added since wait for the next
+    selection. Returns the new patch's id. Raises `InputError` when work on the patch has begun, `NotReadyError`
+    when no patch is left.
     """
     this = round_rows.round_by_id(store, round_id)
     project = catalogue.project(store, this.project_id)
@@ -76,16 +77,16 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
         raise NotReadyError("This pick was already changed in another tab. Reload the page.")
     if annotation.patch_states(store, [patch_id]).get(patch_id, "open") != "open":
         raise InputError("This patch has annotations already. Skip it on the Annotate tab instead.")
-    vectors_row = embedding.update(store, this.project_id, silent)
-    patches = catalogue.patches(store, this.project_id)
-    pool = _Pool(store, project, patches, embedding.aligned(store, vectors_row, patches))
+    selector = SELECTORS.create(this.strategy)
+    patches, vectors = embedding.embedded(store, this.project_id)
+    pool = _Pool(store, project, patches, vectors, selector)
     vetoed = [*old.reason.get("vetoed", []), patch_id]
     rng = np.random.default_rng([project.seed, this.number, 2, *vetoed])
     if old.role is PatchRole.VALIDATION:
         free = rng.permutation(np.flatnonzero(pool.free))[:1]
         pick = Pick(int(free[0]), "drawn at random, for validation") if len(free) else None
     else:
-        found = SELECTORS.create(this.strategy)(pool.vectors, pool.labelled, 1, rng, pool.context()).picks
+        found = selector(pool.vectors, pool.labelled, 1, rng, pool.context()).picks
         pick = found[0] if found else None
     if pick is None:
         raise NotReadyError("No other patch is left to take its place.")
@@ -120,19 +121,23 @@ def foreground(store: Store, patches: list[Patch]) -> np.ndarray | None:
     maps |= labels.latest_by_image(store, project_id, LabelKind.PREDICTED)
     if not maps:
         return None
+    rows: dict[int, list[int]] = {}
+    for row, patch in enumerate(patches):
+        rows.setdefault(patch.image_id, []).append(row)
     fractions = np.full(len(patches), np.nan)
-    for image_id, item in maps.items():
-        whole = labels.read(store, item) > 0
-        for row, patch in enumerate(patches):
-            if patch.image_id == image_id:
-                fractions[row] = catalogue.crop(whole, patch).mean()
-    return np.nan_to_num(fractions, nan=float(np.nanmean(fractions)))
+    for image_id in rows.keys() & maps.keys():
+        whole = labels.read(store, maps[image_id]) > 0
+        for row in rows[image_id]:
+            fractions[row] = catalogue.crop(whole, patches[row]).mean()
+    known = ~np.isnan(fractions)
+    # An image that nobody labelled yet is taken for an average one.
+    return np.where(known, fractions, fractions[known].mean()) if known.any() else None
 
 
 class _Pool:
     """Rows that may be picked, with what the strategies may know."""
 
-    def __init__(self, store: Store, project: Project, patches: list[Patch], vectors: np.ndarray):
+    def __init__(self, store: Store, project: Project, patches: list[Patch], vectors: np.ndarray, selector: Selector):
         chosen = round_rows.selected_in_project(store, project.id)
         states = annotation.patch_states(store, list(chosen))
         vetoed = {patch_id for item in chosen.values() for patch_id in item.reason.get("vetoed", [])}
@@ -147,7 +152,7 @@ class _Pool:
         self.labelled = np.array(trained)
         self.excluded = (taken & ~self.labelled) | np.array([patch.id in vetoed for patch in patches])
         self.free = ~taken & ~self.excluded
-        self.foreground = foreground(store, patches)
+        self.foreground = foreground(store, patches) if selector.uses_foreground else None
 
     @property
     def n_free(self) -> int:

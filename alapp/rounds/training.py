@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alapp.domain import LabelKind, PatchRole, Report
+from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.environment import machine
 from alapp.errors import NotReadyError
 from alapp.rounds import annotation, evaluation, pseudo
@@ -49,14 +49,14 @@ def run_pretrain(store: Store, project_id: int, report: Report, iterations: int 
     project = catalogue.project(store, project_id)
     if project.pseudo_method in (None, pseudo.NONE):
         raise NotReadyError("Pre-training needs pseudo-labels. Choose a method on the Pseudo-labels tab.")
-    pseudo.run_all(store, project_id, _part(report, 0.0, 0.1))
+    pseudo.run_all(store, project_id, part(report, 0.0, 0.1))
     cases = pseudo_cases(store, project)
     if not cases:
         raise NotReadyError("The pseudo-labels have no object at all. Try another method or other parameters.")
-    plan = ensure_plan(store, project, cases, _part(report, 0.1, 0.15))
+    plan = ensure_plan(store, project, cases, part(report, 0.1, 0.15))
     run = Run(None, cases, None, _iterations(project, plan, "pretrain", iterations), project.seed)
-    checkpoint = train(store, project, plan, run, _part(report, 0.15, 0.85))
-    evaluation.predict_and_score(store, project_id, checkpoint, _part(report, 0.85, 1.0))
+    checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85))
+    evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     return {"checkpoint": checkpoint.id, "iterations": run.iterations, "cases": len(cases)}
 
 
@@ -72,11 +72,11 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
     cases = human_cases(store, project)
     if not cases:
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
-    plan = ensure_plan(store, project, cases, _part(report, 0.0, 0.05))
+    plan = ensure_plan(store, project, cases, part(report, 0.0, 0.05))
     start_from = start_checkpoint(store, project, this)
     run = Run(this, cases, start_from, _iterations(project, plan, "round", iterations), project.seed + this.number)
-    checkpoint = train(store, project, plan, run, _part(report, 0.05, 0.85))
-    evaluation.predict_and_score(store, project_id, checkpoint, _part(report, 0.85, 1.0))
+    checkpoint = train(store, project, plan, run, part(report, 0.05, 0.85))
+    evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     return {"checkpoint": checkpoint.id, "round": this.number, "iterations": run.iterations, "cases": len(cases)}
 
 
@@ -211,12 +211,3 @@ def _record(store: Store, project: Project, plan: Plan, run: Run, key: str, path
         "sha256": stored.sha256,
     }
     return models.add_checkpoint(store, values)
-
-
-def _part(report: Report, start: float, end: float) -> Report:
-    """`report` for a part of the work, between the fractions `start` and `end`."""
-
-    def inner(done: float, total: float, message: str = "") -> None:
-        report(start + (end - start) * (done / total if total else 0.0), 1.0, message)
-
-    return inner

@@ -52,6 +52,8 @@ class Selector(Protocol):
 
     title: ClassVar[str]
     suits: ClassVar[str]
+    uses_foreground: ClassVar[bool]
+    """Whether it looks at `Context.foreground`, which takes reading every label map."""
 
     def __call__(
         self, embeddings: np.ndarray, labelled: np.ndarray, k: int, rng: np.random.Generator, context: Context

@@ -17,6 +17,7 @@ class Random:
 
     title: ClassVar[str] = "Random"
     suits: ClassVar[str] = "The fair baseline: every patch has the same chance."
+    uses_foreground: ClassVar[bool] = False
 
     def __call__(
         self, embeddings: np.ndarray, labelled: np.ndarray, k: int, rng: np.random.Generator, context: Context
@@ -36,6 +37,7 @@ class ForegroundRandom:
 
     title: ClassVar[str] = "Random, a third with objects"
     suits: ClassVar[str] = "A strong baseline where most of the image is background."
+    uses_foreground: ClassVar[bool] = True
 
     def __call__(
         self, embeddings: np.ndarray, labelled: np.ndarray, k: int, rng: np.random.Generator, context: Context

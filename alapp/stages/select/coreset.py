@@ -37,6 +37,7 @@ class CoreSet:
 
     title: ClassVar[str] = "Core-set"
     suits: ClassVar[str] = "Covers the whole data set with few patches: each pick is the one least like all labelled."
+    uses_foreground: ClassVar[bool] = False
 
     def __call__(
         self, embeddings: np.ndarray, labelled: np.ndarray, k: int, rng: np.random.Generator, context: Context
