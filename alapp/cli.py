@@ -93,6 +93,12 @@ def simulate(
 
     if (test_images is None) != (test_labels is None):
         raise InputError("Give --test-images and --test-labels together, or neither.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder of {out} cannot be made: {error.strerror}. Choose another --json file."
+        ) from error
     setup = simulation.Simulation(
         images=images,
         labels=labels,
@@ -146,7 +152,7 @@ def doctor(
     """Check the installation, the models and the state folder."""
     from dataclasses import asdict
 
-    from alapp.doctor import diagnose
+    from alapp.doctor import Level, diagnose, worst
 
     findings = diagnose(state)
     if as_json:
@@ -156,7 +162,7 @@ def doctor(
             print(f"{item.level:7} {item.title}: {item.detail}")
             if item.remedy:
                 print(f"{'':7} -> {item.remedy}")
-    if any(item.level == "error" for item in findings):
+    if worst(findings) is Level.ERROR:
         raise typer.Exit(1)
 
 

@@ -75,16 +75,17 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
             pixels,
             lambda done, total, _, here=here, name=image.name: here(done, total, f"Predicting {name}"),
         )
+        found = instances.from_probabilities(probabilities, voxel_size=image.voxel_size)
         known[image.id] = labels.add(
             store,
             LabelKind.PREDICTED,
-            instances.from_probabilities(probabilities, voxel_size=image.voxel_size),
+            found,
             project_id=project_id,
             image_id=image.id,
             checkpoint_id=checkpoint.id,
             round_id=checkpoint.round_id,
             backend="nnunet",
-            params={"checkpoint": checkpoint.id},
+            params={"foreground": int(np.count_nonzero(found)), "pixels": found.size},  # for the table of images
             input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
         )
     report(1, 1, f"Predicted {len(images)} images")

@@ -5,6 +5,7 @@ Each file is read, written and inserted on its own: a bad one is reported and th
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -83,11 +84,14 @@ def run_import(
 def run_sample(store: Store, project_id: int, report: Report, sample: str) -> dict[str, Any]:
     """Fill a project with a sample data set and its reference masks."""
     total = SAMPLES[sample].n_images
-    have = {image.name for image in catalogue.images(store, project_id)}
+    have = {image.name: image for image in catalogue.images(store, project_id)}
+    answered = labels.latest_by_image(store, project_id, LabelKind.REFERENCE)
     for index, (name, pixels, reference, voxel_size) in enumerate(load_sample(sample)):
         report(index, total, f"Copying {name}")
-        if name not in have:
-            image = add_array(store, project_id, name, pixels, voxel_size=voxel_size, source=f"sample {sample}")
+        image = have.get(name) or add_array(
+            store, project_id, name, pixels, voxel_size=voxel_size, source=f"sample {sample}"
+        )
+        if image.id not in answered:  # a kill may have come between the two
             add_reference(store, image, reference)
     report(total, total, f"Copied {total} images")
     return {"imported": total}
@@ -243,7 +247,5 @@ def _numbered(title: str, number: int) -> str:
 
 def _remove_uploads(store: Store, folder: str) -> None:
     path = store.files.resolve(folder)
-    for file in path.glob("*"):
-        file.unlink(missing_ok=True)
-    if path.is_dir():
-        path.rmdir()
+    if path.parent == (store.root / "uploads").resolve():
+        shutil.rmtree(path, ignore_errors=True)

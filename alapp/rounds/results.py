@@ -129,17 +129,16 @@ def image_table(store: Store, checkpoint_id: int) -> list[dict[str, Any]]:
     for image in catalogue.images(store, checkpoint.project_id):
         if image.id not in predicted:
             continue
-        areas = np.bincount(labels.read(store, predicted[image.id]).ravel())
-        found = areas[1:][areas[1:] > 0]
+        found = predicted[image.id]
         pooled = evaluation.pool(scored[image.id]) if image.id in scored else None
         table.append(
             {
                 "image_id": image.id,
                 "image": image.name,
                 "role": str(image.role),
-                "objects": len(found),
-                "mean_area": float(found.mean()) if len(found) else 0.0,
-                "foreground": float(found.sum() / areas.sum()),
+                "objects": found.n_objects,
+                "mean_area": found.params["foreground"] / found.n_objects if found.n_objects else 0.0,
+                "foreground": found.params["foreground"] / found.params["pixels"],
                 "labelled_patches": len(scored.get(image.id, ())),
                 "f1_50": pooled.f1_50 if pooled else None,
                 "ap_50": pooled.ap_50 if pooled else None,

@@ -6,7 +6,6 @@ It calls the same functions as the pages and the worker, so its numbers are the 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ from alapp.domain import ImageRole, LabelKind, Modality, Preset, Report
 from alapp.errors import InputError
 from alapp.rounds import evaluation, importing, oracle, pseudo, selection, training
 from alapp.stages import images as image_files
+from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
+from alapp.storage.files import atomic_write
 from alapp.storage.models import Checkpoint
 
 SCHEMA = 1
@@ -54,6 +55,9 @@ def simulate(store: Store, setup: Simulation, report: Report) -> dict[str, Any]:
 
     Raises `InputError` when images and labels do not match, or nothing can be read.
     """
+    SELECTORS.load(setup.strategy)  # a wrong name must not show after minutes of training
+    if setup.pseudo != pseudo.NONE:
+        pseudo.resolve(setup.pseudo, setup.modality)
     project = _fill(store, setup, report)
     results = []
     if setup.pseudo != pseudo.NONE:
@@ -194,7 +198,5 @@ def _backends(store: Store, project: Project) -> dict[str, str]:
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """Write a result; the file appears only when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    shutil.move(partial, path)
+    with atomic_write(path) as handle:
+        handle.write((json.dumps(result, indent=2) + "\n").encode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +26,6 @@ __all__ = [
     "MIN_SIDE",
     "SUFFIXES",
     "channels",
-    "check_same_channels",
     "discover",
     "inspect",
     "is_3d",
@@ -133,16 +132,6 @@ def channels(info: ImageInfo, axes: str | None = None) -> int:
     return info.shape[order.index("C")] if "C" in order else 1
 
 
-def check_same_channels(infos: Mapping[str, ImageInfo]) -> None:
-    """Raises `InputError` naming the files and counts when images, by file name, differ in channels."""
-    by_count: dict[int, list[str]] = {}
-    for name, info in infos.items():
-        by_count.setdefault(channels(info), []).append(name)
-    if len(by_count) > 1:
-        parts = [_listed(names, count) for count, names in sorted(by_count.items(), key=lambda item: -len(item[1]))]
-        raise InputError(f"All images of a project need the same channels, but {'; '.join(parts)}.")
-
-
 def pixel_warnings(image: np.ndarray) -> tuple[str, ...]:
     """What the user should know about pixels that were read, as sentences. `image` (..., Y, X, C)."""
     if image.min() == image.max():
@@ -246,8 +235,3 @@ def _unsupported(path: Path) -> str:
 
 def _sizes(shape: tuple[int, ...]) -> str:
     return " x ".join(str(n) for n in shape)
-
-
-def _listed(names: list[str], count: int) -> str:
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{shown} {'has' if len(names) == 1 else 'have'} {count}"

@@ -129,20 +129,6 @@ def round_of_patch(store: Store, patch_id: int) -> int | None:
     return row["round_id"] if row else None
 
 
-def note(store: Store, patch_id: int) -> str:
-    """The user's note on a patch, "" if there is none."""
-    row = store.row("SELECT text FROM note WHERE patch_id = ?", (patch_id,))
-    return row["text"] if row else ""
-
-
-def set_note(store: Store, patch_id: int, text: str) -> None:
-    """Write the note on a patch; an empty one is removed."""
-    with store.atomic() as db:
-        db.conn.execute("DELETE FROM note WHERE patch_id = ?", (patch_id,))
-        if text.strip():
-            insert(db, "note", {"patch_id": patch_id, "text": text.strip()})
-
-
 def done_objects(store: Store, patch_ids: Sequence[int]) -> dict[int, int]:
     """Number of objects in the newest human label map of each patch that has one."""
     rows = store.rows(

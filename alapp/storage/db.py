@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,12 +91,6 @@ class Store:
         """Add one row; returns its id."""
         with self.atomic() as db:
             return insert(db, table, values)
-
-    def insert_all(self, table: str, values: Iterable[Mapping[str, Any]]) -> None:
-        """Add many rows in one transaction."""
-        with self.atomic() as db:
-            for row in values:
-                insert(db, table, row)
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """One UPDATE or DELETE in its own transaction; returns the number of rows changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,14 +123,15 @@ def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, d
     projects = [(item.name, item.id) for item in catalogue.projects(store, visitor)]
     known = project_id if any(number == project_id for _, number in projects) else None
     state = progress(store, known) if known else None
-    job = shown_job(store, known, dismissed)
-    # Another number with every job that ends, and for every project: its change refreshes the visible tab.
-    ended = sum(item.id for item in jobs.history(store, known) if not item.active) if known else 0
+    history = jobs.history(store, known)
+    job = shown_job(history, dismissed)
+    # Another number with every job that ends: its change refreshes the visible tab.
+    ended = sum(item.id for item in history if not item.active)
     signature = [projects, known, repr(state), job_html(job), ended]
     if seen and seen == signature:
         return [gr.skip()] * 10
     following = state.next if state else NextStep("Create or open a project", "project")
-    blocking = next((item for item in jobs.active(store, known) if item.kind in BLOCKING), None) if known else None
+    blocking = next((item for item in history if item.active and item.kind in BLOCKING), None)
     words = f"{jobs.kind(blocking.kind).title} …" if blocking else following.text
     return [
         gr.Dropdown(choices=projects, value=known),
@@ -146,16 +147,14 @@ def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, d
     ]
 
 
-def shown_job(store: Store, project_id: int | None, dismissed: int) -> Job | None:
-    """The job to show: the one that runs, else one that waits, else a failure that was not dismissed yet."""
-    if project_id is None:
-        return None
-    active = jobs.active(store, project_id)
+def shown_job(history: Sequence[Job], dismissed: int = 0) -> Job | None:
+    """The job of a project to show, of all of them, newest first: the one that runs, else the next that waits,
+    else the newest, if it failed and was not dismissed yet."""
+    active = [job for job in history if job.active]
     if active:
-        return next((job for job in active if job.state is JobState.RUNNING), active[0])
-    last = next(iter(jobs.history(store, project_id)), None)
-    failed = last is not None and last.state is JobState.FAILED and last.id != dismissed
-    return last if failed else None
+        return next((job for job in active if job.state is JobState.RUNNING), active[-1])
+    failed = bool(history) and history[0].state is JobState.FAILED and history[0].id != dismissed
+    return history[0] if failed else None
 
 
 def rail_html(state: Progress | None) -> str:
@@ -218,7 +217,7 @@ def take_next_step(store: Store, project_id: int | None, changed: int) -> tuple[
 
 def cancel_job(store: Store, project_id: int | None, changed: int) -> int:
     """Cancel the job that is shown."""
-    job = shown_job(store, project_id, 0)
+    job = shown_job(jobs.history(store, project_id))
     if job is not None and job.active:
         jobs.cancel(store, job.id)
     return changed + 1
@@ -226,7 +225,7 @@ def cancel_job(store: Store, project_id: int | None, changed: int) -> int:
 
 def run_again(store: Store, project_id: int | None, changed: int) -> int:
     """Queue the failed job again, with the same settings."""
-    job = shown_job(store, project_id, 0)
+    job = shown_job(jobs.history(store, project_id))
     if job is not None and not job.active:
         jobs.enqueue(store, job.kind, project_id, job.params)
     return changed + 1
@@ -234,5 +233,5 @@ def run_again(store: Store, project_id: int | None, changed: int) -> int:
 
 def last_failed_id(store: Store, project_id: int | None) -> int:
     """The id of the failed job that is shown, or 0."""
-    job = shown_job(store, project_id, 0)
+    job = shown_job(jobs.history(store, project_id))
     return job.id if job is not None and not job.active else 0

@@ -144,7 +144,7 @@ def start_import(
     # Unusable files go along, so that the report afterwards names every file.
     files = [_confirmed(path, row) for path, row in zip(paths, rows, strict=True)]
     params: dict[str, Any] = {"files": files, "role": str(ImageRole(role))}
-    if dropped:
+    if any(file["path"] in (dropped or ()) for file in files):
         params |= _keep_uploads(store, files)
     jobs.enqueue(store, "import", project_id, params)
     return changed + 1, gr.Column(visible=False), None, ""
@@ -161,17 +161,19 @@ def _confirmed(path: str, row: list[Any]) -> dict[str, Any]:
             raise InputError(f"{name}: the voxel size {text!r} is not a number of micrometres.") from None
         if size[axis] is not None and size[axis] <= 0:
             raise InputError(f"{name}: the voxel size in {axis} must be above 0; it is {text}.")
-    return {"path": path, "axes": str(row[AXES]).strip().upper(), "voxel_size": size}
+    return {"path": path, "axes": str(row[AXES] or "").strip().upper(), "voxel_size": size}
 
 
 def _keep_uploads(store: Store, files: list[dict[str, Any]]) -> dict[str, str]:
-    """Move uploads into the state folder, where they wait for the worker and outlive the page's cache."""
+    """Copy uploads into the state folder, where they wait for the worker and outlive the page's cache. Each has a
+    folder of its own, because two may have the same name."""
     folder = store.root / "uploads" / uuid.uuid4().hex
-    folder.mkdir(parents=True)
-    for file in files:
+    for number, file in enumerate(files):
         source = Path(file["path"])
-        shutil.copyfile(source, folder / source.name)
-        file["path"] = str(folder / source.name)
+        target = folder / str(number) / source.name
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(source, target)
+        file["path"] = str(target)
     return {"discard": folder.relative_to(store.root).as_posix()}
 
 

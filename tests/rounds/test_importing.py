@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from alapp.domain import silent
+from alapp.domain import LabelKind, silent
 from alapp.errors import InputError
 from alapp.rounds import embedding, importing, pseudo, training
 from alapp.storage import catalogue, labels
@@ -151,3 +151,19 @@ def test_a_grid_that_fails_half_way_changes_nothing(store, project, monkeypatch)
         importing.regrid(store, project.id, 32, 1, 0)
     assert catalogue.project(store, project.id).patch_size == 64
     assert len(catalogue.patches(store, project.id)) == 12
+
+
+def test_a_sample_cut_off_between_image_and_reference_is_completed(store, monkeypatch):
+    project = importing.create_sample_project(store, "cho")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "add_reference", killed)
+        with pytest.raises(KeyboardInterrupt):
+            importing.run_sample(store, project.id, silent, "cho")
+    importing.run_sample(store, project.id, silent, "cho")
+    images = catalogue.images(store, project.id)
+    assert len(images) == 6
+    assert set(labels.latest_by_image(store, project.id, LabelKind.REFERENCE)) == {image.id for image in images}

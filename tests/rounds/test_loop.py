@@ -206,6 +206,10 @@ def test_test_images_are_scored_but_never_selected(store, project, fast):
     assert curve[0].test.scores.f1_50 > 0.9
     table = results.image_table(store, curve[0].checkpoint_id)
     assert [row["image"] for row in table] == ["image_0", "image_1", "image_2", "held out"]
+    found = labels.read(store, labels.latest_of_image(store, image.id, LabelKind.PREDICTED))
+    assert table[3]["objects"] == found.max()
+    assert table[3]["mean_area"] == pytest.approx((found > 0).sum() / found.max())
+    assert table[3]["foreground"] == pytest.approx((found > 0).mean())
     assert table[3]["f1_50"] > 0.9
     assert table[0]["f1_50"] is None
 
@@ -231,3 +235,15 @@ def test_the_model_is_applied_to_images_that_came_later(store, project, fast):
     assert evaluation.run_predict(store, project.id, silent) == {"images": 1}
     assert labels.latest_of_image(store, late.id, LabelKind.PREDICTED).n_objects > 0
     assert evaluation.unpredicted(store, project.id) == []
+
+
+def test_predicting_reports_every_image_and_never_goes_back(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    importing.add_array(store, project.id, "late_1", discs(8)[0])
+    importing.add_array(store, project.id, "late_2", discs(9)[0])
+    told = []
+    evaluation.run_predict(store, project.id, lambda done, total, message: told.append((done / total, message)))
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    assert told[-1][0] == 1
+    assert {"Predicting late_1", "Predicting late_2"} <= {message for _, message in told}

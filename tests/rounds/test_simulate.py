@@ -64,3 +64,12 @@ def test_a_colour_image_is_not_a_label_file(folders):
     tifffile.imwrite(labels / "2.tif", np.zeros((64, 64, 3), np.uint8), photometric="rgb")
     with pytest.raises(InputError, match="3 channels"):
         simulate.read_reference(labels / "2.tif")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"), [({"strategy": "magic"}, "strategy"), ({"pseudo": "magic"}, "pseudo-label")]
+)
+def test_a_wrong_name_is_told_before_anything_is_done(store, folders, wrong, words):
+    with pytest.raises(InputError, match=words):
+        simulate.simulate(store, simulate.Simulation(*folders, **wrong), silent)
+    assert store.rows("SELECT * FROM project") == []

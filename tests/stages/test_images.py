@@ -410,14 +410,6 @@ def test_pixel_warnings() -> None:
     assert images.pixel_warnings(numbers(1, 20, 30, 3)) == ()
 
 
-def test_check_same_channels(tmp_path: Path) -> None:
-    gray = [tiff(tmp_path / f"g{i}.tif", numbers(20, 30)) for i in range(5)]
-    rgb = tiff(tmp_path / "rgb.tif", numbers(20, 30, 3), photometric="rgb")
-    images.check_same_channels({path.name: images.inspect(path) for path in gray})
-    with pytest.raises(InputError, match=r"g0\.tif, g1\.tif, g2\.tif and 2 more have 1; rgb\.tif has 3\."):
-        images.check_same_channels({path.name: images.inspect(path) for path in [*gray, rgb]})
-
-
 def test_stem() -> None:
     assert [images.stem(name) for name in ("a.b.tif", "x/a.ome.tif", "a.OME.TIFF", "b.png")] == ["a.b", "a", "a", "b"]
 

@@ -102,13 +102,19 @@ def insert_then_fail(store: Store, row: dict[str, str]) -> None:
         db.conn.execute("DELETE FROM no_such_table")
 
 
+def insert_both(store: Store, *rows: dict[str, str | None]) -> None:
+    with store.atomic() as db:
+        for row in rows:
+            db_module.insert(db, "job", row)
+
+
 def test_atomic_is_all_or_nothing(store: Store) -> None:
     row = {"kind": "a", "params": "{}", "state": "queued", "created": "now"}
     with pytest.raises(sqlite3.OperationalError, match="no_such_table"):
         insert_then_fail(store, row)
     assert store.rows("SELECT * FROM job") == []
     with pytest.raises(sqlite3.IntegrityError):
-        store.insert_all("job", [row, {**row, "state": None}])
+        insert_both(store, row, {**row, "state": None})
     assert store.rows("SELECT * FROM job") == []
 
 

@@ -143,3 +143,20 @@ def test_a_demo_visitor_keeps_one_project_and_cannot_import(store, tmp_path):
         with pytest.raises(InputError, match="demo"):
             attempt()
     assert first.id != second.id
+
+
+def test_two_uploads_with_one_name_are_not_mixed_up(store, tmp_path):
+    made = catalogue.create_project(store, "mine", patch_size=32)
+    files = []
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        tifffile.imwrite(tmp_path / str(number) / "cell.tif", np.full((40, 40), number, np.uint8))
+        files.append(str(tmp_path / str(number) / "cell.tif"))
+    _, sheet, paths = importer.see_uploads(files)
+    values = SimpleNamespace(values=np.array(sheet.value["data"] if isinstance(sheet.value, dict) else sheet.value))
+    importer.start_import(store, made.id, paths, values, "train", files, None, 0)
+    run_inline(store, jobs.active(store, made.id)[0])
+    (image,) = catalogue.images(store, made.id)
+    assert (catalogue.read_image(store, image) == 1).all()
+    assert "already an image with this name" in importer.last_report(store, made.id)
+    assert list((store.root / "uploads").iterdir()) == []

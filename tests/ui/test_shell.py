@@ -86,10 +86,10 @@ def test_a_job_that_ends_changes_the_number_that_refreshes_the_tab(store, projec
 
 def test_a_failure_shows_its_sentence_until_it_is_dismissed_or_tried_again(store, project):
     job = fail_job(store, project.id, "The disk <full>.")
-    assert header.shown_job(store, project.id, 0).id == job.id
-    text = header.job_html(header.shown_job(store, project.id, 0))
+    assert header.shown_job(jobs.history(store, project.id)).id == job.id
+    text = header.job_html(header.shown_job(jobs.history(store, project.id)))
     assert "The disk &lt;full&gt;." in text
-    assert header.shown_job(store, project.id, header.last_failed_id(store, project.id)) is None
+    assert header.shown_job(jobs.history(store, project.id), header.last_failed_id(store, project.id)) is None
     header.run_again(store, project.id, 0)
     (queued,) = jobs.active(store, project.id)
     assert (queued.kind, queued.params) == (job.kind, job.params)
