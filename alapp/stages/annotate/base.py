@@ -25,6 +25,8 @@ class ClickSegmenter(Protocol):
     suits: ClassVar[str]
     modalities: ClassVar[frozenset[Modality]]
     parameters: ClassVar[tuple[Parameter, ...]]
+    uses_prior: ClassVar[bool]
+    """Whether `prepare` looks at `prior`; otherwise none is read for it."""
 
     def __init__(self, modality: Modality | None = None) -> None:
         """`modality`: of the images to come, for a method that has different weights for each."""

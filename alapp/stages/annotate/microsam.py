@@ -42,6 +42,7 @@ class MicroSamClicks:
     suits = "Cells, nuclei and organelles whose borders are faint or textured; needs weights (41 to 375 MB)."
     modalities = frozenset(Modality)
     parameters: tuple[Parameter, ...] = ()
+    uses_prior = False
 
     def __init__(
         self, modality: Modality | None = None, checkpoint: Path | str | None = None, model_type: str | None = None

@@ -66,6 +66,7 @@ class SeededWatershed:
     suits = "Objects with a visible border, in any image; needs no download and answers in a few milliseconds."
     modalities = frozenset(Modality)
     parameters: tuple[Parameter, ...] = ()
+    uses_prior = True
 
     def __init__(self, modality: Modality | None = None) -> None:
         """One method for every `modality`: the image itself decides the scale."""
