@@ -83,7 +83,8 @@ def changes(change: Change) -> dict[str, Any]:
 def item_json(identity: int, item: Instance, suggestion: bool) -> dict[str, Any]:
     """An object or suggestion with its mask."""
     about = {"id": identity, "source": item.source, "corrected": item.corrected, "suggestion": suggestion}
-    return {**about, **mask_json(item.mask)}
+    doubt = {"confidence": item.confidence, "flag": item.flag} if suggestion else {}
+    return {**about, **doubt, **mask_json(item.mask)}
 
 
 @lru_cache(maxsize=4096)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import LabelKind
+from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store, now, to_json
 
 
@@ -75,6 +76,13 @@ def add(
 def read(store: Store, item: LabelMap) -> np.ndarray:
     """The pixels, int32."""
     return store.files.read_labels(item.path)
+
+
+def read_around(store: Store, item: LabelMap, patch: Patch) -> np.ndarray:
+    """int32 (Z, Y, X): a whole image's map on the slices of a patch; Z is 1 for a 2D image."""
+    if not patch.is_3d:
+        return read(store, item)[None]
+    return store.files.read_labels(item.path, patch.box.slices[0])
 
 
 def of_ids(store: Store, ids: Sequence[int]) -> list[LabelMap]:

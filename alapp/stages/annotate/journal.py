@@ -4,6 +4,7 @@ Events are only ever appended, so nothing that was accepted can be lost, and und
 event, across reloads and restarts. Kinds, with payload and blob:
 
     open       start: nothing | model | pseudo; label_map, shape    blob: label map of the suggestions
+               doubts: {id: [confidence, flag]}                     -    see doubt.Assessment
     click      positive, negative: [[y, x]...], z, object, box      -    every point of the unfinished object
     accept     object, new, corrected, box, source, overlap         blob: packed mask; overlap: keep | replace
     edit       tool, object, new, set, gone: [id...]                blob: packed masks of `set`, joined
@@ -47,11 +48,14 @@ class Event:
 @dataclass(frozen=True)
 class Instance:
     """An object or a suggestion. `source` says where its pixels come from: a click method's name, `model`,
-    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object."""
+    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object.
+    `confidence` and `flag` of a suggestion: see `doubt.Assessment`; nobody doubts what a person made."""
 
     mask: Mask
     source: str
     corrected: bool = False
+    confidence: float | None = None
+    flag: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,11 @@ def _suggested(event: Event, above: int) -> dict[int, Instance]:
     if not event.blob:
         return {}
     found = masks.of_labels(masks.unpack_labels(event.blob, tuple(event.payload["shape"])))
-    return {above + key: Instance(mask, event.payload["start"]) for key, mask in found.items()}
+    doubts = event.payload.get("doubts", {})  # journals from before there were any have none
+    return {
+        above + key: Instance(mask, event.payload["start"], False, *doubts.get(str(key), (None, "")))
+        for key, mask in found.items()
+    }
 
 
 def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Content:

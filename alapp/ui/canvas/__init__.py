@@ -24,6 +24,7 @@ SCRIPTS = (
     "keys.js",
     "panels.js",
     "drafting.js",
+    "doubting.js",
     "acting.js",
     "annotator.js",
 )

@@ -60,10 +60,10 @@ const acting = {
   redo() { this.send("redo", {}); },
 
   remove() {
-    const objects = this.also.length ? this.chosen : [this.hovered || this.selected].filter(Boolean);
+    const objects = this.also.length ? this.chosen : [this.selected || this.hovered].filter(Boolean);
     if (!objects.length) return this.say("Point at an object, or select one, then press Delete.");
     if (objects.includes(this.draft?.object)) this.dropDraft();
-    this.send("remove", { objects });
+    this.answer(objects.length === 1 ? objects[0] : null, () => this.send("remove", { objects }));
   },
 
   take(objects) { this.send("take", { objects }); },

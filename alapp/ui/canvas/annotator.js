@@ -29,6 +29,7 @@ class Annotator {
     bindPointer(this);
     bindKeys(this);
     this.bindControls();
+    this.bindDoubts();
     this.setBrush(recall("brush") ?? 9);
     new ResizeObserver(() => this.view.resize()).observe(this.canvas);
     showSheet(this);
@@ -283,7 +284,7 @@ class Annotator {
   }
 }
 
-for (const methods of [drafting, painting, shaping, editing, acting]) {
+for (const methods of [drafting, doubting, painting, shaping, editing, acting]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

@@ -66,7 +66,7 @@ const drafting = {
     const { draft } = this;
     if (!draft) {
       const chosen = this.items.find((item) => item.id === this.selected && item.suggestion);
-      if (chosen) this.take([chosen.id]);
+      if (chosen) this.answer(chosen.id, () => this.take([chosen.id]));
       else if (this.tool === brushTool || this.tool === eraseTool) this.select(null);
       return;
     }
