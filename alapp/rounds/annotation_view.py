@@ -124,13 +124,15 @@ def _draft(store: Store, patch: Patch, now: State) -> dict[str, Any] | None:
     draft = now.draft
     if draft is None or now.closed:
         return None
-    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, box=draft.box)
+    prompts = {"box": draft.box, "tuning": draft.tuning}
+    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, **prompts)
     return {
         "z": draft.z,
         "positive": draft.positive,
         "negative": draft.negative,
         "box": draft.box,
         "object": draft.object,
+        "tuning": asdict(draft.tuning),
         "mask": mask_json(mask) if mask else None,
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 from alapp.domain import LabelKind, Modality, PatchRole
 from alapp.errors import BackendError, InputError
 from alapp.stages.annotate import masks, volume
-from alapp.stages.annotate.base import CLICK_SEGMENTERS, ClickSegmenter, Point, choose_automatically
+from alapp.stages.annotate.base import CLICK_SEGMENTERS, PLAIN, ClickSegmenter, Point, Tuning, choose_automatically
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage.catalogue import Patch
@@ -89,6 +89,7 @@ def segment(
     negative: Sequence[Point],
     known: Mask | None,
     box: Box | None = None,
+    tuning: Tuning = PLAIN,
 ) -> Mask | None:
     """The object under the points (y, x) or in the box (y0, x0, y1, x1) of slice `z`; None if there is none.
     `known`: the object as it is now, when it is corrected."""
@@ -97,7 +98,7 @@ def segment(
         whole = np.zeros(shape(patch), bool)
         known.paint(whole, True)
         previous = whole[z] if whole[z].any() else None
-    return masks.from_array(_answer(store, patch, z, positive, negative, previous, box), (z, 0, 0))
+    return masks.from_array(_answer(store, patch, z, positive, negative, previous, box, tuning), (z, 0, 0))
 
 
 def propagate(store: Store, patch: Patch, z: int, known: Mask) -> Mask | None:
@@ -128,15 +129,16 @@ def _answer(
     negative: Sequence[Point],
     previous: np.ndarray | None,
     box: Box | None = None,
+    tuning: Tuning = PLAIN,
 ) -> np.ndarray:
 
     def act(backend: ClickSegmenter) -> np.ndarray:
         key = _key(store, patch, z, _prediction(store, patch, backend))
         try:
-            return backend.segment(key, positive, negative, box, previous)
+            return backend.segment(key, positive, negative, box, previous, tuning)
         except KeyError:
             _make_ready(store, patch, z, backend)
-            return backend.segment(key, positive, negative, box, previous)
+            return backend.segment(key, positive, negative, box, previous, tuning)
 
     return _try(store, patch, act)
 

@@ -6,6 +6,7 @@ event, across reloads and restarts. Kinds, with payload and blob:
     open       start: nothing | model | pseudo; label_map, shape    blob: label map of the suggestions
                doubts: {id: [confidence, flag]}                     -    see doubt.Assessment
     click      positive, negative: [[y, x]...], z, object, box      -    every point of the unfinished object
+               tuning: {granularity, looseness}                     -    see base.Tuning
     accept     object, new, corrected, box, source, overlap         blob: packed mask; overlap: keep | replace
     edit       tool, object, new, set, gone: [id...]                blob: packed masks of `set`, joined
                set: [{object, box, size, source, corrected}...]     -    objects as the tool left them
@@ -28,6 +29,7 @@ import numpy as np
 
 from alapp.errors import InputError
 from alapp.stages.annotate import masks
+from alapp.stages.annotate.base import PLAIN, Tuning
 from alapp.stages.annotate.masks import Mask
 
 OPEN, STARTED, DONE, SKIPPED = "open", "started", "done", "skipped"
@@ -76,6 +78,7 @@ class Draft:
     negative: tuple[tuple[float, float], ...]
     object: int | None = None
     box: tuple[float, float, float, float] | None = None
+    tuning: Tuning = PLAIN
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,7 @@ def _draft(payload: Mapping[str, Any]) -> Draft | None:
     box = tuple(payload["box"]) if payload.get("box") else None
     if not positive and not negative and box is None and payload.get("object") is None:
         return None
-    return Draft(payload["z"], positive, negative, payload.get("object"), box)
+    return Draft(payload["z"], positive, negative, payload.get("object"), box, Tuning(**payload.get("tuning", {})))
 
 
 def _touched(state: State) -> str:

@@ -25,6 +25,7 @@ SCRIPTS = (
     "panels.js",
     "drafting.js",
     "doubting.js",
+    "tuning.js",
     "acting.js",
     "annotator.js",
 )

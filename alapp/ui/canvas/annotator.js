@@ -30,6 +30,7 @@ class Annotator {
     bindKeys(this);
     this.bindControls();
     this.bindDoubts();
+    this.bindTuning();
     this.setBrush(recall("brush") ?? 9);
     new ResizeObserver(() => this.view.resize()).observe(this.canvas);
     showSheet(this);
@@ -284,7 +285,7 @@ class Annotator {
   }
 }
 
-for (const methods of [drafting, doubting, painting, shaping, editing, acting]) {
+for (const methods of [drafting, tuning, doubting, painting, shaping, editing, acting]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

@@ -40,6 +40,7 @@ const KEYS = [
 const MOUSE = [
   ["Left click", "This belongs to the object (on an object: select it)"],
   ["Right click", "This does not belong to it; with brush or outline: take away"],
+  ["Drag", "Scribble: all along the line belongs to the object, or with the right button does not"],
   ["Ctrl+click", "Start a new object on top of another one"],
   ["Shift+click", "Select several objects"],
   ["Shift+drag", "Box around an object, with any tool"],
