@@ -61,7 +61,7 @@ def test_a_region_is_marked_corrected_undone_and_stored(world, visitor):
     assert np.array_equal(marked[2:46, 2:94], ~objects[2:46, 2:94])
     assert not marked[50:].any()
     share = int(100 * marked.mean())
-    assert page.inner_text("[data-part=region-item]").split("\n")[1].startswith(f"{share}%")
+    assert page.inner_text("[data-part=region-share]") == f"{share}% of the patch"
 
     # A right drag takes a part away; corners work like those of an outline; every act is a step of undo.
     drag(visitor, (0, 0), (0, 30), (48, 30), (48, 0), button="right")
@@ -89,7 +89,7 @@ def test_a_region_is_marked_corrected_undone_and_stored(world, visitor):
     assert np.array_equal(found > 0, objects)
     row = annotation_region.map_of(store, human)
     assert (row.kind, row.patch_id) == (LabelKind.IGNORED, first.id)
-    assert f"{share}% left out" in page.inner_text(f'.ann-patch[data-patch="{first.id}"]')
+    assert f"{share}% not annotated" in page.inner_text(f'.ann-patch[data-patch="{first.id}"]')
 
     # Done again without the region: the old one does not count any more.
     visitor.press("p")

@@ -1,13 +1,13 @@
 // The part of a patch that nobody annotated: marked by an outline, drawn hatched under the objects, which win.
 
-const HATCH_PX = 10; // distance of the stripes on the screen
+const HATCH_PX = 14; // distance of the stripes on the screen
 const IN_REGION = 0.5; // a suggestion of which this share is marked needs no answer any more
 
 // An outline like the lasso's, whose inside is not annotated. It shares the lasso's path, so that Esc, Enter and
 // another slice treat both alike.
 const regionTool = {
   name: "region",
-  hint: "Not annotated: drag around a part that you leave out, or click its corners and press Enter. Right drag takes the mark away.",
+  hint: "Ignore: drag around a part that you do not annotate, or click its corners and press Enter. Objects on it stay. Right drag takes the mark away.",
   outlines: "markRegion",
   press: (page, event) => lassoTool.press(page, event),
   move: (page, event) => lassoTool.move(page, event),
@@ -74,7 +74,7 @@ function showRegion(page) {
   const { patch, region } = page;
   const share = patch.not_annotated / (patch.depth * patch.height * patch.width);
   page.part("region-item").hidden = !region;
-  page.part("region-share").textContent = region ? shareText(share) : "";
+  page.part("region-share").textContent = region ? `${shareText(share)} of the patch` : "";
   page.root.querySelector('[data-act="clearRegion"]').disabled = page.closed;
   page.part("region-row").hidden = page.tool !== regionTool || page.closed;
   page.part("region-every").hidden = patch.depth < 2;
@@ -88,7 +88,7 @@ function shareText(share) {
 // What the list says of a finished patch.
 function doneText({ n_objects, not_annotated }) {
   const found = n_objects ? `done, ${n_objects} object${n_objects === 1 ? "" : "s"}` : "empty, checked";
-  return not_annotated ? `${found}, ${shareText(not_annotated)} left out` : found;
+  return not_annotated ? `${found}, ${shareText(not_annotated)} not annotated` : found;
 }
 
 // --- drawing -------------------------------------------------------------------------------------------------
@@ -128,12 +128,10 @@ function drawRegion(view, box) {
     const runs = marked[y]?.runs ?? [];
     for (let i = 0; i < runs.length; i += 2) path.rect(runs[i], y, runs[i + 1], next - y);
   }
-  context.fillStyle = "rgba(110, 110, 110, .45)";
+  context.fillStyle = "rgba(110, 110, 110, .4)";
   context.fill(path);
   context.fillStyle = hatch(view);
   context.fill(path);
-  view.stroke(region.outline(z), "rgba(0, 0, 0, .6)", 2.5);
-  view.stroke(region.outline(z), "#d0d0d0", 1);
 }
 
 // Light and dark stripes side by side: one of them is seen on any picture. They keep their distance at any zoom.
