@@ -128,8 +128,10 @@ def map_of(store: Store, human: LabelMap) -> LabelMap | None:
         return None
     found = labels.of_ids(store, [identity])
     if not found:
+        name = catalogue.patch(store, human.patch_id).name
         raise NotReadyError(
-            f"The region that was not annotated (label map {identity}) is gone. Reopen the patch and mark it done again."
+            f"The part of {name} that is not annotated is gone (label map {identity}). Reopen the patch and mark it "
+            "done again."
         )
     return found[0]
 

@@ -136,9 +136,11 @@ def test_cases_from_before_the_first_region_are_kept_and_train_beside_it(workspa
     empty = case("gt_8", discs(8)[0], np.zeros_like(labels))
     cases = [*old, partly("gt_5", image, labels, left(labels)), empty]
     said, entries = [], []
-    NnUNet("cpu").train(
-        workspace, cases, tmp_path / "second", 8, 0, first.checkpoint, lambda *step: said.append(step[2]), entries.append
-    )  # fmt: skip
+
+    def report(done, total, message):
+        said.append(message)
+
+    NnUNet("cpu").train(workspace, cases, tmp_path / "second", 8, 0, first.checkpoint, report, entries.append)
     assert [text for text in said if "Preparing" in text][-1] == "Preparing labelled patch 2 of 2"
     assert np.isfinite([entry.loss for entry in entries]).all()
     assert dataset_of(plan, old) == plan["dataset"]
