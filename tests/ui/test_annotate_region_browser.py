@@ -134,7 +134,7 @@ def test_suggestions_that_are_left_can_be_left_out(world, browser):
     page.get_by_text("There is no object where it is annotated").wait_for()
     page.get_by_role("button", name="Cancel").click()
     visitor.press("a")
-    page.get_by_role("button", name="All but the objects").click()
+    page.get_by_role("button", name="Ignore all but the objects").click()
     visitor.saved()
     visitor.press("d")
     page.get_by_text("Every patch of this batch is finished").wait_for()
