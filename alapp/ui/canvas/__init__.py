@@ -20,6 +20,7 @@ SCRIPTS = (
     "tools.js",
     "brush.js",
     "shapes.js",
+    "region.js",
     "editing.js",
     "keys.js",
     "panels.js",
