@@ -13,7 +13,7 @@ import numpy as np
 
 from alapp.domain import LabelKind
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import clicks
+from alapp.rounds import annotation_classes, clicks
 from alapp.rounds.annotation_batch import BatchPatch, Effort, batch, effort, next_patch, patch_states
 from alapp.rounds.annotation_journal import STARTS, Change, begin, closed_error, repeated, starts, state, write
 from alapp.rounds.clicks import Box, check_box, check_points, shape
@@ -119,11 +119,13 @@ def accept(
     *,
     object_id: int | None = None,
     source: str = "click",
+    kind: int = 1,
     overlap: str = "keep",
     revision: int | None = None,
     token: str | None = None,
 ) -> Change:
-    """Make `mask` an object, or, with `object_id`, the new content of that object on the slices it spans.
+    """Make `mask` an object of class `kind`, or, with `object_id`, the new content of that object on the slices
+    it spans.
 
     Where it overlaps other objects, they keep their pixels, or lose them with `overlap="replace"`. Raises
     `InputError` when nothing of it would be left.
@@ -142,6 +144,8 @@ def accept(
     others = [item.mask for key, item in now.objects.items() if key != object_id]
     if overlap == "keep" and masks.without(mask, others) is None:
         raise InputError("All of this mask lies on other objects, which keep their pixels.")
+    if known is None:
+        annotation_classes.check(store, patch_id, kind)
     payload = {
         "object": object_id if object_id is not None else now.last_id + 1,
         "box": mask.box,
@@ -149,6 +153,7 @@ def accept(
         "source": source,
         "overlap": overlap,
         "corrected": known is not None and masks.differ(known.mask, mask),
+        "class": kind if known is None else known.kind,
         "token": token,
     }
     return write(store, patch_id, session, "accept", payload, mask.blob, revision)
@@ -256,7 +261,7 @@ def mark_done(
         patch_id=patch_id,
         round_id=annotations.round_of_patch(store, patch_id),
         backend=backend,
-        params={"revision": now.revision},
+        params={"revision": now.revision, **annotation_classes.recorded(store, patch.project_id, now)},
         input_hash=content_hash(patch_id, content),
     )
     return write(store, patch_id, session, "done", {"label_map": made.id, "token": token}, revision=base)

@@ -243,3 +243,11 @@ def m004_models(db: Database) -> None:
         created TEXT NOT NULL
     ) STRICT;
     """)
+
+
+@migrations()
+def m008_classes(db: Database) -> None:
+    """Names of the kinds of objects in a project."""
+    db.executescript("""
+    ALTER TABLE project ADD COLUMN classes TEXT NOT NULL DEFAULT '[]';  -- JSON, see rounds/annotation_classes.py
+    """)

@@ -8,8 +8,8 @@ import re
 from alapp.storage.db import Store
 from alapp.storage.schema import migrations
 
-NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models"]
-SHA256 = "6a173e21fa25b9371e6536baa9a54e3b3d00c0cb12b078f0e14904aa34c00423"
+NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models", "m008_classes"]
+SHA256 = "51a31999ad3926c2085623faf219b36b4bf4e6dabf1a9aa03e5f1e8698df98f6"
 
 
 def schema(store: Store) -> str:

@@ -10,11 +10,15 @@ event, across reloads and restarts. Kinds, with payload and blob:
                set: [{object, box, size, source, corrected}...]     -    objects as the tool left them
     take       objects: [id...]                                     -    suggestions accepted as they are
     delete     objects: [id...]                                     -    objects removed, suggestions dismissed
+    classify   objects: [id...], class                              -    objects and suggestions of another class
     submit     backend, shape                                       blob: label map of the whole patch
     undo redo  -
     done       label_map                                            -
     skip       reason                                               -
     reopen     -
+
+A class counts from 1. `accept`, and `edit` for each object of `set`, may carry the `class` of a new object; it is 1
+where nothing is said.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from alapp.stages.annotate import masks
 from alapp.stages.annotate.masks import Mask
 
 OPEN, STARTED, DONE, SKIPPED = "open", "started", "done", "skipped"
-EDITS = ("open", "accept", "edit", "take", "delete", "submit")
+EDITS = ("open", "accept", "edit", "take", "delete", "submit", "classify")
 WITHDRAW = 0.5  # a suggestion that a new object covers by this share has served its purpose
 
 
@@ -47,11 +51,13 @@ class Event:
 @dataclass(frozen=True)
 class Instance:
     """An object or a suggestion. `source` says where its pixels come from: a click method's name, `model`,
-    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object."""
+    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object. `kind` is
+    its class, from 1."""
 
     mask: Mask
     source: str
     corrected: bool = False
+    kind: int = 1
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,9 @@ def _edit(state: State, event: Event) -> State:
     elif event.kind == "take":
         content = _taken(state.content, payload["objects"])
         top = 0
+    elif event.kind == "classify":
+        content = _classified(state.content, set(payload["objects"]), int(payload["class"]))
+        top = 0
     else:
         gone = set(payload["objects"])
         content = Content(_less(state.objects, gone), _less(state.suggestions, gone))
@@ -175,7 +184,7 @@ def _edit(state: State, event: Event) -> State:
         content=content,
         past=(*state.past, state.content),
         future=(),
-        draft=None,
+        draft=state.draft if event.kind == "classify" else None,
         last_id=max(top, state.last_id),
         status=_touched(state),
     )
@@ -202,10 +211,10 @@ def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Cont
         mask = masks.without(mask, [item.mask for item in objects.values()])
     if mask is None:
         return content
-    source, corrected = payload["source"], payload["corrected"]
+    source, corrected, kind = payload["source"], payload["corrected"], int(payload.get("class", 1))
     if before is not None:
-        source, corrected = before.source, before.corrected or corrected
-    objects[identity] = Instance(mask, source, corrected)
+        source, corrected, kind = before.source, before.corrected or corrected, before.kind
+    objects[identity] = Instance(mask, source, corrected, kind)
     return Content(_in_order(objects, content), _unserved(content, {identity: mask}))
 
 
@@ -214,7 +223,7 @@ def _changed(content: Content, payload: Mapping[str, Any], blob: bytes) -> Conte
     made, at = {}, 0
     for entry in payload["set"]:
         made[entry["object"]] = mask = Mask(tuple(entry["box"]), blob[at : at + entry["size"]])
-        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"])
+        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"], int(entry.get("class", 1)))
         at += entry["size"]
     return Content(_in_order(objects, content), _less(_unserved(content, made), set(payload["gone"])))
 
@@ -242,6 +251,13 @@ def _taken(content: Content, identities: Iterable[int]) -> Content:
         if item and (cut := _cut(item, [other.mask for other in objects.values()])) is not None:
             objects[identity] = cut
     return Content(objects, suggestions)
+
+
+def _classified(content: Content, identities: set[int], kind: int) -> Content:
+    return Content(*(
+        {key: replace(item, kind=kind) if key in identities else item for key, item in items.items()}
+        for items in (content.objects, content.suggestions)
+    ))  # fmt: skip
 
 
 def _cut(item: Instance, others: list[Mask]) -> Instance | None:
