@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from skimage.measure import regionprops
 
 from alapp.domain import Report, VoxelSize
 from alapp.errors import NotReadyError
-from alapp.rounds import export_source
+from alapp.rounds import annotation_classes, export_source
 from alapp.storage import catalogue, labels
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -23,6 +23,10 @@ human_train.json, human_validation.json   labels that a person finished; their i
 predicted.json                            what the newest model found on whole images
 images/                                   the pixels, as TIFF
 """
+SEVERAL_README = """
+The categories are the kinds of objects of the project. The network finds all kinds together: predicted.json has one
+category for all of them.
+"""
 
 
 def members(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
@@ -32,13 +36,16 @@ def members(store: Store, project: Project, report: Report) -> Iterator[tuple[st
     if not people and not machine:
         raise NotReadyError("There is nothing to export as COCO yet. Annotate a patch, or train a model first.")
     total = len(people) + len(machine)
-    yield "README.txt", README.encode()
-    sets = {name: Coco(project) for name in ("human_train", "human_validation", "predicted")}
+    yield "README.txt", (README + SEVERAL_README * annotation_classes.several(project)).encode()
+    kinds = annotation_classes.names(project)
+    sets = {name: Coco(project, kinds) for name in ("human_train", "human_validation")}
+    sets["predicted"] = Coco(project, kinds if len(kinds) == 1 else {1: project.target})
     for index, item in enumerate(people):
         report(index, total, f"Encoding {item.patch.name}")
         found = sets[f"human_{item.role}"]
         pixels, masks = catalogue.read_patch(store, item.patch), labels.read(store, item.labels)
-        yield from found.add(item.file_name, pixels, masks, item.patch.voxel_size)
+        classes = annotation_classes.of_objects(item.labels)
+        yield from found.add(item.file_name, pixels, masks, item.patch.voxel_size, classes)
     for index, (image, predicted) in enumerate(machine, start=len(people)):
         report(index, total, f"Encoding {image.name}")
         pixels, masks = np.asarray(catalogue.read_image(store, image)), labels.read(store, predicted)
@@ -49,29 +56,35 @@ def members(store: Store, project: Project, report: Report) -> Iterator[tuple[st
 
 
 class Coco:
-    """A COCO data set that grows image by image; `content` is its JSON."""
+    """A COCO data set that grows image by image; `content` is its JSON. Its categories are `kinds`, names by class."""
 
-    def __init__(self, project: Project):
+    def __init__(self, project: Project, kinds: Mapping[int, str]):
         self.content: dict[str, Any] = {
             "info": {"description": project.name},
             "images": [],
             "annotations": [],
-            "categories": [{"id": 1, "name": project.target, "supercategory": ""}],
+            "categories": [{"id": kind, "name": name, "supercategory": ""} for kind, name in kinds.items()],
         }
 
     def add(
-        self, name: str, pixels: np.ndarray, masks: np.ndarray, voxel_size: VoxelSize
+        self,
+        name: str,
+        pixels: np.ndarray,
+        masks: np.ndarray,
+        voxel_size: VoxelSize,
+        classes: Mapping[int, int] | None = None,
     ) -> Iterator[tuple[str, bytes]]:
-        """Add an image (Y, X, C), or each slice of a stack (Z, Y, X, C), with its instance map; gives its files."""
+        """Add an image (Y, X, C), or each slice of a stack (Z, Y, X, C), with its instance map; gives its files.
+        `classes` is the class of each object by id, 1 where nothing is said."""
         if masks.ndim == 2:
             planes = [(name, pixels, masks)]
         else:
             planes = [(f"{name}_slice{z:03d}", pixels[z], masks[z]) for z in range(len(masks))]
         for plane_name, plane, instances in planes:
-            self._add_plane(f"images/{plane_name}.tif", instances)
+            self._add_plane(f"images/{plane_name}.tif", instances, classes or {})
             yield f"images/{plane_name}.tif", export_source.tiff(plane, voxel_size, channels=True)
 
-    def _add_plane(self, file_name: str, instances: np.ndarray) -> None:
+    def _add_plane(self, file_name: str, instances: np.ndarray, classes: Mapping[int, int]) -> None:
         height, width = instances.shape
         image_id = len(self.content["images"]) + 1
         self.content["images"].append({"id": image_id, "file_name": file_name, "height": height, "width": width})
@@ -81,7 +94,7 @@ class Coco:
                 {
                     "id": len(self.content["annotations"]) + 1,
                     "image_id": image_id,
-                    "category_id": 1,
+                    "category_id": classes.get(region.label, 1),
                     "segmentation": run_lengths(region.image, (top, left), instances.shape),
                     "area": int(region.area),
                     "bbox": [left, top, right - left, bottom - top],
