@@ -23,6 +23,7 @@ SCRIPTS = (
     "editing.js",
     "keys.js",
     "panels.js",
+    "classes.js",
     "drafting.js",
     "acting.js",
     "annotator.js",

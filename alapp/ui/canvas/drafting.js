@@ -8,6 +8,7 @@ const drafting = {
     const chosen = this.items.find((item) => item.id === this.selected && !item.suggestion);
     const goesOn = chosen && this.patch.depth > 1 && !chosen.filledOn(this.z);
     this.draft = { z: this.z, positive: [], negative: [], box: null, order: [], object: goesOn ? chosen.id : null, item: null };
+    showKinds(this);
   },
 
   addPoint([y, x], negative, started) {
@@ -138,6 +139,7 @@ const drafting = {
     this.draft = null;
     forget(`draft-${this.patch.id}`);
     this.part("start").disabled = this.closed;
+    showKinds(this);
     this.scene();
     if (box) this.view.draw(box);
   },

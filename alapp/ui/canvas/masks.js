@@ -12,6 +12,7 @@ class Item {
   constructor(raw) {
     Object.assign(this, { id: raw.id, source: raw.source, corrected: raw.corrected, box: raw.box, size: raw.size });
     this.suggestion = raw.suggestion;
+    this.kind = raw.kind ?? 1;
     this.runs = raw.runs;
     this.paths = new Map();
   }
