@@ -10,7 +10,7 @@ from alapp.domain import ImageRole, Modality, Preset
 from alapp.errors import InputError
 from alapp.rounds import annotation_classes, importing
 from alapp.stages.sample import SAMPLES
-from alapp.storage import catalogue
+from alapp.storage import annotations, catalogue
 from alapp.storage.db import Store
 from alapp.ui import importer, sheets, spaces
 from alapp.ui.errors import told
@@ -271,8 +271,9 @@ def keep_kinds(store: Store, project_id: int | None, text: str, shown: str, chan
         return gr.skip(), gr.skip(), gr.skip()
     before = annotation_classes.names(project)
     after = annotation_classes.names(annotation_classes.set_names(store, project.id, text or ""))
+    used = annotations.used_classes(store, project.id)
     for kind, name in after.items():
-        if before.get(kind, name) != name:
+        if used and before.get(kind, name) != name:
             gr.Info(f"“{before[kind]}” is now called “{name}”.")
     return *kinds_of(store, project.id), changed + 1
 

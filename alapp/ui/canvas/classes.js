@@ -170,6 +170,7 @@ function showKinds(page) {
     });
     return button;
   }));
+  page.part("kinds").querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest" });
   page.root.querySelector("[data-act=toggleByKind]").setAttribute("aria-pressed", String(page.byKind));
 }
 
