@@ -54,7 +54,10 @@ def _label_maps(store: Store, project: Project, report: Report) -> Members:
         human = smallest_unsigned(labels.read(store, item.labels))
         found = annotation_classes.of_objects(item.labels)
         objects = [int(key) for key in np.unique(human) if key]
-        rows += [{"file": f"{item.file_name}.tif", "object": key, "class": kinds[found.get(key, 1)]} for key in objects]
+        rows += [
+            {"file": f"{item.file_name}.tif", "object": key, "class": kinds.get(found.get(key, 1), "")}
+            for key in objects
+        ]
         yield f"human/{item.file_name}.tif", export_source.tiff(human, size)
         pixels = catalogue.read_patch(store, item.patch)
         yield f"patches/{item.file_name}.tif", export_source.tiff(pixels, size, channels=True)

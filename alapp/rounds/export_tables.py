@@ -42,7 +42,7 @@ def measurements(store: Store, project: Project, report: Report) -> Iterator[tup
         report(index, len(people), f"Measuring {item.patch.name}")
         pixels = catalogue.read_patch(store, item.patch)
         found, masks = annotation_classes.of_objects(item.labels), labels.read(store, item.labels)
-        classes = {int(key): kinds[found.get(int(key), 1)] for key in np.unique(masks)} if several else None
+        classes = {int(key): kinds.get(found.get(int(key), 1), "") for key in np.unique(masks)} if several else None
         rows += measured(item.patch.name, "human", masks, pixels, item.patch.voxel_size, classes)
     if not rows:
         raise NotReadyError("No object was found in any image, so there is nothing to measure.")

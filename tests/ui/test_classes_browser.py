@@ -12,7 +12,7 @@ from alapp.domain import LabelKind
 from alapp.rounds import annotation, annotation_classes, annotation_edits
 from alapp.stages.annotate import masks
 from alapp.storage import annotations, catalogue, labels
-from alapp.ui import shell
+from alapp.ui import annotate, shell
 from alapp.ui.security import launch_options
 from alapp.ui.theme import CSS, THEME
 from tests.ui.test_annotate_browser import (  # noqa: F401 (fixtures)
@@ -164,6 +164,21 @@ def test_with_one_kind_nothing_is_shown(world, visitor):
     assert annotations.events(store, first.id)[-1].kind == "accept"
 
 
+WRONG = [{"kind": 3}, {"kind": 0}, {"kind": "2"}, {"kind": 1.5}, {"kind": None}, {"objects": []}]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_kinds_that_are_none(two_kinds, wrong):
+    store, _, (first, _), _ = two_kinds
+    functions = {function.__name__: function for function in annotate.server_functions(store)}
+    message = {"project": first.project_id, "patch": first.id, "session": "s", "revision": 0, "token": "t"}
+    message |= {"box": [0, 0, 0, 1, 2, 3], "runs": [1, 5], "tool": "brush", "objects": [1], "kind": 2} | wrong
+    names = ["classify"] if "objects" in wrong else ["classify", "accept", "paint"]
+    for name in names:
+        assert "Reload" in functions[name](message)["error"]
+    assert kinds(store, first) == []
+
+
 # --- deleting all of a kind --------------------------------------------------------------------------------
 
 
@@ -251,7 +266,8 @@ def test_an_answer_after_another_patch_was_opened_deletes_nothing(crowd, guest):
 
 
 def test_the_kinds_are_named_in_the_settings(world, browser):
-    store, made, _, _ = world
+    store, made, (first, _), _ = world
+    annotation_edits.paint(store, first.id, "s", square(5, 5, 10))
     demo = shell.build(store)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
     context = browser.new_context(viewport={"width": 1280, "height": 900})
@@ -275,7 +291,17 @@ def test_the_kinds_are_named_in_the_settings(world, browser):
         assert len(annotation_classes.names(catalogue.project(store, made.id))) == 2
         page.get_by_role("tab", name="Annotate").click()
         page.wait_for_selector(".ann[data-slice]")
-        assert page.locator(".ann-kind .ann-name").all_inner_texts() == ["healthy nuclei", "dead nuclei"]
+        shown = page.locator(".ann-kind .ann-name")
+        sync_api.expect(shown).to_have_text(["healthy nuclei", "dead nuclei"])
+        row = page.locator("[data-part=objects] .ann-source")
+        sync_api.expect(row).to_have_text(["healthy nuclei"])
+        page.get_by_role("tab", name="Project").click()
+        field.fill("living nuclei, dead nuclei")
+        field.blur()
+        page.get_by_text("is now called").wait_for()
+        page.get_by_role("tab", name="Annotate").click()
+        sync_api.expect(shown).to_have_text(["living nuclei", "dead nuclei"])
+        sync_api.expect(row).to_have_text(["living nuclei"])
     finally:
         context.close()
         demo.close(verbose=False)

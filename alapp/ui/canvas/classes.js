@@ -30,6 +30,14 @@ const classing = {
     const kept = recall(`kind-${this.project}`);
     this.useKind(this.kindName(kept) ? kept : this.kinds[0]?.kind ?? 1);
     showKinds(this);
+    const names = JSON.stringify(this.kinds);
+    if (this.patch && this.named !== names) {
+      this.scene();
+      this.view.refresh();
+      showObjects(this);
+      showSheet(this);
+    }
+    this.named = names;
   },
 
   setKind(kind) {
