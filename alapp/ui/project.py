@@ -131,7 +131,7 @@ def _images(page: Page) -> tuple[gr.HTML, gr.Dropdown]:
 def _settings(page: Page) -> None:
     store = page.store
     target = gr.Textbox(label="What are you segmenting?", info="In your words; it appears in exports.", max_lines=1)
-    kinds = gr.Textbox(label="Kinds of objects", info=KINDS_INFO, lines=1, max_lines=9, elem_id="kinds")
+    kinds = gr.Textbox(label="Kinds of objects", info=KINDS_INFO, lines=2, max_lines=9, elem_id="kinds")
     modality = gr.Radio(
         MODALITIES, label="How were the images made?", info="Decides the built-in methods and which models fit."
     )
