@@ -214,7 +214,7 @@ def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Cont
     source, corrected, kind = payload["source"], payload["corrected"], int(payload.get("class", 1))
     if before is not None:
         source, corrected, kind = before.source, before.corrected or corrected, before.kind
-    objects[identity] = Instance(mask, source, corrected, kind)
+    objects[identity] = Instance(mask, source, corrected, kind=kind)
     return Content(_in_order(objects, content), _unserved(content, {identity: mask}))
 
 
@@ -223,7 +223,7 @@ def _changed(content: Content, payload: Mapping[str, Any], blob: bytes) -> Conte
     made, at = {}, 0
     for entry in payload["set"]:
         made[entry["object"]] = mask = Mask(tuple(entry["box"]), blob[at : at + entry["size"]])
-        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"], int(entry.get("class", 1)))
+        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"], kind=int(entry.get("class", 1)))
         at += entry["size"]
     return Content(_in_order(objects, content), _less(_unserved(content, made), set(payload["gone"])))
 
