@@ -14,7 +14,7 @@ import numpy as np
 
 from alapp.domain import LabelKind
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation_region, clicks
+from alapp.rounds import annotation_classes, annotation_region, clicks
 from alapp.rounds.annotation_batch import BatchPatch, Effort, batch, effort, next_patch, patch_states
 from alapp.rounds.annotation_journal import STARTS, Change, begin, closed_error, repeated, starts, state, write
 from alapp.rounds.clicks import Box, check_box, check_points, shape
@@ -123,11 +123,13 @@ def accept(
     *,
     object_id: int | None = None,
     source: str = "click",
+    kind: int = 1,
     overlap: str = "keep",
     revision: int | None = None,
     token: str | None = None,
 ) -> Change:
-    """Make `mask` an object, or, with `object_id`, the new content of that object on the slices it spans.
+    """Make `mask` an object of class `kind`, or, with `object_id`, the new content of that object on the slices
+    it spans.
 
     Where it overlaps other objects, they keep their pixels, or lose them with `overlap="replace"`. Raises
     `InputError` when nothing of it would be left.
@@ -146,6 +148,8 @@ def accept(
     others = [item.mask for key, item in now.objects.items() if key != object_id]
     if overlap == "keep" and masks.without(mask, others) is None:
         raise InputError("All of this mask lies on other objects, which keep their pixels.")
+    if known is None:
+        annotation_classes.check(store, patch_id, kind)
     payload = {
         "object": object_id if object_id is not None else now.last_id + 1,
         "box": mask.box,
@@ -153,6 +157,7 @@ def accept(
         "source": source,
         "overlap": overlap,
         "corrected": known is not None and masks.differ(known.mask, mask),
+        "class": kind if known is None else known.kind,
         "token": token,
     }
     return write(store, patch_id, session, "accept", payload, mask.blob, revision)
@@ -265,7 +270,11 @@ def mark_done(
         "backend": backend,
         "input_hash": content_hash(patch_id, content, *marked),
     }
-    params = {"revision": now.revision, **annotation_region.store_map(store, patch, now, row)}
+    params = {
+        "revision": now.revision,
+        **annotation_classes.recorded(store, patch.project_id, now),
+        **annotation_region.store_map(store, patch, now, row),
+    }
     made = labels.add(store, LabelKind.HUMAN, pixels if patch.is_3d else pixels[0], params=params, **row)
     return write(store, patch_id, session, "done", {"label_map": made.id, "token": token}, revision=base)
 

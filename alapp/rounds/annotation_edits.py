@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from alapp.errors import InputError
+from alapp.rounds import annotation_classes
 from alapp.rounds.annotation_journal import Change, state, write
 from alapp.rounds.clicks import shape
 from alapp.stages.annotate import edits, masks
@@ -34,12 +35,13 @@ def paint(
     tool: str = "brush",
     erase: bool = False,
     object_id: int | None = None,
+    kind: int = 1,
     overlap: str = "keep",
     revision: int | None = None,
     token: str | None = None,
 ) -> Change:
     """Add the pixels of `stroke` to an object or suggestion, or take them away; without `object_id` they are a
-    new object. An object that is erased whole is gone.
+    new object of class `kind`. An object that is erased whole is gone.
 
     Where it overlaps other objects, they keep their pixels, or lose them with `overlap="replace"`. Raises
     `InputError` when nothing would change.
@@ -53,7 +55,8 @@ def paint(
     now = state(store, patch_id)
     if object_id is None:
         _check(not erase, "There is no object to erase from. Select one first.")
-        item, known = None, Instance(stroke, BY_HAND)
+        annotation_classes.check(store, patch_id, kind)
+        item, known = None, Instance(stroke, BY_HAND, kind=kind)
     else:
         item = known = _known(now, object_id)
     mask = edits.paint(item.mask if item else None, stroke, erase)
@@ -192,6 +195,7 @@ def _write(
             "size": len(item.mask.blob),
             "source": item.source,
             "corrected": item.corrected,
+            "class": item.kind,
         }
         for key, item in made.items()
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alapp.rounds import annotation, clicks
+from alapp.rounds import annotation, annotation_classes, clicks
 from alapp.rounds.annotation import Change
 from alapp.stages.annotate import journal, masks
 from alapp.stages.annotate.journal import Instance, State
@@ -49,12 +49,15 @@ def open_patch(store: Store, patch_id: int, session: str, start: str | None = No
 
 
 def batch(store: Store, project_id: int) -> dict[str, Any]:
-    """The newest round's patches with their states, and which one comes next."""
+    """The newest round's patches with their states, which one comes next, and the project's classes if there are
+    several."""
     latest = round_rows.latest(store, project_id)
     if latest is None:
         return {"title": "", "patches": [], "next": None}
     patches = annotation.batch(store, latest.id)
+    kinds = annotation_classes.names(catalogue.project(store, project_id))
     return {
+        "kinds": [{"kind": kind, "name": name} for kind, name in kinds.items()] if len(kinds) > 1 else [],
         "title": f"Round {latest.number}",
         "next": annotation.next_patch(store, project_id),
         "patches": [
@@ -96,6 +99,7 @@ def region_json(now: State) -> dict[str, Any]:
 def item_json(identity: int, item: Instance, suggestion: bool) -> dict[str, Any]:
     """An object or suggestion with its mask."""
     about = {"id": identity, "source": item.source, "corrected": item.corrected, "suggestion": suggestion}
+    about["kind"] = item.kind
     doubt = {"confidence": item.confidence, "flag": item.flag} if suggestion else {}
     return {**about, **doubt, **mask_json(item.mask)}
 

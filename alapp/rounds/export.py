@@ -17,7 +17,7 @@ import numpy as np
 
 from alapp.domain import Report
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import export_coco, export_model, export_source, export_tables
+from alapp.rounds import annotation_classes, export_coco, export_model, export_source, export_tables
 from alapp.storage import catalogue, labels
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -37,6 +37,9 @@ patches.csv every patch of human/ with its role (validation patches are never tr
 predicted/  what the newest model found on each whole image
 Names of patches end in the position of their corner in the image, in pixels. Axes are (y, x) or (z, y, x).
 """
+_CLASSES_README = """
+human/classes.csv   the kind of every object in the files of human/
+"""
 
 
 def _label_maps(store: Store, project: Project, report: Report) -> Members:
@@ -45,19 +48,30 @@ def _label_maps(store: Store, project: Project, report: Report) -> Members:
     if not people and not machine:
         raise NotReadyError("There are no labels to export yet. Annotate a patch, or train a model first.")
     total = len(people) + len(machine)
-    yield "README.txt", _LABELS_README.encode()
+    kinds = annotation_classes.names(project)
+    rows: list[dict[str, Any]] = []
+    several = len(kinds) > 1 and bool(people)
+    yield "README.txt", (_LABELS_README + _CLASSES_README * several).encode()
     if people:
         yield "patches.csv", export_tables.to_csv([_patch_row(item) for item in people])
     for index, item in enumerate(people):
         report(index, total, f"Packing {item.patch.name}")
         size = item.patch.voxel_size
         human = smallest_unsigned(labels.read(store, item.labels))
+        found = annotation_classes.of_objects(item.labels)
+        objects = [int(key) for key in np.unique(human) if key]
+        rows += [
+            {"file": f"{item.file_name}.tif", "object": key, "class": kinds.get(found.get(key, 1), "")}
+            for key in objects
+        ]
         yield f"human/{item.file_name}.tif", export_source.tiff(human, size)
         pixels = catalogue.read_patch(store, item.patch)
         yield f"patches/{item.file_name}.tif", export_source.tiff(pixels, size, channels=True)
         if item.ignored is not None:
             region = smallest_unsigned(labels.read(store, item.ignored))
             yield f"ignored/{item.file_name}_ignored.tif", export_source.tiff(region, size)
+    if several and rows:
+        yield "human/classes.csv", export_tables.to_csv(rows)
     for index, (image, predicted) in enumerate(machine, start=len(people)):
         report(index, total, f"Packing {image.name}")
         whole: np.ndarray = smallest_unsigned(labels.read(store, predicted))

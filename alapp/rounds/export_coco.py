@@ -11,7 +11,7 @@ from skimage.measure import regionprops
 
 from alapp.domain import Report, VoxelSize
 from alapp.errors import NotReadyError
-from alapp.rounds import export_source
+from alapp.rounds import annotation_classes, export_source
 from alapp.storage import catalogue, labels
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -27,6 +27,10 @@ A part of a patch that nobody annotated is one annotation with "iscrowd": 1, whi
 trainers skip; it has the attribute "not_annotated". The "state" of a patch, or of every slice of a stack, is
 "annotated", or "empty, checked": a person looked, and there is no object.
 """
+SEVERAL_README = """
+The categories are the kinds of objects of the project. The network finds all kinds together: predicted.json has one
+category for all of them.
+"""
 
 
 def members(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
@@ -36,14 +40,17 @@ def members(store: Store, project: Project, report: Report) -> Iterator[tuple[st
     if not people and not machine:
         raise NotReadyError("There is nothing to export as COCO yet. Annotate a patch, or train a model first.")
     total = len(people) + len(machine)
-    yield "README.txt", README.encode()
-    sets = {name: Coco(project) for name in ("human_train", "human_validation", "predicted")}
+    yield "README.txt", (README + SEVERAL_README * annotation_classes.several(project)).encode()
+    kinds = annotation_classes.names(project)
+    sets = {name: Coco(project, kinds) for name in ("human_train", "human_validation")}
+    sets["predicted"] = Coco(project, kinds if len(kinds) == 1 else {1: project.target})
     for index, item in enumerate(people):
         report(index, total, f"Encoding {item.patch.name}")
         found = sets[f"human_{item.role}"]
         pixels, masks = catalogue.read_patch(store, item.patch), labels.read(store, item.labels)
         ignored = labels.read(store, item.ignored) > 0 if item.ignored else None
-        yield from found.add(item.file_name, pixels, masks, item.patch.voxel_size, ignored, state=item.state)
+        classes = annotation_classes.of_objects(item.labels)
+        yield from found.add(item.file_name, pixels, masks, item.patch.voxel_size, classes, ignored, state=item.state)
     for index, (image, predicted) in enumerate(machine, start=len(people)):
         report(index, total, f"Encoding {image.name}")
         pixels, masks = np.asarray(catalogue.read_image(store, image)), labels.read(store, predicted)
@@ -54,14 +61,14 @@ def members(store: Store, project: Project, report: Report) -> Iterator[tuple[st
 
 
 class Coco:
-    """A COCO data set that grows image by image; `content` is its JSON."""
+    """A COCO data set that grows image by image; `content` is its JSON. Its categories are `kinds`, names by class."""
 
-    def __init__(self, project: Project):
+    def __init__(self, project: Project, kinds: Mapping[int, str]):
         self.content: dict[str, Any] = {
             "info": {"description": project.name},
             "images": [],
             "annotations": [],
-            "categories": [{"id": 1, "name": project.target, "supercategory": ""}],
+            "categories": [{"id": kind, "name": name, "supercategory": ""} for kind, name in kinds.items()],
         }
 
     def add(
@@ -70,11 +77,13 @@ class Coco:
         pixels: np.ndarray,
         masks: np.ndarray,
         voxel_size: VoxelSize,
+        classes: Mapping[int, int] | None = None,
         ignored: np.ndarray | None = None,
         **about: str,
     ) -> Iterator[tuple[str, bytes]]:
         """Add an image (Y, X, C), or each slice of a stack (Z, Y, X, C), with its instance map and the region that
-        nobody annotated (bool, of the shape of `masks`); gives its files. `about` goes into the image's entry."""
+        nobody annotated (bool, of the shape of `masks`); gives its files. `classes` is the class of each object by
+        id, 1 where nothing is said; `about` goes into the image's entry."""
         if masks.ndim == 2:
             planes = [(name, pixels, masks, ignored)]
         else:
@@ -83,27 +92,26 @@ class Coco:
                 for z in range(len(masks))
             ]
         for plane_name, plane, instances, region in planes:
-            self._add_plane(f"images/{plane_name}.tif", instances, region, about)
+            image_id = self._add_image(f"images/{plane_name}.tif", instances.shape, about)
+            for found in regionprops(instances):
+                self._add_annotation(image_id, found, instances.shape, (classes or {}).get(found.label, 1))
+            for found in regionprops(region.astype(np.uint8)) if region is not None else ():
+                self._add_annotation(image_id, found, instances.shape, 1, iscrowd=1, attributes={"not_annotated": True})
             yield f"images/{plane_name}.tif", export_source.tiff(plane, voxel_size, channels=True)
 
-    def _add_plane(
-        self, file_name: str, instances: np.ndarray, ignored: np.ndarray | None, about: Mapping[str, str]
-    ) -> None:
-        height, width = instances.shape
+    def _add_image(self, file_name: str, shape: tuple[int, int], about: Mapping[str, str]) -> int:
+        height, width = shape
         image_id = len(self.content["images"]) + 1
         image = {"id": image_id, "file_name": file_name, "height": height, "width": width}
         self.content["images"].append(image | about)
-        for region in regionprops(instances):
-            self._add_annotation(image_id, region, instances.shape)
-        for region in regionprops(ignored.astype(np.uint8)) if ignored is not None else ():
-            self._add_annotation(image_id, region, instances.shape, iscrowd=1, attributes={"not_annotated": True})
+        return image_id
 
-    def _add_annotation(self, image_id: int, region: Any, shape: tuple[int, int], **about: Any) -> None:
+    def _add_annotation(self, image_id: int, region: Any, shape: tuple[int, int], category: int, **about: Any) -> None:
         top, left, bottom, right = (int(edge) for edge in region.bbox)
         annotation = {
             "id": len(self.content["annotations"]) + 1,
             "image_id": image_id,
-            "category_id": 1,
+            "category_id": category,
             "segmentation": run_lengths(region.image, (top, left), shape),
             "area": int(region.area),
             "bbox": [left, top, right - left, bottom - top],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from skimage.measure import regionprops
 
 from alapp.domain import Report, VoxelSize
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, export_source, results
+from alapp.rounds import annotation, annotation_classes, export_source, results
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
@@ -21,32 +21,47 @@ from alapp.storage.db import Store
 
 def measurements(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
     """One table of all objects: the newest predictions of whole images; before the first model, the finished
-    patches. Raises `NotReadyError` without either."""
+    patches. Raises `NotReadyError` without either.
+
+    In a project with several classes the finished patches follow the predictions, because only the objects of a
+    person have a class; the column `class` is empty for those of the network, which finds all classes together.
+    """
     rows: list[dict[str, Any]] = []
     machine = export_source.predictions(store, project)
-    people = [] if machine else export_source.finished(store, project)
+    several = annotation_classes.several(project)
+    kinds = annotation_classes.names(project)
+    people = export_source.finished(store, project) if several or not machine else []
     if not machine and not people:
         raise NotReadyError("There is nothing to measure yet. Annotate a patch, or train a model first.")
     for index, (image, predicted) in enumerate(machine):
         report(index, len(machine), f"Measuring {image.name}")
         pixels = np.asarray(catalogue.read_image(store, image))
-        rows += measured(image.name, "predicted", labels.read(store, predicted), pixels, image.voxel_size)
+        classes = {} if several else None
+        rows += measured(image.name, "predicted", labels.read(store, predicted), pixels, image.voxel_size, classes)
     for index, item in enumerate(people):
         report(index, len(people), f"Measuring {item.patch.name}")
         pixels = catalogue.read_patch(store, item.patch)
-        rows += measured(item.patch.name, "human", labels.read(store, item.labels), pixels, item.patch.voxel_size)
+        found, masks = annotation_classes.of_objects(item.labels), labels.read(store, item.labels)
+        classes = {int(key): kinds.get(found.get(int(key), 1), "") for key in np.unique(masks)} if several else None
+        rows += measured(item.patch.name, "human", masks, pixels, item.patch.voxel_size, classes)
     if not rows:
         raise NotReadyError("No object was found in any image, so there is nothing to measure.")
     yield "measurements.csv", to_csv(rows)
 
 
 def measured(
-    name: str, source: str, instances: np.ndarray, pixels: np.ndarray, size: VoxelSize
+    name: str,
+    source: str,
+    instances: np.ndarray,
+    pixels: np.ndarray,
+    size: VoxelSize,
+    classes: Mapping[int, str] | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each object of `instances` int32 (Y, X) or (Z, Y, X) in `pixels`, which has channels last.
 
     Lengths are in pixels and, where the voxel size is known, in micrometres ("" where it is not). Axis lengths,
-    eccentricity and perimeter exist in 2D only. Positions are (z, y, x) from 0.
+    eccentricity and perimeter exist in 2D only. Positions are (z, y, x) from 0. With `classes`, names by object, a
+    column tells the class ("" where nothing is said).
     """
     describe = _flat if instances.ndim == 2 else _solid
     rows = []
@@ -54,6 +69,7 @@ def measured(
         means = np.atleast_1d(region.intensity_mean)
         rows.append(
             {"image": name, "source": source, "object": int(region.label)}
+            | ({} if classes is None else {"class": classes.get(int(region.label), "")})
             | describe(region, size)
             | {f"mean_intensity_channel_{c}": round(float(mean), 4) for c, mean in enumerate(means)}
             | {"touches_edge": int(_touches_edge(region.bbox, instances.shape))}

@@ -14,7 +14,7 @@ from alapp.errors import ConflictError
 from alapp.storage.db import Store, insert, now, to_json
 
 CLOSING = ("done", "skip", "reopen")
-WORK = ("click", "accept", "edit", "take", "delete", "ignore", "submit")
+WORK = ("click", "accept", "edit", "take", "delete", "classify", "ignore", "submit")
 
 
 @dataclass(frozen=True)
@@ -154,3 +154,19 @@ def not_annotated(store: Store, patch_ids: Sequence[int]) -> dict[int, float]:
         (json.dumps([int(identity) for identity in patch_ids]),),
     )
     return {row["patch_id"]: row["share"] for row in rows if row["share"]}
+
+
+def used_classes(store: Store, project_id: int) -> set[int]:
+    """The classes of all objects that the journals of a project ever had, undone and deleted ones too: undo and
+    redo can bring those back."""
+    rows = store.rows(
+        """WITH event AS (
+               SELECT e.kind, e.payload FROM annotation_event AS e JOIN patch ON patch.id = e.patch_id
+               JOIN image ON image.id = patch.image_id WHERE image.project_id = ?)
+           SELECT coalesce(json_extract(payload, '$.class'), 1) AS class FROM event
+           WHERE kind IN ('accept', 'take', 'submit', 'classify')
+           UNION SELECT coalesce(json_extract(entry.value, '$.class'), 1)
+           FROM event, json_each(event.payload, '$.set') AS entry WHERE event.kind = 'edit'""",
+        (project_id,),
+    )
+    return {row["class"] for row in rows}

@@ -34,6 +34,7 @@ class Project:
     click_method: str
     pseudo_method: str | None
     pseudo_params: dict[str, float]
+    classes: tuple[str, ...]
     sample: str | None
     visitor: str | None
     expires: str | None
@@ -101,6 +102,7 @@ def create_project(store: Store, name: str, **settings: Any) -> Project:
         "click_method": "auto",
         "pseudo_method": None,
         "pseudo_params": {},
+        "classes": (),
         "sample": None,
         "visitor": None,
         "expires": None,
@@ -111,7 +113,7 @@ def create_project(store: Store, name: str, **settings: Any) -> Project:
     )
     if taken:
         raise InputError(f"There is already a project called {name!r}. Choose another name.")
-    values["pseudo_params"] = to_json(values["pseudo_params"])
+    values |= {name: to_json(values[name]) for name in ("pseudo_params", "classes")}
     if values["visitor"]:
         values["id"] = 2**40 + secrets.randbelow(2**52)  # a demo visitor's pages prove with it that they may ask
     return project(store, store.insert("project", {"name": name, "created": now(), **values}))
@@ -132,8 +134,7 @@ def projects(store: Store, visitor: str | None = None) -> list[Project]:
 
 def update_project(store: Store, project_id: int, **settings: Any) -> Project:
     """Change settings of a project; returns it. Column names only, values as in `Project`."""
-    if "pseudo_params" in settings:
-        settings["pseudo_params"] = to_json(settings["pseudo_params"])
+    settings |= {name: to_json(settings[name]) for name in ("pseudo_params", "classes") if name in settings}
     known = set(Project.__dataclass_fields__) - {"id", "created"}
     if unknown := set(settings) - known:
         raise InputError(f"A project has no setting called {sorted(unknown)[0]!r}.")
@@ -283,6 +284,7 @@ def _project(row: dict[str, Any]) -> Project:
             "modality": Modality(row["modality"]),
             "preset": Preset(row["preset"]),
             "pseudo_params": json.loads(row["pseudo_params"]),
+            "classes": tuple(json.loads(row["classes"])),
         }
     )
 

@@ -255,3 +255,11 @@ def m005_probabilities(db: Database) -> None:
         sha256 TEXT NOT NULL
     ) STRICT;
     """)
+
+
+@migrations()
+def m006_classes(db: Database) -> None:
+    """Names of the kinds of objects in a project."""
+    db.executescript("""
+    ALTER TABLE project ADD COLUMN classes TEXT NOT NULL DEFAULT '[]';  -- JSON, see rounds/annotation_classes.py
+    """)

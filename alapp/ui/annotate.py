@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_edits, annotation_region, annotation_view, clicks
+from alapp.rounds import annotation, annotation_classes, annotation_edits, annotation_region, annotation_view, clicks
 from alapp.rounds.annotation import Change
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -166,6 +166,7 @@ def _accept(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> 
         mask=mask,
         object_id=read.maybe(message, "object"),
         source=method,
+        kind=read.kind(message),
         overlap=read.overlap(message),
         **by,
     )
@@ -178,6 +179,7 @@ def _paint(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> C
         stroke=read.mask(message, clicks.shape(catalogue.patch(store, patch_id))),
         tool=read.one_of(message, "tool", annotation_edits.STROKES),
         erase=message.get("erase") is True,
+        kind=read.kind(message),
         object_id=read.maybe(message, "object"),
         overlap=read.overlap(message),
         **by,
@@ -196,6 +198,10 @@ def _split(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> C
 def _reshape(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
     how = read.one_of(message, "how", annotation_edits.RESHAPES)
     return annotation_edits.reshape(store, patch_id, object_id=read.whole(message, "object"), how=how, **by)
+
+
+def _classify(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    return annotation_classes.classify(store, patch_id, object_ids=read.ids(message), kind=read.kind(message), **by)
 
 
 def _take(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
@@ -251,6 +257,7 @@ _ACTS = {
     "merge": _merge,
     "split": _split,
     "reshape": _reshape,
+    "classify": _classify,
     "take": _take,
     "remove": _remove,
     "undo": _undo,

@@ -34,6 +34,11 @@ def maybe(message: dict[str, Any], name: str) -> int | None:
     return None if message.get(name) is None else whole(message, name)
 
 
+def kind(message: dict[str, Any]) -> int:
+    """The class of an object; 1 when the page says nothing."""
+    return whole({"kind": 1, **message}, "kind")
+
+
 def text(message: dict[str, Any], name: str) -> str:
     """A short text that is not empty."""
     value = message.get(name)

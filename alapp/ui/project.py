@@ -8,9 +8,9 @@ import gradio as gr
 
 from alapp.domain import ImageRole, Modality, Preset
 from alapp.errors import InputError
-from alapp.rounds import importing
+from alapp.rounds import annotation_classes, importing
 from alapp.stages.sample import SAMPLES
-from alapp.storage import catalogue
+from alapp.storage import annotations, catalogue
 from alapp.storage.db import Store
 from alapp.ui import importer, sheets, spaces
 from alapp.ui.errors import told
@@ -18,6 +18,10 @@ from alapp.ui.page import Page, Tab
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MODALITIES = [("Light microscopy", Modality.LIGHT), ("Electron microscopy", Modality.EM)]
+KINDS_INFO = (
+    "Leave it as it is if you segment one kind of object. Else name each, with commas between them, e.g. healthy "
+    "mitochondrion, damaged mitochondrion. The network finds all kinds together; the kinds are kept in your exports."
+)
 PRESETS = [("Quick", Preset.QUICK), ("Standard", Preset.STANDARD), ("Full", Preset.FULL)]
 
 
@@ -127,6 +131,7 @@ def _images(page: Page) -> tuple[gr.HTML, gr.Dropdown]:
 def _settings(page: Page) -> None:
     store = page.store
     target = gr.Textbox(label="What are you segmenting?", info="In your words; it appears in exports.", max_lines=1)
+    kinds = gr.Textbox(label="Kinds of objects", info=KINDS_INFO, lines=2, max_lines=9, elem_id="kinds")
     modality = gr.Radio(
         MODALITIES, label="How were the images made?", info="Decides the built-in methods and which models fit."
     )
@@ -155,12 +160,14 @@ def _settings(page: Page) -> None:
         (preset, "preset", preset.input),
         (share, "validation_share", share.release),
     ]:
-        event(
+        kept = event(
             told(lambda project_id, value, changed, column=column: keep(store, project_id, column, value, changed)),
             [page.project_id, component, page.changed],
             page.changed,
             **QUIET,
         )
+        if component is target:
+            _kinds(page, kinds, kept)
     cut.click(
         told(lambda *values: show_grid(store, *values)), [page.project_id, size, depth, overlap], preview, **QUIET
     )
@@ -170,6 +177,20 @@ def _settings(page: Page) -> None:
         [preview, page.changed],
         **QUIET,
     )
+
+
+def _kinds(page: Page, field: gr.Textbox, target_kept: Any) -> None:
+    """Wire the field with the names of the classes; the first is called like the target until it gets a name."""
+    shown = gr.State("")
+    for event in (page.project_id.change, target_kept.then):
+        event(told(lambda project_id: kinds_of(page.store, project_id)), page.project_id, [field, shown], **QUIET)
+    for event in (field.blur, field.submit):
+        event(
+            told(lambda *values: keep_kinds(page.store, *values)),
+            [page.project_id, field, shown, page.changed],
+            [field, shown, page.changed],
+            **QUIET,
+        )
 
 
 def create_project(store: Store, name: str, modality: str, visitor: str | None, changed: int) -> tuple[int, int, str]:
@@ -234,6 +255,27 @@ def keep(store: Store, project_id: int | None, column: str, value: Any, changed:
     project = _opened(store, project_id)
     catalogue.update_project(store, project.id, **{column: checks.get(column, str)(value)})
     return changed + 1
+
+
+def kinds_of(store: Store, project_id: int | None) -> tuple[str, str]:
+    """The names of a project's classes as text, for the field and to tell later whether it was changed."""
+    names = annotation_classes.names(catalogue.project(store, project_id)).values() if project_id is not None else ()
+    return ", ".join(names), ", ".join(names)
+
+
+def keep_kinds(store: Store, project_id: int | None, text: str, shown: str, changed: int) -> tuple[Any, Any, Any]:
+    """Save the names of the classes, unless the field still says what was `shown`. Returns the text for the field,
+    the same as the new `shown`, and changed + 1."""
+    project = _opened(store, project_id)
+    if text == shown:
+        return gr.skip(), gr.skip(), gr.skip()
+    before = annotation_classes.names(project)
+    after = annotation_classes.names(annotation_classes.set_names(store, project.id, text or ""))
+    used = annotations.used_classes(store, project.id)
+    for kind, name in after.items():
+        if used and before.get(kind, name) != name:
+            gr.Info(f"“{before[kind]}” is now called “{name}”.")
+    return *kinds_of(store, project.id), changed + 1
 
 
 def show_grid(store: Store, project_id: int | None, size: float, depth: float, overlap: float) -> Any:

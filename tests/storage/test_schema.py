@@ -8,8 +8,8 @@ import re
 from alapp.storage.db import Store
 from alapp.storage.schema import migrations
 
-NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models", "m005_probabilities"]
-SHA256 = "5c322676963f5e1b318984607cba38f39a5b6ba46fccaecad367175bb81a9d75"
+NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models", "m005_probabilities", "m006_classes"]
+SHA256 = "5efaecbf3444baa12a020856a0f9d05a72b93de45c12ac76def4dcec8170b65a"
 
 
 def schema(store: Store) -> str:

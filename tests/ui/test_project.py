@@ -10,6 +10,7 @@ import tifffile
 
 from alapp import jobs
 from alapp.errors import InputError
+from alapp.rounds import annotation
 from alapp.storage import catalogue
 from alapp.ui import importer, project, sheets, spaces
 from alapp.worker import run_inline
@@ -160,3 +161,29 @@ def test_two_uploads_with_one_name_are_not_mixed_up(store, tmp_path):
     assert (catalogue.read_image(store, image) == 1).all()
     assert "already an image with this name" in importer.last_report(store, made.id)
     assert list((store.root / "uploads").iterdir()) == []
+
+
+def test_kinds_of_objects_are_saved_only_when_the_field_was_changed(store, opened):
+    assert project.kinds_of(store, opened.id) == ("objects", "objects")
+    text, shown, changed = project.keep_kinds(store, opened.id, "whole,\ncut", "objects", 0)
+    assert (text, shown, changed) == ("whole, cut", "whole, cut", 1)
+    assert catalogue.project(store, opened.id).classes == ("whole", "cut")
+    # Another page that still shows the old names, and was only looked at, must not bring them back.
+    project.keep_kinds(store, opened.id, "objects", "objects", 0)
+    assert catalogue.project(store, opened.id).classes == ("whole", "cut")
+    with pytest.raises(InputError, match="two kinds called"):
+        project.keep_kinds(store, opened.id, "whole, whole", "whole, cut", 0)
+    project.keep_kinds(store, opened.id, "", "whole, cut", 0)
+    assert catalogue.project(store, opened.id).classes == ()
+    assert project.kinds_of(store, None) == ("", "")
+
+
+def test_a_new_name_for_a_kind_that_objects_have_is_told(store, opened, monkeypatch):
+    told = []
+    monkeypatch.setattr(project.gr, "Info", told.append)
+    project.keep_kinds(store, opened.id, "whole, cut", "objects", 0)
+    assert told == []
+    patch = catalogue.patches(store, opened.id)[0]
+    annotation.submit_labels(store, patch.id, np.eye(64, dtype=np.int32), "oracle")
+    project.keep_kinds(store, opened.id, "whole, broken", "whole, cut", 0)
+    assert told == ["“cut” is now called “broken”."]

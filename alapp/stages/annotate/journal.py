@@ -14,11 +14,15 @@ event, across reloads and restarts. Kinds, with payload and blob:
     delete     objects: [id...]                                     -    objects removed, suggestions dismissed
     ignore     add, box                                             blob: packed mask of a region that is not
                                                                           annotated (add), or is after all
+    classify   objects: [id...], class                              -    objects and suggestions of another class
     submit     backend, shape                                       blob: label map of the whole patch
     undo redo  -
     done       label_map                                            -
     skip       reason                                               -
     reopen     -
+
+A class counts from 1. `accept`, and `edit` for each object of `set`, may carry the `class` of a new object; it is 1
+where nothing is said.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from alapp.stages.annotate.base import PLAIN, Tuning
 from alapp.stages.annotate.masks import Mask
 
 OPEN, STARTED, DONE, SKIPPED = "open", "started", "done", "skipped"
-EDITS = ("open", "accept", "edit", "take", "delete", "ignore", "submit")
+EDITS = ("open", "accept", "edit", "take", "delete", "classify", "ignore", "submit")
 WITHDRAW = 0.5  # a suggestion that a new object covers by this share has served its purpose
 
 
@@ -52,12 +56,14 @@ class Event:
 @dataclass(frozen=True)
 class Instance:
     """An object or a suggestion. `source` says where its pixels come from: a click method's name, `model`,
-    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object.
-    `confidence` and `flag` of a suggestion: see `doubt.Assessment`; nobody doubts what a person made."""
+    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object. `kind` is
+    its class, from 1. `confidence` and `flag` of a suggestion: see `doubt.Assessment`; nobody doubts what a person
+    made."""
 
     mask: Mask
     source: str
     corrected: bool = False
+    kind: int = 1
     confidence: float | None = None
     flag: str = ""
 
@@ -190,6 +196,9 @@ def _edit(state: State, event: Event) -> State:
         mark = Mask(tuple(payload["box"]), event.blob or b"")
         content = replace(state.content, ignored=edits.paint(state.content.ignored, mark, erase=not payload["add"]))
         top = 0
+    elif event.kind == "classify":
+        content = _classified(state.content, set(payload["objects"]), int(payload["class"]))
+        top = 0
     else:
         gone = set(payload["objects"])
         content = Content(_less(state.objects, gone), _less(state.suggestions, gone))
@@ -201,7 +210,7 @@ def _edit(state: State, event: Event) -> State:
         content=content,
         past=(*state.past, state.content),
         future=(),
-        draft=None,
+        draft=state.draft if event.kind == "classify" else None,
         last_id=max(top, state.last_id),
         status=_touched(state),
     )
@@ -213,10 +222,11 @@ def _suggested(event: Event, above: int) -> dict[int, Instance]:
         return {}
     found = masks.of_labels(masks.unpack_labels(event.blob, tuple(event.payload["shape"])))
     doubts = event.payload.get("doubts", {})  # journals from before there were any have none
-    return {
-        above + key: Instance(mask, event.payload["start"], False, *doubts.get(str(key), (None, "")))
-        for key, mask in found.items()
-    }
+    suggested = {}
+    for key, mask in found.items():
+        confidence, flag = doubts.get(str(key), (None, ""))
+        suggested[above + key] = Instance(mask, event.payload["start"], confidence=confidence, flag=flag)
+    return suggested
 
 
 def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Content:
@@ -232,10 +242,10 @@ def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Cont
         mask = masks.without(mask, [item.mask for item in objects.values()])
     if mask is None:
         return content
-    source, corrected = payload["source"], payload["corrected"]
+    source, corrected, kind = payload["source"], payload["corrected"], int(payload.get("class", 1))
     if before is not None:
-        source, corrected = before.source, before.corrected or corrected
-    objects[identity] = Instance(mask, source, corrected)
+        source, corrected, kind = before.source, before.corrected or corrected, before.kind
+    objects[identity] = Instance(mask, source, corrected, kind=kind)
     return Content(_in_order(objects, content), _unserved(content, {identity: mask}))
 
 
@@ -244,7 +254,7 @@ def _changed(content: Content, payload: Mapping[str, Any], blob: bytes) -> Conte
     made, at = {}, 0
     for entry in payload["set"]:
         made[entry["object"]] = mask = Mask(tuple(entry["box"]), blob[at : at + entry["size"]])
-        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"])
+        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"], kind=int(entry.get("class", 1)))
         at += entry["size"]
     return Content(_in_order(objects, content), _less(_unserved(content, made), set(payload["gone"])))
 
@@ -272,6 +282,13 @@ def _taken(content: Content, identities: Iterable[int]) -> Content:
         if item and (cut := _cut(item, [other.mask for other in objects.values()])) is not None:
             objects[identity] = cut
     return Content(objects, suggestions)
+
+
+def _classified(content: Content, identities: set[int], kind: int) -> Content:
+    return Content(*(
+        {key: replace(item, kind=kind) if key in identities else item for key, item in items.items()}
+        for items in (content.objects, content.suggestions)
+    ))  # fmt: skip
 
 
 def _cut(item: Instance, others: list[Mask]) -> Instance | None:

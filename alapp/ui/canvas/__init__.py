@@ -24,6 +24,7 @@ SCRIPTS = (
     "editing.js",
     "keys.js",
     "panels.js",
+    "classes.js",
     "drafting.js",
     "doubting.js",
     "tuning.js",

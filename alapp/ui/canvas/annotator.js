@@ -32,6 +32,7 @@ class Annotator {
     this.bindControls();
     this.bindDoubts();
     this.bindTuning();
+    bindClasses(this);
     this.setBrush(recall("brush") ?? 9);
     new ResizeObserver(() => this.view.resize()).observe(this.canvas);
     showSheet(this);
@@ -92,6 +93,7 @@ class Annotator {
     const answer = await this.link.ask("load_batch", { project: this.project });
     if (this.failed(answer)) return;
     this.batch = answer;
+    this.restoreKind();
     showBatch(this);
   }
 
@@ -197,6 +199,7 @@ class Annotator {
     // What is being painted stands in for the object as the server knows it, on top of the others.
     const live = painting?.z === z ? painting : null;
     const items = live ? [...this.items.filter((item) => item.id !== live.id), live.item] : this.items;
+    this.view.tones = this.tones(items);
     this.view.scene = { items, z, draft, hovered, selected, also, shape, region };
   }
 
@@ -237,6 +240,7 @@ class Annotator {
     this.selected = id;
     this.also = also;
     this.scene();
+    showKinds(this);
     const box = joinBoxes(boxes);
     if (box) this.view.draw(box);
     for (const row of this.root.querySelectorAll("[data-object]")) {
@@ -289,7 +293,7 @@ class Annotator {
   }
 }
 
-for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting]) {
+for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting, classing]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

@@ -9,6 +9,7 @@ const drafting = {
     const goesOn = chosen && this.patch.depth > 1 && !chosen.filledOn(this.z);
     this.draft = { z: this.z, positive: [], negative: [], box: null, order: [], object: goesOn ? chosen.id : null, item: null,
       tuning: this.tuning };
+    showKinds(this);
   },
 
   addPoint([y, x], negative, started) {
@@ -150,6 +151,7 @@ const drafting = {
     this.draft = null;
     forget(`draft-${this.patch.id}`);
     this.part("start").disabled = this.closed;
+    showKinds(this);
     this.scene();
     if (box) this.view.draw(box);
   },

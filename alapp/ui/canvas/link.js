@@ -7,6 +7,7 @@ class Link {
     this.server = server;
     this.session = session;
     this.project = null; // set when a project is opened; the server answers only for its own patches
+    this.kind = undefined; // of new objects, where a project has several kinds
     this.onState = onState;
     this.queue = [];
     this.busy = false;
@@ -19,7 +20,12 @@ class Link {
   act(name, build, done, { replaces = null, retry = true } = {}) {
     if (replaces) this.queue = this.queue.filter((other) => other.replaces !== replaces);
     const token = Math.random().toString(36).slice(2);
-    this.queue.push({ name, build, done, replaces, retry, token });
+    const { kind } = this; // as it is now, not when the turn comes
+    const withKind = () => {
+      const payload = build();
+      return payload && { kind, ...payload };
+    };
+    this.queue.push({ name, build: withKind, done, replaces, retry, token });
     this.run();
   }
 

@@ -14,6 +14,7 @@ class Item {
     this.suggestion = raw.suggestion;
     this.confidence = raw.confidence ?? null;
     this.flag = raw.flag || "";
+    this.kind = raw.kind ?? 1;
     this.runs = raw.runs;
     this.paths = new Map();
   }

@@ -51,6 +51,8 @@ function showObjects(page) {
   page.part("suggestions").replaceChildren(...suggestions.map((item) => objectRow(page, item)));
   page.part("no-objects").hidden = objects.length > 0;
   page.showDoubts();
+  showKinds(page);
+  showSweep(page);
 }
 
 function objectRow(page, item) {
@@ -58,13 +60,14 @@ function objectRow(page, item) {
   row.dataset.object = item.id;
   if (page.chosen.includes(item.id)) row.classList.add("ann-selected");
   const swatch = make("span", item.suggestion ? "ann-swatch ann-dashed" : "ann-swatch");
-  if (!item.suggestion) swatch.style.background = colourOf(item.id);
+  if (!item.suggestion) swatch.style.background = page.view.tone(item.id);
   const unit = page.patch.depth > 1 ? "vx" : "px";
   row.append(swatch, make("span", "ann-id", `${item.id}`));
-  const about = item.corrected ? "corrected" : SOURCE_TEXT[item.source] || "";
+  const source = item.corrected ? "corrected" : SOURCE_TEXT[item.source] || "";
   const doubt = FLAG_TEXT[item.flag] || (item.confidence === null ? "" : `${Math.round(100 * item.confidence)} % sure`);
-  row.append(make("span", item.flag ? "ann-source ann-flag" : "ann-source", doubt || about));
-  row.title = FLAG_TITLE[item.flag] || "";
+  const kind = item.suggestion && item.kind === 1 ? "" : page.kindName(item.kind);
+  row.append(make("span", item.flag ? "ann-source ann-flag" : "ann-source", doubt || kind || source));
+  row.title = [kind, source, doubt, FLAG_TITLE[item.flag]].filter(Boolean).join(", ");
   row.append(make("span", "ann-size", `${item.size.toLocaleString("en-US")} ${unit}`));
   row.addEventListener("click", (event) => {
     if (event.shiftKey || event.ctrlKey || event.metaKey) return page.selectAlso(item.id);
@@ -78,7 +81,7 @@ function objectRow(page, item) {
 
 function showSheet(page) {
   const sheet = page.part("sheet-rows");
-  const rows = [...MOUSE, ...KEYS.filter((entry) => !entry.volume || page.patch?.depth > 1).map((e) => [e.sheet, e.text])];
+  const rows = [...MOUSE, ...KEYS.filter((entry) => (!entry.volume || page.patch?.depth > 1) && (!entry.kinds || page.kinds.length)).map((e) => [e.sheet, e.text])];
   sheet.replaceChildren(...rows.map(([key, text]) => {
     const row = make("div", "ann-key-row");
     row.append(make("kbd", "", key), make("span", "", text));

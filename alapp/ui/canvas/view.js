@@ -17,6 +17,7 @@ class View {
     this.width = 0;
     this.height = 0;
     this.filled = true;
+    this.tones = null; // colours by id that take the place of the objects' own
     this.brightness = 0;
     this.contrast = 0;
     this.scene = { items: [], z: 0, draft: null, hovered: null, selected: null, also: [], shape: null };
@@ -137,7 +138,7 @@ class View {
       for (let x = x0; x < x1; x++, i += 4) {
         const id = this.grid[y * this.width + x];
         if (!id) continue;
-        const [r, g, b] = PALETTE_RGB[id % PALETTE_RGB.length];
+        const [r, g, b] = this.tones?.get(id) ?? PALETTE_RGB[id % PALETTE_RGB.length];
         patch.data.set([r, g, b, 80], i);
       }
     }
@@ -204,10 +205,15 @@ class View {
       if (strong) this.stroke(path, "#000000", 5);
       context.setLineDash(item.suggestion ? [5 / this.scale, 4 / this.scale] : []);
       if (item.suggestion && !strong) this.stroke(path, "rgba(0,0,0,.65)", 3);
-      this.stroke(path, item.suggestion ? (item.flag ? "#FFB000" : "#ffffff") : colourOf(item.id), strong ? 3 : 1.75);
+      this.stroke(path, item.suggestion ? (item.flag ? "#FFB000" : "#ffffff") : this.tone(item.id), strong ? 3 : 1.75);
       context.setLineDash([]);
       if (chosen) this.stroke(path, "#ffffff", 1);
     }
+  }
+
+  tone(id) {
+    const tone = this.tones?.get(id);
+    return tone ? `rgb(${tone})` : colourOf(id);
   }
 
   drawDraft() {

@@ -202,30 +202,57 @@ def test_an_unknown_event_is_refused():
         Book().add("paint").state  # noqa: B018
 
 
-acts = st.lists(st.sampled_from(["accept", "delete", "ignore", "unignore", "undo", "redo", "click"]), max_size=40)
+def test_a_journal_without_classes_is_of_class_1():
+    mask = masks.from_array(square(8, 0))
+    entry = {"object": 2, "box": list(mask.box), "size": len(mask.blob), "source": "hand", "corrected": False}
+    book = suggested().accept(3, square(0, 8)).add("take", {"objects": [1]})
+    book.add("edit", {"tool": "brush", "object": 4, "new": True, "set": [entry | {"object": 4}], "gone": []}, mask.blob)
+    assert {key: item.kind for key, item in book.state.objects.items()} == {1: 1, 3: 1, 4: 1}
+    assert {key: item.kind for key, item in book.state.suggestions.items()} == {2: 1}
+
+
+def test_the_class_of_objects_and_suggestions_changes_and_comes_back():
+    click = {"positive": [[3, 4]], "negative": [], "z": 0, "object": None}
+    book = suggested().accept(3, square(0, 8), **{"class": 2}).add("click", click)
+    book.add("classify", {"objects": [3, 2], "class": 4})
+    assert book.state.objects[3].kind == book.state.suggestions[2].kind == 4
+    assert book.state.draft is not None
+    assert book.add("take", {"objects": [2]}).state.objects[2].kind == 4
+    book.add("undo").add("undo")
+    assert (book.state.objects[3].kind, book.state.suggestions[2].kind) == (2, 1)
+
+
+ACTS = ["accept", "delete", "classify", "ignore", "unignore", "undo", "redo", "click"]
+acts = st.lists(st.sampled_from(ACTS), max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
 @given(acts, st.randoms(use_true_random=False), st.integers(0, 40))
 def test_undo_and_redo_against_a_model_with_snapshots(kinds, random, split):
-    """The model keeps whole label maps, and the region that is not annotated, on two stacks; the journal is folded,
-    in one or in two parts."""
+    """The model keeps whole label maps, of ten times the id plus the class, and the region that is not annotated, on
+    two stacks; the journal is folded, in one or in two parts."""
     book, past, future, next_id = Book(), [], [], 1
     now, marked = np.zeros(SHAPE, np.int32), np.zeros(SHAPE, bool)
     for kind in kinds:
         before = now, marked
         pixels = square(random.randrange(13), random.randrange(13))
         if kind == "accept":
-            book.accept(next_id, pixels)
-            now = np.where(pixels & (now == 0), next_id, now)
+            number = random.choice([1, 2, 9])
+            book.accept(next_id, pixels, **({"class": number} if number > 1 else {}))
+            now = np.where(pixels & (now == 0), 10 * next_id + number, now)
             next_id += 1
         elif kind == "delete":
-            present = [int(each) for each in np.unique(now) if each]
+            present = [int(each) for each in np.unique(now // 10) if each]
             if not present:
                 continue
             gone = random.choice(present)
             book.add("delete", {"objects": [gone]})
-            now = np.where(now == gone, 0, now)
+            now = np.where(now // 10 == gone, 0, now)
+        elif kind == "classify":
+            present = [int(each) for each in np.unique(now // 10) if each]
+            chosen, number = random.sample(present, random.randint(0, len(present))), random.randint(1, 9)
+            book.add("classify", {"objects": [*chosen, 999], "class": number})
+            now = np.where(np.isin(now // 10, chosen), now // 10 * 10 + number, now)
         elif kind in ("ignore", "unignore"):
             book.ignore(pixels, add=kind == "ignore")
             marked = marked | pixels if kind == "ignore" else marked & ~pixels
@@ -239,12 +266,14 @@ def test_undo_and_redo_against_a_model_with_snapshots(kinds, random, split):
                 past, future, (now, marked) = [*past, before], future[:-1], future[-1]
         else:
             book.add("click", {"positive": [[1, 1]], "negative": [], "z": 0, "object": None})
-        if kind in ("accept", "delete", "ignore", "unignore"):
+        if kind in ("accept", "delete", "classify", "ignore", "unignore"):
             past, future = [*past, before], []
-    assert np.array_equal(book.labels, now)
+    classes = {key: item.kind for key, item in book.state.objects.items()}
+    assert np.array_equal(book.labels, now // 10)
+    assert classes == {int(each) // 10: int(each) % 10 for each in np.unique(now) if each}
     assert np.array_equal(book.not_annotated, marked & (now == 0))
     assert (len(book.state.past), len(book.state.future)) == (len(past), len(future))
     half = journal.fold(book.events[:split])
     again = journal.fold(book.events[split:], half)
-    assert np.array_equal(journal.to_labels(again, SHAPE), now)
+    assert np.array_equal(journal.to_labels(again, SHAPE), now // 10)
     assert np.array_equal(painted(journal.not_annotated(again)), marked & (now == 0))
