@@ -175,6 +175,8 @@ def test_light_and_the_panel_by_keys(opened):
     gamma.focus()
     page.keyboard.press("End")
     wait_for_colour(visitor, 32, 60, [round(255 * (64 / 255) ** 0.25)] * 3)
+    page.keyboard.press("o")
+    page.wait_for_function("!document.querySelector('[data-look=filled]').checked")
     page.keyboard.press("Escape")
     assert not panel.is_visible()
     assert page.evaluate("document.activeElement.dataset.part") == "stage"
@@ -329,7 +331,16 @@ def test_fingers_tap_draw_pinch_and_hold(store, opened):
     hand.up()
     visitor.page.wait_for_selector('.ann[data-revision="2"]')
     assert annotations.events(store, patch.id)[-1].payload["positive"] == [[30, 40]]
-    visitor.press("Escape", "b")
+    visitor.press("Escape")
+
+    # With the click tool a finger moves the image, and sets no point.
+    before, (x, y) = transform(visitor), visitor.where(48, 48)
+    hand.down((x, y))
+    hand.move((x + 30, y + 20))
+    hand.up()
+    moved = transform(visitor)
+    assert (moved["left"] - before["left"], moved["top"] - before["top"]) == pytest.approx((30, 20), abs=1)
+    visitor.press("f", "b")
 
     # A pinch with the brush paints nothing; the place between the fingers stays between them.
     before = transform(visitor)

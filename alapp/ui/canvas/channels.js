@@ -64,7 +64,10 @@ function windowRow(page, index, end, name) {
   const words = ["Black", "White"][end];
   const change = (input) => setWindow(page, index, end, input.value === "" ? NaN : Number(input.value));
   const slider = control("range", `slide-${end}`, `${words}, ${name}`, () => change(slider));
-  const number = control("number", `window-${end}`, `${words}, ${name}, intensity`, () => change(number), "change");
+  const number = control("number", `window-${end}`, `${words}, ${name}, intensity`, () => {
+    change(number);
+    number.value = intensityNumber(page.channels[index].window[end]);
+  }, "change");
   number.step = "any";
   row.append(make("span", "", words), slider, number);
   return row;
@@ -99,7 +102,8 @@ function showChannel(page, box, channel, chosen) {
     // While it is dragged, a slider keeps its ends.
     if (document.activeElement !== slider) Object.assign(slider, { min: low, max: high, step: counts ? 1 : (high - low) / 500 || 1 });
     slider.value = channel.window[end];
-    number.value = intensityNumber(channel.window[end]);
+    // Nor is a number taken away that is being typed.
+    if (document.activeElement !== number) number.value = intensityNumber(channel.window[end]);
   }
   if (field("shown")) field("shown").checked = channel.shown;
   if (field("colour")) field("colour").value = channel.colour;

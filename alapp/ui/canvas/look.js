@@ -5,6 +5,7 @@ const LOOK_LIMITS = { brightness: [-100, 100], contrast: [-95, 95], gamma: [-100
 const LOOK_TEXT = {
   brightness: (value) => value, contrast: (value) => value, gamma: (value) => gammaOf(value).toFixed(2), opacity: (value) => `${value} %`,
 };
+const LOOK_KEYS = ["v", "o", "i", "w", "q"]; // they work on the panel's sliders and boxes too
 const INTENSITY_MS = 90; // the pointer rests so long before its intensity is asked for
 
 // The slider is even in both directions: from 1/4 to 4.
@@ -30,20 +31,18 @@ function bindLook(page) {
   const panel = page.part("look");
   page.part("look-button").addEventListener("click", () => page.toggleLook());
   page.part("reset-look").addEventListener("click", () => page.resetLook());
-  page.part("measure").addEventListener("click", () => {
-    page.toggleLook();
-    page.measureLength();
-  });
+  page.part("measure").addEventListener("click", () => page.measureLength());
   for (const input of panel.querySelectorAll("[data-look]")) {
     const value = () => (input.type === "checkbox" ? input.checked : Number(input.value));
     input.addEventListener("input", () => page.setLook(input.dataset.look, value()));
   }
   panel.addEventListener("keydown", (event) => {
     const typing = event.target.matches("[type=number]");
-    if (event.key !== "Escape" && (typing || event.key.toLowerCase() !== "v")) return;
+    if (event.key !== "Escape" && (typing || !LOOK_KEYS.includes(keyName(event)))) return;
     event.preventDefault();
     event.stopPropagation();
-    page.toggleLook();
+    if (event.key === "Escape") page.toggleLook();
+    else ACTIONS.get(keyName(event)).run(page);
   });
   // A click beside the panel closes it, and does nothing else to the image.
   page.root.addEventListener("pointerdown", (event) => {
@@ -125,7 +124,10 @@ const looking = {
 
   toggleAround() { this.setLook("around", !this.look.around); },
 
-  measureLength() { this.setTool(this.tool === rulerTool ? "point" : "ruler"); },
+  measureLength() {
+    if (!this.part("look").hidden) this.toggleLook();
+    this.setTool(this.tool === rulerTool ? "point" : "ruler");
+  },
 
   // --- pictures ----------------------------------------------------------------------------------------------
 
@@ -144,7 +146,8 @@ const looking = {
     // A newer one may have come first.
     if (turn < (this.pictureShown ?? 0)) return true;
     this.pictureShown = turn;
-    this.channels = answer.channels;
+    // What was set while the picture was made stays set.
+    this.channels = answer.channels.map((channel, index) => ({ ...channel, ...this.look.channels[index] }));
     this.view.show(picture);
     this.showLook();
     return true;

@@ -38,7 +38,8 @@ class Touch {
     if (event.pointerType !== "touch") return false;
     if (this.penDown || event.timeStamp - this.penSeen < PALM_MS) return true;
     const first = !this.fingers.size;
-    if (!first && (this.fingers.size > 1 || (!this.waiting && event.timeStamp - this.started > PINCH_MS))) return true;
+    const late = event.timeStamp - this.started > PINCH_MS && !this.waiting && this.page.drag !== panTool;
+    if (!first && (this.fingers.size > 1 || late)) return true;
     this.fingers.set(event.pointerId, [event.clientX, event.clientY]);
     if (first) this.wait(event);
     else this.pinch();
