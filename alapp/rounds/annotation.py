@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from alapp.rounds.annotation_journal import STARTS, Change, begin, closed_error,
 from alapp.rounds.clicks import Box, check_box, check_points, shape
 from alapp.rounds.timing import content_hash
 from alapp.stages.annotate import journal, masks
-from alapp.stages.annotate.base import Point
+from alapp.stages.annotate.base import PLAIN, Point, Tuning
 from alapp.stages.annotate.journal import DONE, OPEN, SKIPPED, STARTED, State
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import annotations, catalogue, labels
@@ -70,6 +71,7 @@ def click(
     z: int = 0,
     object_id: int | None = None,
     overlap: str = "keep",
+    tuning: Tuning = PLAIN,
     revision: int | None = None,
     token: str | None = None,
 ) -> tuple[Mask | None, Change]:
@@ -83,8 +85,8 @@ def click(
     if box is not None:
         check_box(patch, box)
     now = state(store, patch_id)
-    mask = preview(store, patch, now, z, positive, negative, object_id, overlap, box)
-    prompts = {"positive": list(positive), "negative": list(negative), "box": box}
+    mask = preview(store, patch, now, z, positive, negative, object_id, overlap, box, tuning)
+    prompts = {"positive": list(positive), "negative": list(negative), "box": box, "tuning": asdict(tuning)}
     payload = {**prompts, "z": z, "object": object_id, "token": token}
     return mask, write(store, patch_id, session, "click", payload, revision=revision)
 
@@ -99,13 +101,15 @@ def preview(
     object_id: int | None,
     overlap: str = "keep",
     box: Box | None = None,
+    tuning: Tuning = PLAIN,
 ) -> Mask | None:
     """The mask of an unfinished object, as `accept` would take it; nothing is written. A box says what the object
     is, so that its earlier mask no longer counts."""
     if not positive and box is None and (object_id is None or not negative):
         return None
     item = now.objects.get(object_id) or now.suggestions.get(object_id)
-    mask = clicks.segment(store, patch, z, positive, negative, item.mask if item and box is None else None, box)
+    known = item.mask if item and box is None else None
+    mask = clicks.segment(store, patch, z, positive, negative, known, box, tuning)
     if mask is None or overlap != "keep":
         return mask
     return masks.without(mask, [other.mask for key, other in now.objects.items() if key != object_id])

@@ -78,7 +78,8 @@ def changes(change: Change) -> dict[str, Any]:
 def item_json(identity: int, item: Instance, suggestion: bool) -> dict[str, Any]:
     """An object or suggestion with its mask."""
     about = {"id": identity, "source": item.source, "corrected": item.corrected, "suggestion": suggestion}
-    return {**about, **mask_json(item.mask)}
+    doubt = {"confidence": item.confidence, "flag": item.flag} if suggestion else {}
+    return {**about, **doubt, **mask_json(item.mask)}
 
 
 @lru_cache(maxsize=4096)
@@ -107,13 +108,15 @@ def _draft(store: Store, patch: Patch, now: State) -> dict[str, Any] | None:
     draft = now.draft
     if draft is None or now.closed:
         return None
-    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, box=draft.box)
+    prompts = {"box": draft.box, "tuning": draft.tuning}
+    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, **prompts)
     return {
         "z": draft.z,
         "positive": draft.positive,
         "negative": draft.negative,
         "box": draft.box,
         "object": draft.object,
+        "tuning": asdict(draft.tuning),
         "mask": mask_json(mask) if mask else None,
     }
 

@@ -88,6 +88,8 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
             params={"foreground": int(np.count_nonzero(found)), "pixels": found.size},  # for the table of images
             input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
         )
+        labels.add_probability(store, known[image.id], 1.0 - probabilities[0])
+    labels.drop_probabilities(store, project_id, checkpoint.id)
     report(1, 1, f"Predicted {len(images)} images")
     return known
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
+from alapp.domain import PatchRole
 from alapp.errors import ConflictError
 from alapp.storage.db import Store, insert, now, to_json
 
@@ -127,6 +128,12 @@ def round_of_patch(store: Store, patch_id: int) -> int | None:
     """The newest round that selected the patch."""
     row = store.row("SELECT round_id FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,))
     return row["round_id"] if row else None
+
+
+def role_of_patch(store: Store, patch_id: int) -> PatchRole | None:
+    """The role for which the newest round selected the patch; None if no round did."""
+    row = store.row("SELECT role FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,))
+    return PatchRole(row["role"]) if row else None
 
 
 def done_objects(store: Store, patch_ids: Sequence[int]) -> dict[int, int]:

@@ -149,11 +149,11 @@ def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     points = {name: read.points(message, name) for name in ("positive", "negative")}
     box = read.flat_box(message, "box")
     z, object_id = read.whole(message, "z"), read.maybe(message, "object")
-    overlap = read.overlap(message)
+    overlap, tuning = read.overlap(message), read.tuning(message)
     if annotation.repeated(store, patch_id, session, revision, token):
         patch = catalogue.patch(store, patch_id)
         now = annotation.state(store, patch_id)
-        mask = annotation.preview(store, patch, now, z, points["positive"], points["negative"], object_id, overlap, box)
+        mask = annotation.preview(store, patch, now, z, *points.values(), object_id, overlap, box, tuning)
         return {"revision": now.revision, "mask": annotation_view.mask_json(mask) if mask else None}
     mask, change = annotation.click(
         store,
@@ -164,6 +164,7 @@ def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
         z=z,
         object_id=object_id,
         overlap=overlap,
+        tuning=tuning,
         revision=revision,
         token=token,
     )

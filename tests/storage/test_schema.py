@@ -8,8 +8,8 @@ import re
 from alapp.storage.db import Store
 from alapp.storage.schema import migrations
 
-NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models"]
-SHA256 = "6a173e21fa25b9371e6536baa9a54e3b3d00c0cb12b078f0e14904aa34c00423"
+NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models", "m005_probabilities"]
+SHA256 = "5c322676963f5e1b318984607cba38f39a5b6ba46fccaecad367175bb81a9d75"
 
 
 def schema(store: Store) -> str:

@@ -333,13 +333,22 @@ def test_fingers_tap_draw_pinch_and_hold(store, opened):
     assert annotations.events(store, patch.id)[-1].payload["positive"] == [[30, 40]]
     visitor.press("Escape")
 
-    # With the click tool a finger moves the image, and sets no point.
-    before, (x, y) = transform(visitor), visitor.where(48, 48)
-    hand.down((x, y))
-    hand.move((x + 30, y + 20))
+    # With the click tool a finger scribbles; a second one takes the scribble back.
+    hand.down(visitor.where(48, 20))
+    for x in (30, 40, 50):
+        hand.move(visitor.where(48, x))
     hand.up()
-    moved = transform(visitor)
-    assert (moved["left"] - before["left"], moved["top"] - before["top"]) == pytest.approx((30, 20), abs=1)
+    visitor.page.wait_for_function("document.querySelector('.ann').dataset.revision >= 5")
+    visitor.saved()
+    assert len(annotations.events(store, patch.id)[-1].payload["positive"]) > 1
+    visitor.press("Escape")
+    hand.down(visitor.where(48, 20))
+    hand.move(visitor.where(48, 26))
+    hand.down(visitor.where(48, 26), visitor.where(80, 80))
+    hand.move(visitor.where(48, 26), visitor.where(84, 84))
+    hand.up()
+    visitor.saved()
+    assert annotation.state(store, patch.id).draft is None
     visitor.press("f", "b")
 
     # A pinch with the brush paints nothing; the place between the fingers stays between them.
@@ -374,11 +383,12 @@ def test_fingers_tap_draw_pinch_and_hold(store, opened):
     assert not painted[50:].any()
 
     # A finger that is held acts as a right click: the brush erases.
+    revision = page.get_attribute(".ann", "data-revision")
     hand.down(visitor.where(20, 40))
     page.wait_for_timeout(800)
     hand.move(visitor.where(20, 50))
     hand.up()
-    visitor.page.wait_for_function("document.querySelector('.ann').dataset.revision >= 5")
+    page.wait_for_function("(old) => document.querySelector('.ann').dataset.revision !== old", arg=revision)
     visitor.saved()
     assert not mask_of(store, patch, 1)[20, 40:51].any()
 

@@ -4,7 +4,9 @@ Events are only ever appended, so nothing that was accepted can be lost, and und
 event, across reloads and restarts. Kinds, with payload and blob:
 
     open       start: nothing | model | pseudo; label_map, shape    blob: label map of the suggestions
+               doubts: {id: [confidence, flag]}                     -    see doubt.Assessment
     click      positive, negative: [[y, x]...], z, object, box      -    every point of the unfinished object
+               tuning: {granularity, looseness}                     -    see base.Tuning
     accept     object, new, corrected, box, source, overlap         blob: packed mask; overlap: keep | replace
     edit       tool, object, new, set, gone: [id...]                blob: packed masks of `set`, joined
                set: [{object, box, size, source, corrected}...]     -    objects as the tool left them
@@ -27,6 +29,7 @@ import numpy as np
 
 from alapp.errors import InputError
 from alapp.stages.annotate import masks
+from alapp.stages.annotate.base import PLAIN, Tuning
 from alapp.stages.annotate.masks import Mask
 
 OPEN, STARTED, DONE, SKIPPED = "open", "started", "done", "skipped"
@@ -47,11 +50,14 @@ class Event:
 @dataclass(frozen=True)
 class Instance:
     """An object or a suggestion. `source` says where its pixels come from: a click method's name, `model`,
-    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object."""
+    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object.
+    `confidence` and `flag` of a suggestion: see `doubt.Assessment`; nobody doubts what a person made."""
 
     mask: Mask
     source: str
     corrected: bool = False
+    confidence: float | None = None
+    flag: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Draft:
     negative: tuple[tuple[float, float], ...]
     object: int | None = None
     box: tuple[float, float, float, float] | None = None
+    tuning: Tuning = PLAIN
 
 
 @dataclass(frozen=True)
@@ -186,7 +193,11 @@ def _suggested(event: Event, above: int) -> dict[int, Instance]:
     if not event.blob:
         return {}
     found = masks.of_labels(masks.unpack_labels(event.blob, tuple(event.payload["shape"])))
-    return {above + key: Instance(mask, event.payload["start"]) for key, mask in found.items()}
+    doubts = event.payload.get("doubts", {})  # journals from before there were any have none
+    return {
+        above + key: Instance(mask, event.payload["start"], False, *doubts.get(str(key), (None, "")))
+        for key, mask in found.items()
+    }
 
 
 def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Content:
@@ -260,7 +271,7 @@ def _draft(payload: Mapping[str, Any]) -> Draft | None:
     box = tuple(payload["box"]) if payload.get("box") else None
     if not positive and not negative and box is None and payload.get("object") is None:
         return None
-    return Draft(payload["z"], positive, negative, payload.get("object"), box)
+    return Draft(payload["z"], positive, negative, payload.get("object"), box, Tuning(**payload.get("tuning", {})))
 
 
 def _touched(state: State) -> str:

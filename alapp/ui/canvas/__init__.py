@@ -27,6 +27,8 @@ SCRIPTS = (
     "keys.js",
     "panels.js",
     "drafting.js",
+    "doubting.js",
+    "tuning.js",
     "acting.js",
     "look.js",
     "channels.js",

@@ -42,17 +42,18 @@ const acting = {
 
   undo() {
     const { draft } = this;
-    const sign = draft?.order.at(-1);
-    if (!sign) {
+    if (!draft?.order.length) {
       if (draft) return this.dropDraft();
       if (this.patch?.can_undo || this.link.busy) this.send("undo", {});
       return;
     }
-    if (draft.order.length === 1 && draft.object === null) return this.clearDraft();
+    const entries = lastStep(draft.order);
+    if (entries === draft.order.length && draft.object === null) return this.clearDraft();
     const box = joinBoxes([flatBox(draft.item), pointsBox(draft)]);
-    draft.order.pop();
-    if (sign === "box") draft.box = null;
-    else draft[sign].pop();
+    for (const sign of draft.order.splice(-entries)) {
+      if (sign === "box") draft.box = null;
+      else draft[sign.replace("+", "")].pop();
+    }
     this.view.draw(box);
     this.sendClick();
   },
@@ -60,10 +61,10 @@ const acting = {
   redo() { this.send("redo", {}); },
 
   remove() {
-    const objects = this.also.length ? this.chosen : [this.hovered || this.selected].filter(Boolean);
+    const objects = this.also.length ? this.chosen : [this.selected || this.hovered].filter(Boolean);
     if (!objects.length) return this.say("Point at an object, or select one, then press Delete.");
     if (objects.includes(this.draft?.object)) this.dropDraft();
-    this.send("remove", { objects });
+    this.answer(objects.length === 1 ? objects[0] : null, () => this.send("remove", { objects }));
   },
 
   take(objects) { this.send("take", { objects }); },

@@ -33,6 +33,8 @@ class Annotator {
     bindLook(this);
     bindMinimap(this);
     this.bindControls();
+    this.bindDoubts();
+    this.bindTuning();
     this.setBrush(recall("brush") ?? 9);
     new ResizeObserver(() => this.view.resize()).observe(this.canvas);
     showSheet(this);
@@ -270,7 +272,7 @@ class Annotator {
   }
 }
 
-for (const methods of [drafting, painting, shaping, editing, acting, looking]) {
+for (const methods of [drafting, tuning, doubting, painting, shaping, editing, acting, looking]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

@@ -7,6 +7,9 @@ const KEYS = [
   { keys: ["Delete", "Backspace"], sheet: "Delete", text: "Delete the selected objects, or the one under the pointer", run: (page) => page.remove() },
   { keys: ["e"], sheet: "E", text: "Correct the object or suggestion under the pointer by points", run: (page) => page.edit() },
   { keys: ["a"], sheet: "A", text: "Accept all suggestions", run: (page) => page.takeAll() },
+  { keys: ["Shift+a"], sheet: "Shift+A", text: "Accept the suggestions that are sure enough", run: (page) => page.takeAbove() },
+  { keys: ["Shift+n"], sheet: "Shift+N", text: "Next suggestion, the most doubtful first; Enter accepts, Delete rejects it", run: (page) => page.nextDoubt() },
+  { keys: ["Shift+p"], sheet: "Shift+P", text: "Previous suggestion", run: (page) => page.nextDoubt(-1) },
   { keys: ["c"], sheet: "C", text: "Clicks", run: (page) => page.setTool("point") },
   { keys: ["r"], sheet: "R", text: "Box around an object; on a closed patch: reopen it", run: (page) => (page.closed ? page.reopen() : page.setTool("box")) },
   { keys: ["b"], sheet: "B", text: "Brush", run: (page) => page.setTool("brush") },
@@ -41,6 +44,7 @@ const KEYS = [
 const MOUSE = [
   ["Left click", "This belongs to the object (on an object: select it)"],
   ["Right click", "This does not belong to it; with brush or outline: take away"],
+  ["Drag", "Scribble: all along the line belongs to the object, or with the right button does not"],
   ["Ctrl+click", "Start a new object on top of another one"],
   ["Shift+click", "Select several objects"],
   ["Shift+drag", "Box around an object, with any tool"],

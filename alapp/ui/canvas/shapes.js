@@ -6,7 +6,10 @@ const boxTool = {
   name: "box",
   hint: "Box: drag around an object. Clicks then correct it, Enter accepts it.",
   press(page, event) {
-    if (event.button === 2) return pointTool.press(page, event);
+    if (event.button === 2) {
+      pointTool.press(page, event);
+      return false;
+    }
     this.from = page.within(event);
     this.at = [event.clientX, event.clientY];
     this.shift = event.shiftKey;

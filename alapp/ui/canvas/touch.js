@@ -54,8 +54,8 @@ class Touch {
     if (this.pinching) this.follow(event);
     else if (this.waiting) {
       if (Math.hypot(event.clientX - from[0], event.clientY - from[1]) < TOUCH_SLOP_PX) return true;
-      const tool = toolFor(this.page, this.waiting);
-      this.start(this.waiting, tool === pointTool ? panTool : tool);
+      // There is nothing to do with a finger on a closed patch but to move it.
+      this.start(this.waiting, this.page.closed && this.page.tool !== rulerTool ? panTool : undefined);
     }
     return this.pinching;
   }
@@ -100,7 +100,10 @@ class Touch {
   }
 
   pinch() {
-    if (!this.waiting) this.page.cancelDrag();
+    const { drag } = this.page;
+    this.page.cancelDrag();
+    // The first point of a scribble is set as soon as it begins.
+    if (drag === pointTool) this.page.undo();
     this.stopWaiting();
     this.pinching = true;
   }

@@ -89,6 +89,15 @@ class View {
     this.onMove();
   }
 
+  // Bring a box (y0, x0, y1, x1) of the image into sight, if it is not.
+  reveal([y0, x0, y1, x1]) {
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    const [top, left] = [this.top + y0 * this.scale, this.left + x0 * this.scale];
+    const [bottom, right] = [this.top + y1 * this.scale, this.left + x1 * this.scale];
+    if (top >= 0 && left >= 0 && bottom <= h && right <= w) return;
+    this.pan(w / 2 - (left + right) / 2, h / 2 - (top + bottom) / 2);
+  }
+
   pan(dx, dy) {
     this.left += dx;
     this.top += dy;
@@ -261,7 +270,7 @@ class View {
       if (strong) this.stroke(path, "#000000", 5);
       context.setLineDash(item.suggestion ? [5 / this.scale, 4 / this.scale] : []);
       if (item.suggestion && !strong) this.stroke(path, "rgba(0,0,0,.65)", 3);
-      this.stroke(path, item.suggestion ? "#ffffff" : colourOf(item.id), strong ? 3 : 1.75);
+      this.stroke(path, item.suggestion ? (item.flag ? "#FFB000" : "#ffffff") : colourOf(item.id), strong ? 3 : 1.75);
       context.setLineDash([]);
       if (chosen) this.stroke(path, "#ffffff", 1);
     }
