@@ -124,7 +124,7 @@ def test_a_window_shows_detail_that_was_clipped_and_is_remembered(opened, dtype)
     visitor.ready()
     wait_for_colour(visitor, 10, 11, (128, 128, 128))
     page.get_by_role("button", name="View").click()
-    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("button", name="Reset", exact=True).click()
     wait_for_colour(visitor, 10, 11, (255, 255, 255))
     assert page.evaluate("JSON.parse(localStorage.getItem(Object.keys(localStorage)[0])).channels") == {}
 
