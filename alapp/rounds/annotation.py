@@ -14,7 +14,7 @@ import numpy as np
 
 from alapp.domain import LabelKind
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import clicks
+from alapp.rounds import annotation_region, clicks
 from alapp.rounds.annotation_batch import BatchPatch, Effort, batch, effort, next_patch, patch_states
 from alapp.rounds.annotation_journal import STARTS, Change, begin, closed_error, repeated, starts, state, write
 from alapp.rounds.clicks import Box, check_box, check_points, shape
@@ -240,7 +240,11 @@ def mark_done(
     token: str | None = None,
     backend: str = "human",
 ) -> Change:
-    """Write the objects as the patch's human label map and close the patch. Suggestions are left out."""
+    """Write the objects as the patch's human label map, the region that is not annotated as a map beside it, and
+    close the patch. Suggestions are left out; a patch without objects is checked to be empty.
+
+    Raises `NotReadyError` when nothing of the patch is annotated.
+    """
     patch = catalogue.patch(store, patch_id)
     now = state(store, patch_id)
     if now.closed:
@@ -251,18 +255,18 @@ def mark_done(
         annotations.append(store, patch_id, base, "done", {}, None, session)
     pixels = journal.to_labels(now, shape(patch))
     content = [(key, item.mask.box, hashlib.sha256(item.mask.blob).hexdigest()) for key, item in now.objects.items()]
-    made = labels.add(
-        store,
-        LabelKind.HUMAN,
-        pixels if patch.is_3d else pixels[0],
-        project_id=patch.project_id,
-        image_id=patch.image_id,
-        patch_id=patch_id,
-        round_id=annotations.round_of_patch(store, patch_id),
-        backend=backend,
-        params={"revision": now.revision},
-        input_hash=content_hash(patch_id, content),
-    )
+    region = journal.not_annotated(now)
+    marked = [(region.box, hashlib.sha256(region.blob).hexdigest())] if region else []
+    row = {
+        "project_id": patch.project_id,
+        "image_id": patch.image_id,
+        "patch_id": patch_id,
+        "round_id": annotations.round_of_patch(store, patch_id),
+        "backend": backend,
+        "input_hash": content_hash(patch_id, content, *marked),
+    }
+    params = {"revision": now.revision, **annotation_region.store_map(store, patch, now, row)}
+    made = labels.add(store, LabelKind.HUMAN, pixels if patch.is_3d else pixels[0], params=params, **row)
     return write(store, patch_id, session, "done", {"label_map": made.id, "token": token}, revision=base)
 
 

@@ -14,7 +14,7 @@ from alapp.errors import ConflictError
 from alapp.storage.db import Store, insert, now, to_json
 
 CLOSING = ("done", "skip", "reopen")
-WORK = ("click", "accept", "edit", "take", "delete", "submit")
+WORK = ("click", "accept", "edit", "take", "delete", "ignore", "submit")
 
 
 @dataclass(frozen=True)
@@ -144,3 +144,13 @@ def done_objects(store: Store, patch_ids: Sequence[int]) -> dict[int, int]:
         (json.dumps([int(identity) for identity in patch_ids]),),
     )
     return {row["patch_id"]: row["n_objects"] for row in rows}
+
+
+def not_annotated(store: Store, patch_ids: Sequence[int]) -> dict[int, float]:
+    """The share that the newest human label map of each patch leaves out as not annotated, where it does."""
+    rows = store.rows(
+        """SELECT patch_id, json_extract(params, '$.not_annotated') AS share, max(id) FROM label_map
+           WHERE kind = 'human' AND patch_id IN (SELECT value FROM json_each(?)) GROUP BY patch_id""",
+        (json.dumps([int(identity) for identity in patch_ids]),),
+    )
+    return {row["patch_id"]: row["share"] for row in rows if row["share"]}

@@ -15,7 +15,14 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_edits, annotation_pictures, annotation_view, clicks
+from alapp.rounds import (
+    annotation,
+    annotation_edits,
+    annotation_pictures,
+    annotation_region,
+    annotation_view,
+    clicks,
+)
 from alapp.rounds.annotation import Change
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -235,6 +242,23 @@ def _propagate(store: Store, message: dict[str, Any], patch_id: int, **by: Any) 
     )
 
 
+def _mark_region(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    ways = {"suggestions": annotation_region.mark_suggestions, "rest": annotation_region.mark_rest}
+    how = read.one_of(message, "how", ("draw", "clear", *ways))
+    if how == "clear":
+        return annotation_region.clear(store, patch_id, **by)
+    if how in ways:
+        return ways[how](store, patch_id, **by)
+    return annotation_region.mark(
+        store,
+        patch_id,
+        mask=read.mask(message, clicks.shape(catalogue.patch(store, patch_id))),
+        add=message.get("erase") is not True,
+        every_slice=message.get("every_slice") is True,
+        **by,
+    )
+
+
 def _finish(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
     how = {"done": annotation.mark_done, "skip": annotation.skip, "reopen": annotation.reopen}
     if message.get("how") not in how:
@@ -253,6 +277,7 @@ _ACTS = {
     "undo": _undo,
     "redo": _redo,
     "propagate": _propagate,
+    "mark_region": _mark_region,
     "finish": _finish,
 }
 

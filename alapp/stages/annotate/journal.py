@@ -12,6 +12,8 @@ event, across reloads and restarts. Kinds, with payload and blob:
                set: [{object, box, size, source, corrected}...]     -    objects as the tool left them
     take       objects: [id...]                                     -    suggestions accepted as they are
     delete     objects: [id...]                                     -    objects removed, suggestions dismissed
+    ignore     add, box                                             blob: packed mask of a region that is not
+                                                                          annotated (add), or is after all
     submit     backend, shape                                       blob: label map of the whole patch
     undo redo  -
     done       label_map                                            -
@@ -28,12 +30,12 @@ from typing import Any
 import numpy as np
 
 from alapp.errors import InputError
-from alapp.stages.annotate import masks
+from alapp.stages.annotate import edits, masks
 from alapp.stages.annotate.base import PLAIN, Tuning
 from alapp.stages.annotate.masks import Mask
 
 OPEN, STARTED, DONE, SKIPPED = "open", "started", "done", "skipped"
-EDITS = ("open", "accept", "edit", "take", "delete", "submit")
+EDITS = ("open", "accept", "edit", "take", "delete", "ignore", "submit")
 WITHDRAW = 0.5  # a suggestion that a new object covers by this share has served its purpose
 
 
@@ -62,10 +64,15 @@ class Instance:
 
 @dataclass(frozen=True)
 class Content:
-    """What undo goes back to: objects and suggestions by id. Never changed in place."""
+    """What undo goes back to: objects and suggestions by id. Never changed in place.
+
+    `ignored` is the region that a person marked as not annotated. Objects lie on top of it (`not_annotated`), so
+    an object that is deleted there leaves no background that nobody looked at.
+    """
 
     objects: Mapping[int, Instance] = field(default_factory=dict)
     suggestions: Mapping[int, Instance] = field(default_factory=dict)
+    ignored: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,12 @@ def to_labels(state: State, shape: tuple[int, int, int]) -> np.ndarray:
     return labels
 
 
+def not_annotated(state: State) -> Mask | None:
+    """The region that is neither background nor an object for anybody: what was marked, less all objects."""
+    ignored = state.content.ignored
+    return ignored and masks.without(ignored, [item.mask for item in state.objects.values()])
+
+
 def _edit(state: State, event: Event) -> State:
     payload = event.payload
     if event.kind == "open":
@@ -155,7 +168,7 @@ def _edit(state: State, event: Event) -> State:
         # The start of a patch is not something to undo: that would empty a page nobody touched.
         return replace(
             state,
-            content=Content(state.objects, suggestions),
+            content=Content(state.objects, suggestions, state.content.ignored),
             future=(),
             last_id=max(suggestions, default=state.last_id),
             start=event.payload["start"],
@@ -173,10 +186,16 @@ def _edit(state: State, event: Event) -> State:
     elif event.kind == "take":
         content = _taken(state.content, payload["objects"])
         top = 0
+    elif event.kind == "ignore":
+        mark = Mask(tuple(payload["box"]), event.blob or b"")
+        content = replace(state.content, ignored=edits.paint(state.content.ignored, mark, erase=not payload["add"]))
+        top = 0
     else:
         gone = set(payload["objects"])
         content = Content(_less(state.objects, gone), _less(state.suggestions, gone))
         top = 0
+    if event.kind not in ("submit", "ignore"):
+        content = replace(content, ignored=state.content.ignored)
     return replace(
         state,
         content=content,

@@ -23,6 +23,7 @@ SCRIPTS = (
     "shapes.js",
     "measure.js",
     "minimap.js",
+    "region.js",
     "editing.js",
     "keys.js",
     "panels.js",

@@ -26,6 +26,7 @@ const acting = {
       byId.set(raw.id, item);
     }
     this.items = [...byId.values()];
+    boxes.push(...this.takeRegion(answer));
     if (!byId.has(this.selected) && this.painting?.id !== this.selected) this.selected = null;
     this.also = this.also.filter((id) => byId.has(id));
     if (!byId.has(this.hovered)) this.hovered = null;
@@ -96,12 +97,14 @@ const acting = {
       ["Accept it, then done", () => { this.acceptDraft(); this.link.idle().then(() => !this.draft && this.finish()); }],
       ["Drop it", () => { this.clearDraft(); this.finish(); }], ["Cancel", () => {}],
     ]);
-    const left = this.items.filter((item) => item.suggestion).length;
+    const left = this.items.filter((item) => item.suggestion && !this.inRegion(item)).length;
     if (left) return this.ask(`${left} suggestion${left === 1 ? " is" : "s are"} not accepted and would not become labels.`, [
       ["Accept all, then done", () => { this.takeAll(); this.close("done"); }],
-      ["Leave out, done", () => this.close("done")], ["Cancel", () => {}],
+      ["Leave out, done", () => this.close("done")],
+      ["Not annotated there, done", () => this.markSuggestions(() => this.close("done"))], ["Cancel", () => {}],
     ]);
-    if (!this.items.length) return this.ask("There is no object on this patch. Is it really empty?", [
+    const where = this.region ? "where it is annotated" : "on this patch";
+    if (this.items.every((item) => item.suggestion)) return this.ask(`There is no object ${where}. Is it really empty?`, [
       ["Yes, it is empty", () => this.close("done")], ["Cancel", () => {}],
     ]);
     this.close("done");

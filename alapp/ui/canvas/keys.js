@@ -17,6 +17,7 @@ const KEYS = [
   { keys: ["[", "]"], sheet: "[ and ]", text: "Smaller or larger brush", run: (page, key) => page.resizeBrush(key === "]" ? 1 : -1) },
   { keys: ["l"], sheet: "L", text: "Outline: drag around an object, or click its corners", run: (page) => page.setTool("lasso") },
   { keys: ["k"], sheet: "K", text: "Split: draw a line across an object", run: (page) => page.setTool("split") },
+  { keys: ["t"], sheet: "T", text: "Ignore: outline a part that you do not annotate", run: (page) => page.setTool("region") },
   { keys: ["m"], sheet: "M", text: "Merge the selected objects, or the selected one with that under the pointer", run: (page) => page.merge() },
   { keys: ["h"], sheet: "H", text: "Fill the holes of the selected object", run: (page) => page.reshape("fill") },
   { keys: ["u"], sheet: "U", text: "Smooth the selected object", run: (page) => page.reshape("smooth") },

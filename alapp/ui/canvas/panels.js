@@ -30,6 +30,7 @@ function showBatch(page) {
     words.append(make("span", "ann-name", `${index + 1}. ${patch.name}`));
     const detail = make("span", "ann-detail", STATE_TEXT[patch.state]);
     if (patch.n_objects) detail.textContent += `, ${patch.n_objects} object${patch.n_objects === 1 ? "" : "s"}`;
+    if (patch.state === "done") detail.textContent = doneText(patch);
     words.append(detail);
     entry.append(mark, words);
     if (patch.role === "validation") entry.append(make("span", "ann-role", "val"));

@@ -33,6 +33,7 @@ class View {
     for (const layer of [this.image, this.fill]) Object.assign(layer, { width, height });
     this.grid = new Int32Array(width * height);
     this.hints = new Int32Array(width * height);
+    this.marked = [];
     this.raw = null;
     this.around = null;
     this.fitted = true; // a tab that is not shown yet has no size: it is fitted when it gets one
@@ -170,6 +171,7 @@ class View {
       this.hints.fill(0, y * this.width + x0, y * this.width + x1);
     }
     for (const item of items) if (item.on(z)) this.stamp(item, y0, x0, y1, x1);
+    markRows(this, y0, y1);
     const patch = new ImageData(Math.max(1, x1 - x0), Math.max(1, y1 - y0));
     for (let y = y0, i = 0; y < y1; y++) {
       for (let x = x0; x < x1; x++, i += 4) {
@@ -233,6 +235,7 @@ class View {
       context.drawImage(this.fill, 0, 0);
       context.globalAlpha = 1;
     }
+    drawRegion(this, box);
     this.drawOutlines(box);
     this.drawDraft();
     this.drawShape();
