@@ -1,23 +1,19 @@
-"""A patch as the canvas takes it: JSON with run-length masks, and its slices as pictures."""
+"""A patch as the canvas takes it: JSON with run-length masks."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from alapp.rounds import annotation, annotation_classes, clicks
 from alapp.rounds.annotation import Change
 from alapp.stages.annotate import journal, masks
 from alapp.stages.annotate.journal import Instance, State
 from alapp.stages.annotate.masks import Mask
-from alapp.stages.display import to_display
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
@@ -25,7 +21,7 @@ from alapp.storage.db import Store
 
 
 def open_patch(store: Store, patch_id: int, session: str, start: str | None = None) -> dict[str, Any]:
-    """Everything the canvas needs to show a patch and go on with it, except its pixels (`slice_png`)."""
+    """Everything the canvas needs to show a patch and go on with it, except its pixels (`annotation_pictures`)."""
     patch = catalogue.patch(store, patch_id)
     now = annotation.begin(store, patch_id, session, start)
     depth, height, width = clicks.shape(patch)
@@ -118,17 +114,6 @@ def mask_json(mask: Mask) -> dict[str, Any]:
     """A mask as box (z0, y0, x0, z1, y1, x1), run lengths in it (background first), and its size in voxels."""
     runs = _runs(mask)
     return {"box": list(mask.box), "runs": runs, "size": sum(runs[1::2])}
-
-
-def slice_png(store: Store, patch_id: int, z: int) -> str:
-    """Slice `z` of a patch as a base64 PNG, windowed to 8 bits with the same window for the whole image."""
-    patch = catalogue.patch(store, patch_id)
-    clicks.check_points(patch, z, [])
-    whole = store.files.read_array(patch.image_path)
-    picture = to_display(clicks.slice_pixels(store, patch, z), whole=whole)
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "png", compress_level=1)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _head(now: State) -> dict[str, Any]:

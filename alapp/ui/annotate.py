@@ -15,7 +15,15 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_classes, annotation_edits, annotation_region, annotation_view, clicks
+from alapp.rounds import (
+    annotation,
+    annotation_classes,
+    annotation_edits,
+    annotation_pictures,
+    annotation_region,
+    annotation_view,
+    clicks,
+)
 from alapp.rounds.annotation import Change
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -73,6 +81,8 @@ def server_functions(store: Store) -> list[Server]:
         _load_batch,
         _load_patch,
         _load_slice,
+        _load_surroundings,
+        _load_intensities,
         _prepare_slice,
         _click,
         *(_act(name, function) for name, function in _ACTS.items()),
@@ -118,7 +128,19 @@ def _load_patch(store: Store, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
-    return {"png": annotation_view.slice_png(store, read.whole(message, "patch"), read.whole(message, "z"))}
+    patch_id, settings = read.whole(message, "patch"), read.channel_settings(message)
+    png = annotation_pictures.slice_png(store, patch_id, read.whole(message, "z"), settings)
+    return {"png": png, "channels": annotation_pictures.channels_json(store, patch_id, settings)}
+
+
+def _load_surroundings(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    patch_id, z = read.whole(message, "patch"), read.whole(message, "z")
+    return annotation_pictures.surroundings(store, patch_id, z, read.channel_settings(message))
+
+
+def _load_intensities(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    place = [read.whole(message, name) for name in ("patch", "z", "y", "x")]
+    return {"values": annotation_pictures.intensities(store, *place)}
 
 
 def _prepare_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:

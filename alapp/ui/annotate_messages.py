@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ from alapp.errors import InputError
 from alapp.stages.annotate import masks
 from alapp.stages.annotate.base import Tuning
 from alapp.stages.annotate.masks import Mask
+from alapp.stages.display import ChannelSetting
 
 MAX_POINTS = 500
 MAX_RUNS = 2_000_000
+MAX_CHANNELS = 64
+MAX_INTENSITY = 1e30  # more than any detector counts; 32-bit floats hold it
 
 
 def unreadable(name: str) -> InputError:
@@ -120,6 +124,31 @@ def mask(message: dict[str, Any], shape: tuple[int, int, int]) -> Mask:
     if found is None:
         raise InputError("The object is empty. Click inside of it first.")
     return found
+
+
+def channel_settings(message: dict[str, Any]) -> tuple[ChannelSetting, ...]:
+    """How the person wants to see the channels: `channels`, a list of {index, shown, window, colour}, where all but
+    the index may be left out; none when the page says nothing."""
+    value = message.get("channels", [])
+    if not isinstance(value, list) or len(value) > MAX_CHANNELS or not all(isinstance(each, dict) for each in value):
+        raise unreadable("channels")
+    return tuple(_channel_setting(each) for each in value)
+
+
+def _channel_setting(value: dict[str, Any]) -> ChannelSetting:
+    shown, window, colour = (value.get(name) for name in ("shown", "window", "colour"))
+    if not (shown is None or isinstance(shown, bool)):
+        raise unreadable("channels")
+    if colour is not None and not (isinstance(colour, str) and re.fullmatch("#[0-9a-f]{6}", colour)):
+        raise unreadable("channels")
+    if window is not None:
+        window = _numbers(window, "channels", 2)
+        if max(map(abs, window)) > MAX_INTENSITY:
+            raise unreadable("channels")
+        if not window[0] < window[1]:
+            raise InputError("Black must be darker than white. Set the window of the channel anew.")
+    rgb = None if colour is None else (int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16))
+    return ChannelSetting(whole(value, "index"), shown, window, rgb)
 
 
 def _numbers(value: Any, name: str, count: int) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from alapp.domain import LabelKind, PatchRole
 from alapp.errors import BackendError, ConflictError, InputError, NotReadyError
-from alapp.rounds import annotation, annotation_journal, annotation_view, clicks, importing
+from alapp.rounds import annotation, annotation_journal, annotation_pictures, annotation_view, clicks, importing
 from alapp.stages.annotate import masks
 from alapp.stages.annotate.base import CLICK_SEGMENTERS
 from alapp.stages.annotate.watershed import SeededWatershed
@@ -385,7 +385,9 @@ def test_slices_are_pictures_of_every_kind_of_image(store, dtype, channels):
     made = catalogue.create_project(store, "kinds", patch_size=64)
     importing.add_array(store, made.id, "image", pixels)
     bright, dark = [
-        np.array(Image.open(io.BytesIO(base64.b64decode(annotation_view.slice_png(store, patch.id, 0)))))
+        np.array(
+            Image.open(io.BytesIO(base64.b64decode(annotation_pictures.slice_png(store, patch.id, 0)))).convert("RGB")
+        )
         for patch in catalogue.patches(store, made.id)
     ]
     assert bright.shape == dark.shape == (64, 64, 3)

@@ -17,9 +17,12 @@ SCRIPTS = (
     "memory.js",
     "link.js",
     "view.js",
+    "touch.js",
     "tools.js",
     "brush.js",
     "shapes.js",
+    "measure.js",
+    "minimap.js",
     "region.js",
     "editing.js",
     "keys.js",
@@ -29,6 +32,8 @@ SCRIPTS = (
     "doubting.js",
     "tuning.js",
     "acting.js",
+    "look.js",
+    "channels.js",
     "annotator.js",
 )
 _FOLDER = Path(__file__).parent

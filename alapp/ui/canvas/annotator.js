@@ -26,9 +26,13 @@ class Annotator {
     this.hinted = new Set();
     this.turn = 0;
     this.view = new View(this.canvas, () => showStatus(this));
+    this.look = { ...LOOK };
+    this.channels = [];
     this.link = new Link(server, sessionId(), () => showStatus(this));
     bindPointer(this);
     bindKeys(this);
+    bindLook(this);
+    bindMinimap(this);
     this.bindControls();
     this.bindDoubts();
     this.bindTuning();
@@ -58,10 +62,6 @@ class Annotator {
       });
     }
     this.part("brush-size").addEventListener("input", (event) => this.setBrush(Number(event.target.value)));
-    for (const name of ["brightness", "contrast"]) {
-      this.part(name).addEventListener("input", () =>
-        this.view.adjust(this.part("brightness").value / 100, this.part("contrast").value / 100));
-    }
     this.part("slice").addEventListener("input", (event) => this.toSlice(Number(event.target.value)));
     this.part("start").addEventListener("change", (event) => this.startFrom(event.target.value));
     this.part("overlap").addEventListener("change", () => this.draft && this.sendClick());
@@ -77,6 +77,7 @@ class Annotator {
       this.patch = null;
       return this.show("empty");
     }
+    if (before !== this.project) this.recallLook();
     const wanted = value.patch ?? recall(`patch-${this.project}`);
     await this.loadBatch();
     // A mere refresh must not take the work out of the person's hands.
@@ -172,16 +173,11 @@ class Annotator {
     const { z } = this;
     this.scene();
     const key = `${id}/${z}`;
-    const answer = await this.link.ask("load_slice", { patch: id, z });
-    if (this.patch?.id !== id || this.z !== z || this.failed(answer)) return;
-    const picture = new Image();
-    picture.src = `data:image/png;base64,${answer.png}`;
-    await picture.decode();
-    if (this.patch?.id !== id || this.z !== z) return;
-    this.view.show(picture);
+    if (!(await this.loadPicture())) return;
     this.view.refresh();
     this.root.dataset.slice = key;
     this.prepareSlice(id, z);
+    this.loadSurroundings();
   }
 
   // The picture does not wait for this: a foundation model takes seconds.
@@ -222,6 +218,7 @@ class Annotator {
     this.pointer = point;
     this.highlight(point ? this.view.at(point) || null : null);
     showStatus(this);
+    this.askIntensities();
   }
 
   highlight(id) {
@@ -230,7 +227,7 @@ class Annotator {
     this.hovered = id;
     this.scene();
     const box = joinBoxes(boxes);
-    if (box) this.view.draw(box);
+    if (box) this.view.mark(box);
   }
 
   // Select an object, and `also` others with it; null selects none.
@@ -242,26 +239,16 @@ class Annotator {
     this.scene();
     showKinds(this);
     const box = joinBoxes(boxes);
-    if (box) this.view.draw(box);
+    if (box) this.view.mark(box);
     for (const row of this.root.querySelectorAll("[data-object]")) {
       row.classList.toggle("ann-selected", this.chosen.includes(Number(row.dataset.object)));
       if (Number(row.dataset.object) === id) row.scrollIntoView({ block: "nearest" });
     }
   }
 
-  toggleFill() {
-    this.view.filled = !this.view.filled;
-    this.view.draw();
-  }
-
   fit() { this.view.fit(); }
   zoomIn() { this.view.zoom(1.25); }
   zoomOut() { this.view.zoom(0.8); }
-
-  resetLight() {
-    this.part("brightness").value = this.part("contrast").value = 0;
-    this.view.adjust(0, 0);
-  }
 
   fullscreen() {
     if (document.fullscreenElement) return document.exitFullscreen();
@@ -293,7 +280,7 @@ class Annotator {
   }
 }
 
-for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting, classing]) {
+for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting, classing, looking]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

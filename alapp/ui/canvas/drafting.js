@@ -122,6 +122,7 @@ const drafting = {
 
   escape() {
     if (!this.part("sheet").hidden) return this.toggleSheet();
+    if (!this.part("look").hidden) return this.toggleLook();
     showMessage(this, "");
     if (this.drag) return this.cancelDrag();
     if (lassoTool.path) return lassoTool.cancel(this);

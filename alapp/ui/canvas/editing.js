@@ -1,12 +1,13 @@
 // Choosing tools and objects, and changes to whole objects. Methods of Annotator.
 
-const TOOLS = Object.fromEntries([pointTool, boxTool, brushTool, eraseTool, lassoTool, splitTool, regionTool].map((tool) => [tool.name, tool]));
+const TOOLS = Object.fromEntries([pointTool, boxTool, brushTool, eraseTool, lassoTool, splitTool, regionTool, rulerTool].map((tool) => [tool.name, tool]));
 
 const editing = {
   setTool(name) {
-    if (this.closed || !this.patch) return;
+    if (!this.patch || (this.closed && name !== "ruler" && this.tool !== rulerTool)) return;
     this.cancelDrag();
     if (lassoTool.path) lassoTool.cancel(this);
+    if (this.tool === rulerTool) rulerTool.cancel(this);
     this.tool = TOOLS[name];
     this.stage.dataset.tool = name;
     for (const button of this.root.querySelectorAll("[data-tool]")) {

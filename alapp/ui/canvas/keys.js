@@ -35,7 +35,11 @@ const KEYS = [
   { keys: ["f"], sheet: "F", text: "Fit the patch to the window", run: (page) => page.view.fit() },
   { keys: ["z"], sheet: "Z", text: "Zoom in", run: (page) => page.view.zoom(1.25) },
   { keys: ["Shift+z"], sheet: "Shift+Z", text: "Zoom out", run: (page) => page.view.zoom(0.8) },
+  { keys: ["v"], sheet: "V", text: "View: light, channels, what is drawn", run: (page) => page.toggleLook() },
   { keys: ["o"], sheet: "O", text: "Outlines only, or filled", run: (page) => page.toggleFill() },
+  { keys: ["i"], sheet: "I", text: "Hide all objects but the selected one and the one under the pointer", run: (page) => page.toggleAlone() },
+  { keys: ["w"], sheet: "W", text: "Show or hide the surroundings of the patch", run: (page) => page.toggleAround() },
+  { keys: ["q"], sheet: "Q", text: "Ruler: drag to measure a length", run: (page) => page.measureLength() },
   { keys: ["Shift+f"], sheet: "Shift+F", text: "Full screen", run: (page) => page.fullscreen() },
   { keys: ["?"], sheet: "?", text: "This sheet", run: (page) => page.toggleSheet() },
 ];
@@ -49,6 +53,7 @@ const MOUSE = [
   ["Shift+drag", "Box around an object, with any tool"],
   ["Wheel", "Zoom at the pointer"],
   ["Space+drag", "Move the image (or drag with the middle button)"],
+  ["Touch and pen", "Two fingers zoom and move; a held finger, the pen's button or its eraser act as a right click"],
 ];
 
 const ACTIONS = new Map(KEYS.flatMap((entry) => entry.keys.map((key) => [key, entry])));

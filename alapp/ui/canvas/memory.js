@@ -20,3 +20,12 @@ function recall(key) {
 function forget(key) {
   try { sessionStorage.removeItem(`alapp-${key}`); } catch (error) { /* nothing was kept */ }
 }
+
+// What the browser keeps after the tab is closed.
+function keep(key, value) {
+  try { localStorage.setItem(`alapp-${key}`, JSON.stringify(value)); } catch (error) { /* nothing is kept */ }
+}
+
+function kept(key) {
+  try { return JSON.parse(localStorage.getItem(`alapp-${key}`)); } catch (error) { return null; }
+}

@@ -114,7 +114,7 @@ function showMessage(page, text, { error = false, actions = [] } = {}) {
 
 function showStatus(page) {
   const { patch, view, link } = page;
-  const at = page.pointer ? `y ${page.pointer[0]}, x ${page.pointer[1]}` : "";
+  const at = page.pointer ? `y ${page.pointer[0]}, x ${page.pointer[1]}${intensityText(page)}` : "";
   page.part("position").textContent = at;
   page.part("zoom").textContent = patch ? `${Math.round(view.scale * 100)} %` : "";
   page.part("slice-text").textContent = patch && patch.depth > 1 ? `slice ${page.z + 1} of ${patch.depth}` : "";

@@ -59,23 +59,28 @@ const panTool = {
 
 function toolFor(page, event) {
   if (event.button === 1 || page.spaceHeld) return panTool;
+  if (page.tool === rulerTool) return rulerTool;
   if (page.closed || !page.patch) return pointTool;
   return event.shiftKey && event.button === 0 ? boxTool : page.tool;
 }
 
 function bindPointer(page) {
   const { canvas, view } = page;
-  canvas.addEventListener("pointerdown", (event) => {
-    event.preventDefault();
-    page.stage.focus({ preventScroll: true });
+  const press = (event, tool = toolFor(page, event)) => {
     if (page.drag || event.button > 2) return;
-    const tool = toolFor(page, event);
     if (!tool.press(page, event)) return;
     page.drag = tool;
     page.dragPointer = event.pointerId; // a second finger must not draw
     canvas.setPointerCapture(event.pointerId);
+  };
+  const touch = new Touch(page, press);
+  canvas.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    page.stage.focus({ preventScroll: true });
+    if (!touch.down(event)) press(pressed(event));
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (touch.move(event)) return;
     if (page.drag && event.pointerId !== page.dragPointer) return;
     showRing(page, event);
     if (page.drag) return page.drag.move(page, event);
@@ -83,12 +88,16 @@ function bindPointer(page) {
     page.hover(view.pixel(event));
   });
   canvas.addEventListener("pointerup", (event) => {
+    if (touch.up(event)) return;
     const { drag } = page;
     if (drag && event.pointerId !== page.dragPointer) return;
     page.drag = null;
     drag?.release(page, event);
   });
-  canvas.addEventListener("pointercancel", (event) => event.pointerId === page.dragPointer && page.cancelDrag());
+  canvas.addEventListener("pointercancel", (event) => {
+    touch.forget(event);
+    if (event.pointerId === page.dragPointer) page.cancelDrag();
+  });
   canvas.addEventListener("pointerleave", () => {
     showRing(page, null);
     if (!page.drag) page.hover(null);

@@ -3,6 +3,7 @@
 const MIN_SCALE = 0.1;
 const MAX_SCALE = 64;
 const MARGIN_PX = 6;
+const AROUND_ALPHA = 0.45; // how strongly the surroundings of the patch are shown
 
 class View {
   constructor(canvas, onMove) {
@@ -18,8 +19,12 @@ class View {
     this.height = 0;
     this.filled = true;
     this.tones = null; // colours by id that take the place of the objects' own
-    this.brightness = 0;
-    this.contrast = 0;
+    this.alone = false; // only what is selected or under the pointer is drawn
+    this.opacity = 0.31;
+    this.around = null; // the surroundings: {image, raw, box}
+    this.light = { brightness: 0, contrast: 0, gamma: 1 };
+    this.onDraw = () => {};
+    this.onChange = () => {};
     this.scene = { items: [], z: 0, draft: null, hovered: null, selected: null, also: [], shape: null };
   }
 
@@ -31,6 +36,7 @@ class View {
     this.hints = new Int32Array(width * height);
     this.marked = [];
     this.raw = null;
+    this.around = null;
     this.fitted = true; // a tab that is not shown yet has no size: it is fitted when it gets one
     this.fit();
   }
@@ -72,12 +78,13 @@ class View {
     return y >= 0 && x >= 0 && y < this.height && x < this.width ? [y, x] : null;
   }
 
-  zoom(factor, event) {
+  // `event` stays over the same place of the image, or (dx, dy) beside it.
+  zoom(factor, event, dx = 0, dy = 0) {
     const rect = this.canvas.getBoundingClientRect();
     const at = event ? [event.clientX - rect.left, event.clientY - rect.top] : [rect.width / 2, rect.height / 2];
     const scale = Math.min(MAX_SCALE, Math.max(MIN_SCALE, this.scale * factor));
-    this.left = at[0] - ((at[0] - this.left) * scale) / this.scale;
-    this.top = at[1] - ((at[1] - this.top) * scale) / this.scale;
+    this.left = at[0] - ((at[0] - this.left) * scale) / this.scale + dx;
+    this.top = at[1] - ((at[1] - this.top) * scale) / this.scale + dy;
     this.scale = scale;
     this.fitted = false;
     this.draw();
@@ -100,33 +107,66 @@ class View {
     this.draw();
   }
 
-  // `picture`: a decoded image of the slice. It is kept raw, so that the sliders never lose anything.
-  show(picture) {
-    const context = this.image.getContext("2d", { willReadFrequently: true });
-    context.drawImage(picture, 0, 0);
-    this.raw = context.getImageData(0, 0, this.width, this.height);
-    this.adjust(this.brightness, this.contrast);
+  // The place (y, x) of the image to the middle of the stage.
+  centre([y, x]) {
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    this.pan(w / 2 - x * this.scale - this.left, h / 2 - y * this.scale - this.top);
   }
 
-  adjust(brightness, contrast) {
-    Object.assign(this, { brightness, contrast });
-    if (!this.raw) return;
+  // `picture`: a decoded image of the slice. It is kept raw, so that the sliders never lose anything.
+  show(picture) {
+    this.raw = this.develop(picture, this.image);
+    this.onChange();
+  }
+
+  // The image around the patch; `box` (y0, x0, y1, x1) in the patch's coordinates. Without a picture: none.
+  surround(picture, box) {
+    this.around = null;
+    if (picture) {
+      const image = Object.assign(document.createElement("canvas"), { width: picture.width, height: picture.height });
+      this.around = { image, box, raw: this.develop(picture, image) };
+    }
+    this.draw();
+  }
+
+  develop(picture, canvas) {
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(picture, 0, 0);
+    const raw = context.getImageData(0, 0, canvas.width, canvas.height);
+    this.print(raw, canvas);
+    return raw;
+  }
+
+  // Brightness and contrast from -1 to 1; a gamma over 1 brightens what is dark.
+  adjust(light) {
+    this.light = light;
+    if (this.raw) this.print(this.raw, this.image);
+    if (this.around) this.print(this.around.raw, this.around.image);
+    this.draw();
+    this.onChange();
+  }
+
+  print(raw, canvas) {
+    const { brightness, contrast, gamma } = this.light;
+    const context = canvas.getContext("2d");
+    if (!brightness && !contrast && gamma === 1) return context.putImageData(raw, 0, 0);
     const gain = Math.tan(((contrast + 1) * Math.PI) / 4);
-    const table = Uint8ClampedArray.from({ length: 256 }, (_, v) => (v - 127.5) * gain + 127.5 + brightness * 127.5);
-    const shown = new ImageData(this.width, this.height);
+    const linear = (v) => Math.min(1, Math.max(0, ((v - 127.5) * gain + 127.5 + brightness * 127.5) / 255));
+    const table = Uint8ClampedArray.from({ length: 256 }, (_, v) => 255 * linear(v) ** (1 / gamma));
+    const shown = new ImageData(raw.width, raw.height);
     for (let i = 0; i < shown.data.length; i += 4) {
-      for (let c = 0; c < 3; c++) shown.data[i + c] = table[this.raw.data[i + c]];
+      for (let c = 0; c < 3; c++) shown.data[i + c] = table[raw.data[i + c]];
       shown.data[i + 3] = 255;
     }
-    this.image.getContext("2d").putImageData(shown, 0, 0);
-    this.draw();
+    context.putImageData(shown, 0, 0);
   }
 
   // Masks changed inside `box` (y0, x0, y1, x1), or everywhere: paint them anew there.
   refresh(box = null) {
     if (!this.width) return;
     const [y0, x0, y1, x1] = box || [0, 0, this.height, this.width];
-    const { items, z } = this.scene;
+    const { items, z, hovered, selected, also } = this.scene;
+    const only = this.alone && new Set([hovered, selected, ...also]);
     for (let y = y0; y < y1; y++) {
       this.grid.fill(0, y * this.width + x0, y * this.width + x1);
       this.hints.fill(0, y * this.width + x0, y * this.width + x1);
@@ -137,13 +177,20 @@ class View {
     for (let y = y0, i = 0; y < y1; y++) {
       for (let x = x0; x < x1; x++, i += 4) {
         const id = this.grid[y * this.width + x];
-        if (!id) continue;
+        if (!id || (only && !only.has(id))) continue;
         const [r, g, b] = this.tones?.get(id) ?? PALETTE_RGB[id % PALETTE_RGB.length];
-        patch.data.set([r, g, b, 80], i);
+        patch.data.set([r, g, b, 255], i);
       }
     }
     this.fill.getContext("2d").putImageData(patch, x0, y0);
     this.draw(box);
+    this.onChange();
+  }
+
+  // Another object is selected or under the pointer inside `box`.
+  mark(box) {
+    if (this.alone) this.refresh(box);
+    else this.draw(box);
   }
 
   stamp(item, y0, x0, y1, x1) {
@@ -182,13 +229,34 @@ class View {
     context.translate(this.left, this.top);
     context.scale(this.scale, this.scale);
     context.imageSmoothingEnabled = this.scale < 1;
+    if (this.around) this.drawAround();
     if (this.raw) context.drawImage(this.image, 0, 0);
-    if (this.filled) context.drawImage(this.fill, 0, 0);
+    if (this.filled) {
+      context.globalAlpha = this.opacity;
+      context.drawImage(this.fill, 0, 0);
+      context.globalAlpha = 1;
+    }
     drawRegion(this, box);
     this.drawOutlines(box);
     this.drawDraft();
     this.drawShape();
     context.restore();
+    if (!box) this.onDraw();
+  }
+
+  // Dimmed, with a frame around the patch itself that covers none of its pixels.
+  drawAround() {
+    const { context } = this;
+    const { image, box } = this.around;
+    context.globalAlpha = AROUND_ALPHA;
+    context.drawImage(image, box[1], box[0]);
+    context.globalAlpha = 1;
+    for (const [colour, px] of [["rgba(0,0,0,.8)", 4], ["#ffffff", 2]]) {
+      const wide = px / this.scale;
+      context.strokeStyle = colour;
+      context.lineWidth = wide;
+      context.strokeRect(-wide / 2, -wide / 2, this.width + wide, this.height + wide);
+    }
   }
 
   drawOutlines(box) {
@@ -201,6 +269,7 @@ class View {
       if (!item.on(z) || (near && !overlap(flatBox(item), near))) continue;
       const chosen = item.id === selected || also.includes(item.id);
       const strong = chosen || item.id === hovered;
+      if (this.alone && !strong) continue;
       const path = item.outline(z, near);
       if (strong) this.stroke(path, "#000000", 5);
       context.setLineDash(item.suggestion ? [5 / this.scale, 4 / this.scale] : []);
