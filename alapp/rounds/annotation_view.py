@@ -83,6 +83,7 @@ def changes(change: Change) -> dict[str, Any]:
 def item_json(identity: int, item: Instance, suggestion: bool) -> dict[str, Any]:
     """An object or suggestion with its mask."""
     about = {"id": identity, "source": item.source, "corrected": item.corrected, "suggestion": suggestion}
+    about["propagated"] = item.propagated
     return {**about, **mask_json(item.mask)}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_edits, annotation_view, clicks
+from alapp.rounds import annotation, annotation_edits, annotation_stack, annotation_view, clicks
 from alapp.rounds.annotation import Change
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -215,9 +215,9 @@ def _redo(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Ch
 
 
 def _propagate(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
-    return annotation.propagate(
-        store, patch_id, object_id=read.whole(message, "object"), z=read.whole(message, "z"), **by
-    )
+    object_id, z = read.whole(message, "object"), read.whole(message, "z")
+    direction = read.one_of({"direction": "both", **message}, "direction", tuple(annotation_stack.DIRECTIONS))
+    return annotation_stack.propagate(store, patch_id, object_id=object_id, z=z, direction=direction, **by)
 
 
 def _finish(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
