@@ -37,6 +37,9 @@ def propagate(
     now = state(store, patch_id)
     if now.closed:
         raise closed_error(now)
+    base = now.revision if revision is None else revision
+    if base != now.revision:  # refused by the journal; before the work, which may take seconds
+        return write(store, patch_id, session, "accept", {}, None, base)
     item = now.objects.get(object_id)
     if item is None or masks.on_slice(item.mask, z) is None:
         raise InputError("Choose an object on this slice first, then carry it through the stack.")
@@ -56,4 +59,4 @@ def propagate(
         "token": token,
     }
     # The result holds for this state only: whoever wrote meanwhile must be a conflict.
-    return write(store, patch_id, session, "accept", payload, mask.blob, now.revision if revision is None else revision)
+    return write(store, patch_id, session, "accept", payload, mask.blob, base)

@@ -116,7 +116,7 @@ def test_what_cannot_be_carried_is_a_sentence(patch_of):
     with pytest.raises(InputError, match="Nothing changes"):
         annotation_stack.propagate(store, patch.id, ME, 1, 3)
     with pytest.raises(ConflictError):
-        annotation_stack.propagate(store, patch.id, ME, 1, 4, direction="up", revision=1)
+        annotation_stack.propagate(store, patch.id, ME, 1, 3, revision=1)
     annotation.mark_done(store, patch.id, ME)
     with pytest.raises(InputError, match="Reopen"):
         annotation_stack.propagate(store, patch.id, ME, 1, 3)
