@@ -24,6 +24,7 @@ STARTS = ("nothing", "model", "pseudo")
 REMEMBERED = 8  # patches whose folded journal is kept; undo makes them large
 
 _states: OrderedDict[tuple[str, int], tuple[float, State]] = OrderedDict()
+_starts: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -76,11 +77,20 @@ def begin(store: Store, patch_id: int, session: str, start: str | None = None) -
     blob = None
     if source is not None:
         payload["label_map"] = source.id
-        pixels = catalogue.crop(labels.read(store, source), patch).reshape(shape(patch))
-        # Ids of a whole image can be large; those of a patch are shown to the person, so they count from 1.
-        blob = masks.pack_labels(relabel_sequential(pixels)[0])
+        blob = _packed(store, patch, source)
     annotations.append(store, patch_id, known.revision, "open", payload, blob, session)
     return state(store, patch_id)
+
+
+def warm(store: Store, patch_id: int) -> State:
+    """Have ready what `begin` will need for a patch; nothing is written. The state as it is now."""
+    known = state(store, patch_id)
+    if known.start is None and not known.closed:
+        patch = catalogue.patch(store, patch_id)
+        source = _start_map(store, patch, "nothing" if known.revision else _default_start(store, patch))
+        if source is not None:
+            _packed(store, patch, source)
+    return known
 
 
 def starts(store: Store, patch: Patch) -> list[str]:
@@ -124,6 +134,23 @@ def closed_error(now: State) -> InputError:
     """What to tell somebody who changes a patch that is done or skipped."""
     word = "marked done" if now.status == DONE else "skipped"
     return InputError(f"This patch is {word}. Reopen it to change it.")
+
+
+def _packed(store: Store, patch: Patch, source: LabelMap) -> bytes:
+    """The patch's part of a label map, packed. Kept, because it takes reading the map of the whole image."""
+    key = (str(store.root), source.id, patch.id)
+    with _lock:
+        blob = _starts.get(key)
+    if blob is None:
+        pixels = catalogue.crop(labels.read(store, source), patch).reshape(shape(patch))
+        # Ids of a whole image can be large; those of a patch are shown to the person, so they count from 1.
+        blob = masks.pack_labels(relabel_sequential(pixels)[0])
+    with _lock:
+        _starts[key] = blob
+        _starts.move_to_end(key)
+        while len(_starts) > REMEMBERED:
+            _starts.popitem(last=False)
+    return blob
 
 
 def _default_start(store: Store, patch: Patch) -> str:

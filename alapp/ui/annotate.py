@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_edits, annotation_stack, annotation_view, clicks
+from alapp.rounds import annotation, annotation_ahead, annotation_edits, annotation_stack, annotation_view, clicks
 from alapp.rounds.annotation import Change
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -74,6 +74,8 @@ def server_functions(store: Store) -> list[Server]:
         _load_patch,
         _load_slice,
         _prepare_slice,
+        _look_ahead,
+        _load_cuts,
         _click,
         *(_act(name, function) for name, function in _ACTS.items()),
     ]
@@ -124,6 +126,15 @@ def _load_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
 def _prepare_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     method, note = clicks.prepare(store, read.whole(message, "patch"), read.whole(message, "z"))
     return {"method": method, "note": note}
+
+
+def _look_ahead(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    return annotation_ahead.look_ahead(store, read.whole(message, "patch"))
+
+
+def _load_cuts(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    place = [read.whole(message, name) for name in ("patch", "y", "x")]
+    return annotation_ahead.cuts(store, *place)
 
 
 # --- acting ------------------------------------------------------------------------------------------------
