@@ -16,6 +16,7 @@ SCRIPTS = (
     "masks.js",
     "memory.js",
     "link.js",
+    "pictures.js",
     "view.js",
     "tools.js",
     "brush.js",
@@ -25,6 +26,9 @@ SCRIPTS = (
     "panels.js",
     "drafting.js",
     "acting.js",
+    "ahead.js",
+    "stack.js",
+    "ortho.js",
     "annotator.js",
 )
 _FOLDER = Path(__file__).parent

@@ -24,13 +24,23 @@ class Annotator {
     this.tool = pointTool;
     this.hinted = new Set();
     this.turn = 0;
-    this.view = new View(this.canvas, () => showStatus(this));
+    this.view = new View(this.canvas, () => {
+      showStatus(this);
+      this.drawOrtho();
+    });
     this.link = new Link(server, sessionId(), () => showStatus(this));
+    this.pictures = new Pictures((message) => this.link.ask("load_slice", message));
+    this.opensOn = new Map(); // the slice that a patch will open on, where it was looked up ahead
+    this.readied = new Set(); // patches that are ready for clicks before they are opened
     bindPointer(this);
+    this.bindOrtho();
     bindKeys(this);
     this.bindControls();
     this.setBrush(recall("brush") ?? 9);
-    new ResizeObserver(() => this.view.resize()).observe(this.canvas);
+    new ResizeObserver(() => {
+      this.view.resize();
+      this.drawOrtho();
+    }).observe(this.canvas);
     showSheet(this);
     // For tests and benchmarks: where pixel (y, x) lies on the screen.
     root.viewTransform = () => ({ scale: this.view.scale, left: this.view.left, top: this.view.top });
@@ -92,11 +102,15 @@ class Annotator {
     showBatch(this);
   }
 
-  async openPatch(id, start = null) {
+  // `started`: when it was asked for, for the measurement.
+  async openPatch(id, start = null, started = performance.now()) {
     if (this.link.failure) return this.say("The last change is not saved yet, so this patch stays open.", true);
     await this.link.idle();
     const turn = ++this.turn;
     this.stage.classList.add("ann-loading");
+    // The picture comes along with the objects, if it can be told which slice it will be.
+    const likely = this.patch && (this.patch.id === id ? this.z : this.opensOn.get(id) ?? Math.floor(this.patch.depth / 2));
+    if (likely !== null) this.pictures.load(id, likely);
     const answer = await this.link.ask("load_patch", { patch: id, start });
     if (turn !== this.turn) return;
     this.stage.classList.remove("ann-loading");
@@ -114,8 +128,10 @@ class Annotator {
     remember(`patch-${this.project}`, id);
     this.show("stage");
     if (!same || this.view.width !== answer.width) this.view.reset(answer.width, answer.height);
+    if (!same) this.cross = null;
     this.showPatch();
-    await this.loadSlice();
+    this.showOrtho();
+    if (await this.loadSlice()) requestAnimationFrame(() => this.measure(started, "ann-opened"));
     this.restoreDraft();
     // Without anything selected the keys go to the stage, unless the person is typing elsewhere.
     if (!document.activeElement || document.activeElement === document.body || this.root.contains(document.activeElement)) {
@@ -124,6 +140,7 @@ class Annotator {
   }
 
   show(which) {
+    if (this.part(which === "empty" ? "empty" : "work").hidden === false) return;
     this.part("empty").hidden = which !== "empty";
     this.part("work").hidden = which !== "stage";
     this.view.resize();
@@ -153,37 +170,26 @@ class Annotator {
     this.button("propagate").hidden = patch.depth < 2;
     showBatch(this);
     showObjects(this);
+    this.showSpan();
     showSheet(this);
     showStatus(this);
   }
 
   button(act) { return this.root.querySelector(`.ann-tools [data-act="${act}"]`); }
 
+  // True once the slice is painted. A picture that is known is painted before this returns.
   async loadSlice() {
     const { id } = this.patch;
     const { z } = this;
     this.scene();
-    const key = `${id}/${z}`;
-    const answer = await this.link.ask("load_slice", { patch: id, z });
-    if (this.patch?.id !== id || this.z !== z || this.failed(answer)) return;
-    const picture = new Image();
-    picture.src = `data:image/png;base64,${answer.png}`;
-    await picture.decode();
-    if (this.patch?.id !== id || this.z !== z) return;
-    this.view.show(picture);
+    const found = this.pictures.get(id, z) ?? (await this.pictures.load(id, z));
+    if (this.patch?.id !== id || this.z !== z || this.failed(found.answer)) return false;
+    this.view.show(found.picture);
     this.view.refresh();
-    this.root.dataset.slice = key;
+    this.root.dataset.slice = `${id}/${z}`;
     this.prepareSlice(id, z);
-  }
-
-  // The picture does not wait for this: a foundation model takes seconds.
-  async prepareSlice(id, z) {
-    this.part("method").textContent = "getting ready for clicks…";
-    const answer = await this.link.ask("prepare_slice", { patch: id, z });
-    if (this.patch?.id !== id || this.z !== z) return;
-    this.part("method").textContent = answer.method || "";
-    if (!this.failed(answer) && answer.note && answer.note !== this.noted) this.say(answer.note);
-    this.noted = answer.note;
+    this.lookAhead();
+    return true;
   }
 
   scene() {
@@ -192,6 +198,7 @@ class Annotator {
     const live = painting?.z === z ? painting : null;
     const items = live ? [...this.items.filter((item) => item.id !== live.id), live.item] : this.items;
     this.view.scene = { items, z, draft, hovered, selected, also, shape };
+    this.drawOrtho();
   }
 
   toSlice(z) {
@@ -203,7 +210,7 @@ class Annotator {
     this.part("slice").value = z;
     showStatus(this);
     this.scene();
-    this.view.refresh();
+    if (!this.pictures.get(this.patch.id, z)) this.view.refresh(); // masks at once, the picture when it is there
     this.loadSlice();
   }
 
@@ -233,6 +240,7 @@ class Annotator {
     this.scene();
     const box = joinBoxes(boxes);
     if (box) this.view.draw(box);
+    this.showSpan();
     for (const row of this.root.querySelectorAll("[data-object]")) {
       row.classList.toggle("ann-selected", this.chosen.includes(Number(row.dataset.object)));
       if (Number(row.dataset.object) === id) row.scrollIntoView({ block: "nearest" });
@@ -283,7 +291,7 @@ class Annotator {
   }
 }
 
-for (const methods of [drafting, painting, shaping, editing, acting]) {
+for (const methods of [drafting, painting, shaping, editing, acting, fetching, stacking, orthogonal]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

@@ -12,6 +12,7 @@ class Item {
   constructor(raw) {
     Object.assign(this, { id: raw.id, source: raw.source, corrected: raw.corrected, box: raw.box, size: raw.size });
     this.suggestion = raw.suggestion;
+    this.propagated = raw.propagated ?? []; // slices that were carried there from others
     this.runs = raw.runs;
     this.paths = new Map();
   }

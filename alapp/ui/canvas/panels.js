@@ -33,7 +33,7 @@ function showBatch(page) {
     words.append(detail);
     entry.append(mark, words);
     if (patch.role === "validation") entry.append(make("span", "ann-role", "val"));
-    entry.addEventListener("click", () => page.openPatch(patch.id));
+    entry.addEventListener("click", (event) => page.openPatch(patch.id, null, event.timeStamp));
     return entry;
   });
   list.replaceChildren(...entries);
@@ -59,12 +59,13 @@ function objectRow(page, item) {
   if (!item.suggestion) swatch.style.background = colourOf(item.id);
   const unit = page.patch.depth > 1 ? "vx" : "px";
   row.append(swatch, make("span", "ann-id", `${item.id}`));
-  row.append(make("span", "ann-source", item.corrected ? "corrected" : SOURCE_TEXT[item.source] || ""));
+  const source = [spanText(page, item), item.corrected ? "corrected" : SOURCE_TEXT[item.source]];
+  row.append(make("span", "ann-source", source.filter(Boolean).join(" · ")));
   row.append(make("span", "ann-size", `${item.size.toLocaleString("en-US")} ${unit}`));
   row.addEventListener("click", (event) => {
     if (event.shiftKey || event.ctrlKey || event.metaKey) return page.selectAlso(item.id);
     page.select(item.id);
-    if (!item.on(page.z)) page.toSlice(item.box[0]);
+    if (!item.on(page.z)) page.toSlice(middleSlice(item));
   });
   row.addEventListener("pointerenter", () => page.highlight(item.id));
   row.addEventListener("pointerleave", () => page.highlight(null));

@@ -87,6 +87,7 @@ class View {
     this.top += dy;
     this.fitted = false;
     this.draw();
+    this.onMove();
   }
 
   // `picture`: a decoded image of the slice. It is kept raw, so that the sliders never lose anything.
