@@ -34,6 +34,7 @@ const stacking = {
     if (!object) return this.say("Select an object first, then press G.");
     const stop = this.working(`Carrying object ${object} through the stack…`);
     this.send("propagate", { object, z: this.z, direction }, (answer) => {
+      this.select(object);
       const grown = answer.items.find((raw) => raw.id === object);
       if (grown) this.say(`Object ${grown.id} now spans slices ${grown.box[0] + 1} to ${grown.box[3]}.`);
     });
