@@ -137,9 +137,7 @@ def test_a_suggestion_shows_its_middle_slice(stack, browser):
     store, made, (first, _) = stack
     truth = np.zeros((10, 64, 128), np.int32)
     truth[1:4, 10:20, 10:20] = 1
-    labels.add(
-        store, LabelKind.PSEUDO, truth, project_id=made.id, image_id=first.image_id, backend="x", input_hash="x"
-    )
+    labels.add(store, LabelKind.PSEUDO, truth, project_id=made.id, image_id=first.image_id, backend="x", input_hash="x")
     blocks = annotate.standalone(store, made.id)
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
     visitor = Visitor(browser, url)
@@ -158,7 +156,10 @@ def colours(visitor, part):
             const canvas = document.querySelector(`[data-part=${part}]`);
             const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
             let found = 0;
-            for (let i = 0; i < data.length; i += 4) found += Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 40;
+            for (let i = 0; i < data.length; i += 4) {
+                const rgb = data.slice(i, i + 3);
+                found += Math.max(...rgb) - Math.min(...rgb) > 40;
+            }
             return found;
         }""",
         part,
@@ -226,7 +227,8 @@ def test_neighbouring_slices_and_the_next_patch_are_there_before_they_are_asked_
     painted = page.evaluate(
         """() => new Promise((resolve) => {
             const ann = document.querySelector('.ann');
-            ann.querySelector('[data-part=stage]').dispatchEvent(new KeyboardEvent('keydown', { key: '.', bubbles: true }));
+            const key = new KeyboardEvent('keydown', { key: '.', bubbles: true });
+            ann.querySelector('[data-part=stage]').dispatchEvent(key);
             resolve(ann.dataset.slice);
         })"""
     )

@@ -4,6 +4,9 @@ const CUT_REST_MS = 120; // how long the pointer rests before the cuts follow it
 const CUT_MIN_PX = 56;
 const CUT_MAX_PX = 190;
 
+// (y, x)
+function middlePlace(item) { return [1, 2].map((axis) => Math.floor((item.box[axis] + item.box[axis + 3] - 1) / 2)); }
+
 const orthogonal = {
   bindOrtho() {
     this.cross = null; // (y, x) that the cuts go through
@@ -28,14 +31,15 @@ const orthogonal = {
   toggleOrtho() {
     if (!this.isStack) return;
     this.wantsOrtho = !this.wantsOrtho;
-    if (this.wantsOrtho) this.cross = this.pointer ?? this.cross;
+    const chosen = this.shownObject;
+    if (this.wantsOrtho) this.cross = this.pointer ?? (chosen ? middlePlace(chosen) : this.cross);
     this.showOrtho();
   },
 
   showOrtho() {
     this.part("views").classList.toggle("ann-ortho", this.orthoShown);
     this.part("ortho-button").setAttribute("aria-pressed", String(this.orthoShown));
-    for (const name of ["xz", "yz"]) this.part(name).hidden = !this.orthoShown;
+    for (const name of ["xz", "yz", "cross-x", "cross-y"]) this.part(name).hidden = !this.orthoShown;
     if (!this.orthoShown) return;
     const { height, width } = this.patch;
     const [y, x] = this.cross ?? [height >> 1, width >> 1];
@@ -95,6 +99,9 @@ const orthogonal = {
       if (!this.orthoShown) return;
       this.drawCut("xz");
       this.drawCut("yz");
+      const { left, top, scale } = this.view;
+      this.part("cross-x").style.transform = `translateX(${left + (this.cross[1] + 0.5) * scale}px)`;
+      this.part("cross-y").style.transform = `translateY(${top + (this.cross[0] + 0.5) * scale}px)`;
     });
   },
 

@@ -66,6 +66,7 @@ function objectRow(page, item) {
     if (event.shiftKey || event.ctrlKey || event.metaKey) return page.selectAlso(item.id);
     page.select(item.id);
     if (!item.on(page.z)) page.toSlice(middleSlice(item));
+    page.crossTo(middlePlace(item));
   });
   row.addEventListener("pointerenter", () => page.highlight(item.id));
   row.addEventListener("pointerleave", () => page.highlight(null));

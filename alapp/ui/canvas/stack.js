@@ -58,7 +58,9 @@ const stacking = {
   showSpan() {
     const bar = this.part("z-bar");
     const item = this.isStack ? this.shownObject : null;
-    bar.hidden = !this.isStack;
+    for (const act of ["propagateDown", "propagateUp"]) {
+      this.root.querySelector(`[data-act="${act}"]`).disabled = this.closed || !item || item.suggestion;
+    }
     if (!item) return bar.replaceChildren();
     const { depth } = this.patch;
     const cells = [];
