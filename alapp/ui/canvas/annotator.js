@@ -127,6 +127,7 @@ class Annotator {
     this.z = Math.min(this.draft?.z ?? (same ? this.z : Math.floor(answer.depth / 2)), answer.depth - 1);
     remember(`patch-${this.project}`, id);
     this.show("stage");
+    this.view.scene.items = []; // nothing is drawn twice
     if (!same || this.view.width !== answer.width) this.view.reset(answer.width, answer.height);
     if (!same) this.cross = null;
     this.showPatch();
