@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
 
 from alapp.domain import LabelKind, VoxelSize
-from alapp.rounds import annotation, importing
+from alapp.rounds import annotation, clicks, importing
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.ui import annotate
@@ -255,3 +256,21 @@ def test_the_wheel_with_alt_moves_through_the_stack(stack, visitor):
     page.wait_for_selector('.ann[data-slice$="/5"]')
     page.keyboard.up("Alt")
     assert page.evaluate("document.querySelector('.ann').viewTransform().scale") == scale
+
+
+def test_while_an_object_is_carried_the_page_says_so(stack, visitor, monkeypatch):
+    going_on = threading.Event()
+    carry = clicks.propagate
+
+    def slowly(*arguments):
+        assert going_on.wait(30)
+        return carry(*arguments)
+
+    monkeypatch.setattr(clicks, "propagate", slowly)
+    visitor.click(30, 24)
+    visitor.press("Enter")
+    visitor.page.keyboard.press("g")
+    visitor.page.get_by_text("Carrying object 1 through the stack…").wait_for()
+    going_on.set()
+    visitor.page.get_by_text("now spans slices 3 to 9").wait_for()
+    visitor.page.wait_for_selector("[data-part=working]", state="hidden")

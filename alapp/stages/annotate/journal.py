@@ -214,7 +214,7 @@ def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Cont
     source, corrected = payload["source"], payload["corrected"]
     if before is not None:
         source, corrected = before.source, before.corrected or corrected
-    objects[identity] = Instance(mask, source, corrected, tuple(propagated))
+    objects[identity] = Instance(mask, source, corrected, propagated=tuple(propagated))
     return Content(_in_order(objects, content), _unserved(content, {identity: mask}))
 
 
@@ -223,8 +223,8 @@ def _changed(content: Content, payload: Mapping[str, Any], blob: bytes) -> Conte
     made, at = {}, 0
     for entry in payload["set"]:
         made[entry["object"]] = mask = Mask(tuple(entry["box"]), blob[at : at + entry["size"]])
-        propagated = _still_propagated(content, payload["object"], entry["object"], mask)
-        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"], propagated)
+        carried = _still_propagated(content, payload["object"], entry["object"], mask)
+        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"], propagated=carried)
         at += entry["size"]
     return Content(_in_order(objects, content), _less(_unserved(content, made), set(payload["gone"])))
 
