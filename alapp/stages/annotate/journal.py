@@ -235,7 +235,8 @@ def _still_propagated(content: Content, edited: int, identity: int, mask: Mask) 
     before = content.objects.get(identity) or content.objects.get(edited)
     if before is None or (identity != edited and identity in content.objects):
         return before.propagated if before else ()
-    return tuple(z for z in before.propagated if masks.on_slice(mask, z) == masks.on_slice(before.mask, z))
+    same = masks.same_slices(before.mask, mask) if before.propagated else ()
+    return tuple(z for z in before.propagated if z in same)
 
 
 def _in_order(objects: Mapping[int, Instance], before: Content) -> dict[int, Instance]:

@@ -142,6 +142,16 @@ def filled(mask: Mask, less: Collection[int] = ()) -> list[int]:
     return [int(z) for z in found if z not in less]
 
 
+def same_slices(old: Mask, new: Mask) -> set[int]:
+    """The slices of two masks on which they have the same pixels."""
+    low = [min(old.box[i], new.box[i]) for i in range(3)]
+    high = [max(old.box[i + 3], new.box[i + 3]) for i in range(3)]
+    differs = np.zeros([stop - start for start, stop in zip(low, high, strict=True)], bool)
+    for mask in (old, new):
+        differs[_window(mask, low)] ^= mask.array()
+    return {int(z) + low[0] for z in np.flatnonzero(~differs.any(axis=(1, 2)))}
+
+
 def differ(old: Mask, new: Mask) -> bool:
     """Whether `new` changes a slice that `old` is on, instead of only adding slices."""
     joined = replace_slices(old, new)

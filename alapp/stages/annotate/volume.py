@@ -89,8 +89,7 @@ def between(first: np.ndarray, last: np.ndarray, steps: int) -> np.ndarray:
     """
     found = np.zeros((steps + 1, *first.shape), bool)
     found[0], found[-1] = first, last
-    rows, columns = (np.flatnonzero((first | last).any(axis=axis)) for axis in (1, 0))
-    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    window = _around(first | last, 0)
     centres = [np.asarray(ndimage.center_of_mass(mask[window])) for mask in (first, last)]
     margin = int(np.ceil(np.abs(centres[1] - centres[0]).max())) + 1  # nothing from beyond the edge is moved in
     ends = [np.pad(mask[window], margin) for mask in (first, last)]
@@ -108,17 +107,25 @@ def between(first: np.ndarray, last: np.ndarray, steps: int) -> np.ndarray:
 
 
 def innermost(mask: np.ndarray) -> Point:
-    """The pixel (y, x) of a bool mask (Y, X) that is farthest from its border."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    y, x = np.unravel_index(int(np.argmax(distance)), mask.shape)
-    return float(y), float(x)
+    """The pixel (y, x) of a bool mask (Y, X), not empty, that is farthest from its border."""
+    window = _around(mask, 0)
+    distance = ndimage.distance_transform_edt(np.pad(mask[window], 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(np.argmax(distance)), distance.shape)
+    return float(y + window[0].start), float(x + window[1].start)
 
 
 def contrast(image: np.ndarray, mask: np.ndarray) -> float:
     """Mean intensity of the object less that of a ring of `RING` pixels around it; 0 without a ring."""
-    gray = image.astype(np.float32).mean(axis=-1)
-    ring = ndimage.binary_dilation(mask, iterations=RING) & ~mask
-    return float(gray[mask].mean() - gray[ring].mean()) if ring.any() else 0.0
+    window = _around(mask, RING)
+    gray, inside = image[window].astype(np.float32).mean(axis=-1), mask[window]
+    ring = ndimage.binary_dilation(inside, iterations=RING) & ~inside
+    return float(gray[inside].mean() - gray[ring].mean()) if ring.any() else 0.0
+
+
+def _around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The part of a slice that holds the mask, and `margin` pixels more where there are any."""
+    edges = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    return tuple(slice(max(0, low - margin), high + margin + 1) for low, high in edges)
 
 
 def _anchored(volume: np.ndarray, z: int, replaced: Collection[int]) -> bool:
