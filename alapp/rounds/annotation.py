@@ -17,6 +17,7 @@ from alapp.errors import InputError, NotReadyError
 from alapp.rounds import annotation_classes, annotation_region, clicks
 from alapp.rounds.annotation_batch import BatchPatch, Effort, batch, effort, next_patch, patch_states
 from alapp.rounds.annotation_journal import STARTS, Change, begin, closed_error, repeated, starts, state, write
+from alapp.rounds.annotation_stack import propagate
 from alapp.rounds.clicks import Box, check_box, check_points, shape
 from alapp.rounds.timing import content_hash
 from alapp.stages.annotate import journal, masks
@@ -161,31 +162,6 @@ def accept(
         "token": token,
     }
     return write(store, patch_id, session, "accept", payload, mask.blob, revision)
-
-
-def propagate(
-    store: Store,
-    patch_id: int,
-    session: str,
-    object_id: int,
-    z: int,
-    *,
-    revision: int | None = None,
-    token: str | None = None,
-) -> Change:
-    """Carry an object from slice `z` through its neighbours until it ends. Raises `InputError` when it is not
-    on that slice, or does not go on."""
-    patch = catalogue.patch(store, patch_id)
-    now = state(store, patch_id)
-    item = now.objects.get(object_id)
-    if item is None or not item.mask.box[0] <= z < item.mask.box[3]:
-        raise InputError("Choose an object on this slice first, then carry it through the stack.")
-    mask = clicks.propagate(store, patch, z, item.mask)
-    if mask is None:
-        raise InputError("The object does not continue on the neighbouring slices.")
-    return accept(
-        store, patch_id, session, mask, object_id=object_id, source=item.source, revision=revision, token=token
-    )
 
 
 def accept_suggestions(

@@ -22,9 +22,12 @@ from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
 
 STARTS = ("nothing", "model", "pseudo")
+Suggested = tuple[bytes, dict[str, tuple[float, str]]]
+
 REMEMBERED = 8  # patches whose folded journal is kept; undo makes them large
 
 _states: OrderedDict[tuple[str, int], tuple[float, State]] = OrderedDict()
+_starts: OrderedDict[tuple[str, int, int], Suggested] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -76,13 +79,21 @@ def begin(store: Store, patch_id: int, session: str, start: str | None = None) -
     payload: dict[str, Any] = {"start": start, "shape": shape(patch)}
     blob = None
     if source is not None:
-        around = labels.read_around(store, source, patch)
-        # Ids of a whole image can be large; those of a patch are shown to the person, so they count from 1.
-        pixels = relabel_sequential(around[:, *patch.box.slices[1:]])[0]
-        blob = masks.pack_labels(pixels)
-        payload |= {"label_map": source.id, "doubts": _doubts(store, patch, source, around, pixels)}
+        blob, doubts = _suggested(store, patch, source)
+        payload |= {"label_map": source.id, "doubts": doubts}
     annotations.append(store, patch_id, known.revision, "open", payload, blob, session)
     return state(store, patch_id)
+
+
+def warm(store: Store, patch_id: int) -> State:
+    """Have ready what `begin` will need for a patch; nothing is written. The state as it is now."""
+    known = state(store, patch_id)
+    if known.start is None and not known.closed:
+        patch = catalogue.patch(store, patch_id)
+        source = _start_map(store, patch, "nothing" if known.revision else _default_start(store, patch))
+        if source is not None:
+            _suggested(store, patch, source)
+    return known
 
 
 def starts(store: Store, patch: Patch) -> list[str]:
@@ -126,6 +137,24 @@ def closed_error(now: State) -> InputError:
     """What to tell somebody who changes a patch that is done or skipped."""
     word = "marked done" if now.status == DONE else "skipped"
     return InputError(f"This patch is {word}. Reopen it to change it.")
+
+
+def _suggested(store: Store, patch: Patch, source: LabelMap) -> Suggested:
+    """The patch's part of a label map, packed, and what to doubt of it. Kept, because it takes reading the map."""
+    key = (str(store.root), source.id, patch.id)
+    with _lock:
+        found = _starts.get(key)
+    if found is None:
+        around = labels.read_around(store, source, patch)
+        # Ids of a whole image can be large; those of a patch are shown to the person, so they count from 1.
+        pixels = relabel_sequential(around[:, *patch.box.slices[1:]])[0]
+        found = masks.pack_labels(pixels), _doubts(store, patch, source, around, pixels)
+    with _lock:
+        _starts[key] = found
+        _starts.move_to_end(key)
+        while len(_starts) > REMEMBERED:
+            _starts.popitem(last=False)
+    return found
 
 
 def _doubts(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from alapp.errors import InputError
 from alapp.rounds import clicks
 from alapp.stages.display import Channel, ChannelSetting, composite, default_channels, with_settings
 from alapp.storage import catalogue
@@ -69,6 +70,25 @@ def surroundings(store: Store, patch_id: int, z: int, settings: Settings = ()) -
     top, left = box.y - y0, box.x - x0
     picture[top : top + box.height, left : left + box.width] = 0
     return {"png": _png(picture), "box": [-top, -left, y1 - box.y, x1 - box.x]}
+
+
+def cuts(store: Store, patch_id: int, y: int, x: int, settings: Settings = ()) -> dict[str, str]:
+    """The stack cut along its row `y` and its column `x`, as base64 PNG in the windows of the slices: `xz` (Z, X),
+    the first slice on top, and `yz` (Y, Z), the first slice on the left. Only these pixels are read.
+
+    Raises `InputError` for a patch without depth or a place outside of it.
+    """
+    patch = catalogue.patch(store, patch_id)
+    depth, height, width = clicks.shape(patch)
+    if depth < 2:
+        raise InputError("This patch has one slice only, so there is no view from the side.")
+    if not (0 <= y < height and 0 <= x < width):
+        raise InputError(f"The place y {y}, x {x} lies outside of the patch ({height} x {width} pixels).")
+    stack, shown = store.files.read_array(patch.image_path)[patch.box.slices], channels(store, patch, settings)
+    return {
+        "xz": _png(composite(np.array(stack[:, y]), shown)),
+        "yz": _png(composite(np.array(stack[:, :, x]).swapaxes(0, 1), shown)),
+    }
 
 
 def intensities(store: Store, patch_id: int, z: int, y: int, x: int) -> list[float]:

@@ -95,7 +95,7 @@ def region_json(now: State) -> dict[str, Any]:
 def item_json(identity: int, item: Instance, suggestion: bool) -> dict[str, Any]:
     """An object or suggestion with its mask."""
     about = {"id": identity, "source": item.source, "corrected": item.corrected, "suggestion": suggestion}
-    about["kind"] = item.kind
+    about |= {"kind": item.kind, "propagated": item.propagated}
     doubt = {"confidence": item.confidence, "flag": item.flag} if suggestion else {}
     return {**about, **doubt, **mask_json(item.mask)}
 

@@ -101,8 +101,15 @@ def segment(
     return masks.from_array(_answer(store, patch, z, positive, negative, previous, box, tuning), (z, 0, 0))
 
 
-def propagate(store: Store, patch: Patch, z: int, known: Mask) -> Mask | None:
-    """An object that is known on slice `z`, followed through the stack; None where it goes no further."""
+def propagate(
+    store: Store,
+    patch: Patch,
+    z: int,
+    known: Mask,
+    replaced: Sequence[int] = (),
+    directions: Sequence[int] = (volume.DOWN, volume.UP),
+) -> Mask:
+    """An object that is known on slice `z`, carried through the stack as `volume.propagate` says; all of it."""
     whole = np.zeros(shape(patch), bool)
     known.paint(whole, True)
     grown = volume.propagate(
@@ -110,9 +117,10 @@ def propagate(store: Store, patch: Patch, z: int, known: Mask) -> Mask | None:
         z,
         lambda other, seed, previous: _answer(store, patch, other, [seed], (), previous),
         lambda other: slice_pixels(store, patch, other),
+        replaced,
+        directions,
     )
-    mask = masks.from_array(grown)
-    return mask if mask is not None and np.count_nonzero(grown & ~whole) else None
+    return masks.from_array(grown)
 
 
 def slice_pixels(store: Store, patch: Patch, z: int) -> np.ndarray:

@@ -17,10 +17,12 @@ import gradio as gr
 from alapp.errors import ConflictError, InputError
 from alapp.rounds import (
     annotation,
+    annotation_ahead,
     annotation_classes,
     annotation_edits,
     annotation_pictures,
     annotation_region,
+    annotation_stack,
     annotation_view,
     clicks,
 )
@@ -84,6 +86,8 @@ def server_functions(store: Store) -> list[Server]:
         _load_surroundings,
         _load_intensities,
         _prepare_slice,
+        _look_ahead,
+        _load_cuts,
         _click,
         *(_act(name, function) for name, function in _ACTS.items()),
     ]
@@ -146,6 +150,15 @@ def _load_intensities(store: Store, message: dict[str, Any]) -> dict[str, Any]:
 def _prepare_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     method, note = clicks.prepare(store, read.whole(message, "patch"), read.whole(message, "z"))
     return {"method": method, "note": note}
+
+
+def _look_ahead(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    return annotation_ahead.look_ahead(store, read.whole(message, "patch"))
+
+
+def _load_cuts(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    place = [read.whole(message, name) for name in ("patch", "y", "x")]
+    return annotation_pictures.cuts(store, *place, read.channel_settings(message))
 
 
 # --- acting ------------------------------------------------------------------------------------------------
@@ -244,9 +257,9 @@ def _redo(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Ch
 
 
 def _propagate(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
-    return annotation.propagate(
-        store, patch_id, object_id=read.whole(message, "object"), z=read.whole(message, "z"), **by
-    )
+    object_id, z = read.whole(message, "object"), read.whole(message, "z")
+    direction = read.one_of({"direction": "both", **message}, "direction", tuple(annotation_stack.DIRECTIONS))
+    return annotation_stack.propagate(store, patch_id, object_id=object_id, z=z, direction=direction, **by)
 
 
 def _mark_region(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:

@@ -200,13 +200,13 @@ def test_hidden_objects_come_back_under_the_pointer(opened):
     plain = colour(visitor, 90, 60)
     tinted = colour(visitor, 20, 30)
     assert tinted != plain
-    visitor.press("i")
+    visitor.press("Shift+O")
     wait_for_colour(visitor, 20, 30, plain)
     wait_for_colour(visitor, 70, 30, plain)
     visitor.page.mouse.move(*visitor.where(20, 30))
     wait_for_colour(visitor, 20, 33, tinted)
     assert colour(visitor, 70, 30) == plain
-    visitor.press("i", "o")
+    visitor.press("Shift+O", "o")
     wait_for_colour(visitor, 20, 33, plain)
 
 

@@ -8,6 +8,7 @@ event, across reloads and restarts. Kinds, with payload and blob:
     click      positive, negative: [[y, x]...], z, object, box      -    every point of the unfinished object
                tuning: {granularity, looseness}                     -    see base.Tuning
     accept     object, new, corrected, box, source, overlap         blob: packed mask; overlap: keep | replace
+               propagated: [z...], carried through the stack        -    blob: then all of the object
     edit       tool, object, new, set, gone: [id...]                blob: packed masks of `set`, joined
                set: [{object, box, size, source, corrected}...]     -    objects as the tool left them
     take       objects: [id...]                                     -    suggestions accepted as they are
@@ -58,7 +59,8 @@ class Instance:
     """An object or a suggestion. `source` says where its pixels come from: a click method's name, `model`,
     `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object. `kind` is
     its class, from 1. `confidence` and `flag` of a suggestion: see `doubt.Assessment`; nobody doubts what a person
-    made."""
+    made. `propagated`: the slices z whose pixels were carried there from other slices, and that nobody changed since;
+    every other slice of the object is an anchor for the next propagation."""
 
     mask: Mask
     source: str
@@ -66,6 +68,7 @@ class Instance:
     kind: int = 1
     confidence: float | None = None
     flag: str = ""
+    propagated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -233,8 +236,13 @@ def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Cont
     identity = int(payload["object"])
     before = content.objects.get(identity) or content.suggestions.get(identity)
     mask = Mask(tuple(payload["box"]), blob)
+    carried = payload.get("propagated")
     if before is not None:
-        mask = masks.replace_slices(before.mask, mask)
+        by_hand = range(mask.box[0], mask.box[3])
+        propagated = [z for z in before.propagated if z not in by_hand] if carried is None else carried
+        mask = masks.replace_slices(before.mask, mask) if carried is None else mask
+    else:
+        propagated = carried or ()
     objects = _less(content.objects, {identity})
     if payload.get("overlap", "keep") == "replace":
         objects = {key: cut for key, item in objects.items() if (cut := _cut(item, [mask])) is not None}
@@ -245,7 +253,7 @@ def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Cont
     source, corrected, kind = payload["source"], payload["corrected"], int(payload.get("class", 1))
     if before is not None:
         source, corrected, kind = before.source, before.corrected or corrected, before.kind
-    objects[identity] = Instance(mask, source, corrected, kind=kind)
+    objects[identity] = Instance(mask, source, corrected, kind=kind, propagated=tuple(propagated))
     return Content(_in_order(objects, content), _unserved(content, {identity: mask}))
 
 
@@ -254,9 +262,22 @@ def _changed(content: Content, payload: Mapping[str, Any], blob: bytes) -> Conte
     made, at = {}, 0
     for entry in payload["set"]:
         made[entry["object"]] = mask = Mask(tuple(entry["box"]), blob[at : at + entry["size"]])
-        objects[entry["object"]] = Instance(mask, entry["source"], entry["corrected"], kind=int(entry.get("class", 1)))
+        carried = _still_propagated(content, payload["object"], entry["object"], mask)
+        objects[entry["object"]] = Instance(
+            mask, entry["source"], entry["corrected"], kind=int(entry.get("class", 1)), propagated=carried
+        )
         at += entry["size"]
     return Content(_in_order(objects, content), _less(_unserved(content, made), set(payload["gone"])))
+
+
+def _still_propagated(content: Content, edited: int, identity: int, mask: Mask) -> tuple[int, ...]:
+    """The propagated slices of an object after an edit. Where a person changed a slice it becomes an anchor, but
+    not where the object only made way for the one that was `edited`."""
+    before = content.objects.get(identity) or content.objects.get(edited)
+    if before is None or (identity != edited and identity in content.objects):
+        return before.propagated if before else ()
+    same = masks.same_slices(before.mask, mask) if before.propagated else ()
+    return tuple(z for z in before.propagated if z in same)
 
 
 def _in_order(objects: Mapping[int, Instance], before: Content) -> dict[int, Instance]:

@@ -6,6 +6,7 @@ A mask lives in the voxel grid (Z, Y, X) of its patch; a 2D patch has Z = 1.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +127,29 @@ def replace_slices(old: Mask, new: Mask) -> Mask:
     joined[new.box[0] - low[0] : new.box[3] - low[0]] = False
     joined[_window(new, low)] |= new.array()
     return from_array(joined, tuple(low))
+
+
+def on_slice(mask: Mask, z: int) -> Mask | None:
+    """The part of a mask that lies on slice `z`; None if there is none."""
+    if not mask.box[0] <= z < mask.box[3]:
+        return None
+    return from_array(mask.array()[z - mask.box[0]], (z, *mask.box[1:3]))
+
+
+def filled(mask: Mask, less: Collection[int] = ()) -> list[int]:
+    """The slices that hold pixels of a mask, without those in `less`."""
+    found = np.flatnonzero(mask.array().any(axis=(1, 2))) + mask.box[0]
+    return [int(z) for z in found if z not in less]
+
+
+def same_slices(old: Mask, new: Mask) -> set[int]:
+    """The slices of two masks on which they have the same pixels."""
+    low = [min(old.box[i], new.box[i]) for i in range(3)]
+    high = [max(old.box[i + 3], new.box[i + 3]) for i in range(3)]
+    differs = np.zeros([stop - start for start, stop in zip(low, high, strict=True)], bool)
+    for mask in (old, new):
+        differs[_window(mask, low)] ^= mask.array()
+    return {int(z) + low[0] for z in np.flatnonzero(~differs.any(axis=(1, 2)))}
 
 
 def differ(old: Mask, new: Mask) -> bool:

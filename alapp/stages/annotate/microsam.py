@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import pickle
@@ -36,8 +37,8 @@ class MicroSamClicks:
     """Segment Anything, fine-tuned on microscopy, prompted by points, a box or the mask so far.
 
     `modality` chooses among the cached weights; `checkpoint` is a file of the user's own, `model_type` its
-    architecture. Nothing is ever downloaded here. The model holds the image that it works on, so one lock
-    covers every use of it.
+    architecture. Nothing is ever downloaded here. A predictor holds the image that it works on, so one lock
+    covers every use of the one that answers clicks, another one that of its copy that embeds.
     """
 
     title = "micro_sam"
@@ -55,6 +56,7 @@ class MicroSamClicks:
         self._predictor: Any = None
         self._embeddings: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
+        self._preparing = threading.Lock()
 
     @classmethod
     def status(cls, modality: Modality | None = None) -> Status:
@@ -78,17 +80,20 @@ class MicroSamClicks:
 
         Raises `WeightsMissingError`, `NotInstalledError`, or `BackendError` when the model fails.
         """
-        with self._lock:
-            if key in self._embeddings:
-                self._embeddings.move_to_end(key)
-                return
-            predictor = self._loaded()
+        with self._preparing:
+            with self._lock:
+                if key in self._embeddings:
+                    self._embeddings.move_to_end(key)
+                    return
+                # The copy shares the model but holds its own image: clicks on other slices need not wait.
+                predictor = copy.copy(self._loaded())
             from micro_sam import util
 
             try:
                 made = util.precompute_image_embeddings(predictor, as_rgb(image), ndim=2, verbose=False)
             except (RuntimeError, ValueError) as error:
                 raise BackendError(f"micro_sam could not read this image: {error}") from error
+        with self._lock:
             self._embeddings[key] = made
             while len(self._embeddings) > CACHED_SLICES:
                 self._embeddings.popitem(last=False)

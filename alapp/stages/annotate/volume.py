@@ -1,8 +1,12 @@
-"""Carrying an object from one slice of a stack to its neighbours."""
+"""Carrying an object from one slice of a stack to its neighbours.
+
+Slices that a person drew or corrected are anchors: they are never changed. From a slice the object is followed to
+the end; between two anchors its shape is interpolated.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -18,6 +22,8 @@ ReadSlice = Callable[[int], np.ndarray]
 """`read(z)`: pixels (Y, X, C) of slice `z`, any numeric dtype."""
 
 RING = 3  # pixels around an object that it is compared with
+DOWN, UP = -1, 1
+WIDE_GAP = 4  # slices; mean IoU on CHO nuclei, interpolated or then segmented: 0.84/0.75 at 2 apart, 0.54/0.61 at 4
 
 
 def propagate(
@@ -25,28 +31,43 @@ def propagate(
     z: int,
     segment: SegmentSlice,
     read: ReadSlice,
+    replaced: Collection[int] = (),
+    directions: Sequence[int] = (DOWN, UP),
     min_iou: float = 0.5,
     max_growth: float = 2.0,
     min_contrast: float = 0.3,
 ) -> np.ndarray:
-    """Follow an object up and down from slice `z`.
+    """Carry an object on from slice `z`, which stays, to the next anchor or the end of the object.
 
-    `volume` bool (Z, Y, X) holds the object as far as it is known. On each next slice the object is segmented
-    from the innermost point of the mask before (the maximum of the distance transform), with that mask as the
-    first guess. It ends where the two masks have an IoU below `min_iou` or areas more than `max_growth` times
-    apart, where the object stands out from its surroundings less than `min_contrast` times as much as on the
-    slice before (or the other way round), where nothing is found, before a slice beyond a gap that holds it
-    already, and at the ends of the stack. Slices that touch `z` and hold the object already are kept.
+    `volume` bool (Z, Y, X) holds the object as far as it is known. `replaced`: the slices among them that came
+    from an earlier propagation and are made anew; all others that hold the object are anchors and stay. Anchors
+    that touch `z` are passed over. Up to another anchor the gap is filled by `between`, and where it is wide each
+    slice is then segmented with that shape as the first guess. Without one the object is followed: on each next
+    slice it is segmented from the innermost point of the mask before (the maximum of the distance transform),
+    with that mask as the first guess. It ends where the two masks have an IoU below `min_iou` or areas more than
+    `max_growth` times apart, where the object stands out from its surroundings less than `min_contrast` times as
+    much as on the slice before (or the other way round), where nothing is found, and at the ends of the stack.
 
-    Returns bool (Z, Y, X): the contiguous slices around `z` that hold the object, found ones included.
+    Returns bool (Z, Y, X): the whole object as it is then.
     """
-    grown = np.zeros_like(volume)
-    for step in (-1, 1):
-        other = z
-        while 0 <= other < len(volume) and volume[other].any():
-            grown[other] = before = volume[other]
-            other += step
-        while 0 <= other < len(volume) and not volume[other].any():
+    grown = volume.copy()
+    for step in directions:
+        start = z
+        while _anchored(volume, start + step, replaced):
+            start += step
+        ahead = range(start + step, len(volume) if step > 0 else -1, step)
+        anchor = next((other for other in ahead if _anchored(volume, other, replaced)), None)
+        if anchor is not None:
+            low, high = sorted((start, anchor))
+            grown[low : high + 1] = between(volume[low], volume[high], high - low)
+            for other in range(low + 1, high) if high - low >= WIDE_GAP else ():
+                found = segment(other, innermost(grown[other]), grown[other]) if grown[other].any() else grown[other]
+                if _iou(grown[other], found) >= min_iou:
+                    grown[other] = found
+            continue
+        grown[list(ahead)] = False
+        before = volume[start]
+        for other in ahead:
             found = segment(other, innermost(before), before)
             if not _continues(before, found, min_iou, max_growth):
                 break
@@ -54,26 +75,75 @@ def propagate(
             if now * last <= 0 or abs(now) < min_contrast * abs(last):
                 break
             grown[other] = before = found
-            other += step
     return grown
 
 
+def between(first: np.ndarray, last: np.ndarray, steps: int) -> np.ndarray:
+    """The shapes on the way from one mask to another.
+
+    `first`, `last` bool (Y, X), not empty, `steps` slices apart. The signed distances from both borders are
+    averaged with weights that follow the position, and what is positive is inside (shape-based interpolation:
+    Raya and Udupa 1990, "Shape-based interpolation of multidimensional objects"). Both are first moved to the
+    centre of mass of the slice in between, so that an object that shifts from slice to slice does not vanish.
+    Returns bool (`steps` + 1, Y, X), `first` and `last` included.
+    """
+    found = np.zeros((steps + 1, *first.shape), bool)
+    found[0], found[-1] = first, last
+    window = _around(first | last, 0)
+    centres = [np.asarray(ndimage.center_of_mass(mask[window])) for mask in (first, last)]
+    margin = int(np.ceil(np.abs(centres[1] - centres[0]).max())) + 1  # nothing from beyond the edge is moved in
+    ends = [np.pad(mask[window], margin) for mask in (first, last)]
+    distances = [_signed_distance(mask) for mask in ends]
+    for step in range(1, steps):
+        weight = step / steps
+        centre = (1 - weight) * centres[0] + weight * centres[1]
+        moved = [
+            ndimage.shift(distance, centre - own, order=1, mode="nearest")
+            for distance, own in zip(distances, centres, strict=True)
+        ]
+        inside = (1 - weight) * moved[0] + weight * moved[1] > 0
+        found[step][window] = inside[margin:-margin, margin:-margin]
+    return found
+
+
 def innermost(mask: np.ndarray) -> Point:
-    """The pixel (y, x) of a bool mask (Y, X) that is farthest from its border."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    y, x = np.unravel_index(int(np.argmax(distance)), mask.shape)
-    return float(y), float(x)
+    """The pixel (y, x) of a bool mask (Y, X), not empty, that is farthest from its border."""
+    window = _around(mask, 0)
+    distance = ndimage.distance_transform_edt(np.pad(mask[window], 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(np.argmax(distance)), distance.shape)
+    return float(y + window[0].start), float(x + window[1].start)
 
 
 def contrast(image: np.ndarray, mask: np.ndarray) -> float:
     """Mean intensity of the object less that of a ring of `RING` pixels around it; 0 without a ring."""
-    gray = image.astype(np.float32).mean(axis=-1)
-    ring = ndimage.binary_dilation(mask, iterations=RING) & ~mask
-    return float(gray[mask].mean() - gray[ring].mean()) if ring.any() else 0.0
+    window = _around(mask, RING)
+    gray, inside = image[window].astype(np.float32).mean(axis=-1), mask[window]
+    ring = ndimage.binary_dilation(inside, iterations=RING) & ~inside
+    return float(gray[inside].mean() - gray[ring].mean()) if ring.any() else 0.0
+
+
+def _around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The part of a slice that holds the mask, and `margin` pixels more where there are any."""
+    edges = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    return tuple(slice(max(0, low - margin), high + margin + 1) for low, high in edges)
+
+
+def _anchored(volume: np.ndarray, z: int, replaced: Collection[int]) -> bool:
+    return 0 <= z < len(volume) and z not in replaced and bool(volume[z].any())
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Of each pixel from the border of the mask: positive inside, negative outside, never 0."""
+    inside, outside = ndimage.distance_transform_edt(mask), ndimage.distance_transform_edt(~mask)
+    return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
 
 
 def _continues(before: np.ndarray, found: np.ndarray, min_iou: float, max_growth: float) -> bool:
     area, previous = np.count_nonzero(found), np.count_nonzero(before)
     if area == 0 or max(area, previous) > max_growth * min(area, previous):
         return False
-    return np.count_nonzero(found & before) / np.count_nonzero(found | before) >= min_iou
+    return _iou(before, found) >= min_iou
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))

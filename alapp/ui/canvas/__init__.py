@@ -16,6 +16,7 @@ SCRIPTS = (
     "masks.js",
     "memory.js",
     "link.js",
+    "pictures.js",
     "view.js",
     "touch.js",
     "tools.js",
@@ -34,6 +35,9 @@ SCRIPTS = (
     "acting.js",
     "look.js",
     "channels.js",
+    "ahead.js",
+    "stack.js",
+    "ortho.js",
     "annotator.js",
 )
 _FOLDER = Path(__file__).parent

@@ -75,15 +75,6 @@ const acting = {
     this.send("take", { objects: null });
   },
 
-  propagate() {
-    if (this.patch?.depth < 2 || !this.selected) return this.say("Select an object first, then press G.");
-    const before = this.items.find((item) => item.id === this.selected);
-    this.send("propagate", { object: this.selected, z: this.z }, (answer) => {
-      const grown = answer.items.find((raw) => raw.id === before?.id);
-      if (grown) this.say(`Object ${grown.id} now spans slices ${grown.box[0] + 1} to ${grown.box[3]}.`);
-    });
-  },
-
   startFrom(start) {
     const id = this.patch.id;
     this.link.idle().then(() => this.openPatch(id, start));

@@ -25,11 +25,18 @@ class Annotator {
     this.tool = pointTool;
     this.hinted = new Set();
     this.turn = 0;
-    this.view = new View(this.canvas, () => showStatus(this));
+    this.view = new View(this.canvas, () => {
+      showStatus(this);
+      this.drawOrtho();
+    });
     this.look = { ...LOOK };
     this.channels = [];
     this.link = new Link(server, sessionId(), () => showStatus(this));
+    this.pictures = new Pictures((message) => this.link.ask("load_slice", message));
+    this.opensOn = new Map(); // the slice that a patch will open on, where it was looked up ahead
+    this.readied = new Set(); // patches that are ready for clicks before they are opened
     bindPointer(this);
+    this.bindOrtho();
     bindKeys(this);
     bindLook(this);
     bindMinimap(this);
@@ -38,7 +45,10 @@ class Annotator {
     this.bindTuning();
     bindClasses(this);
     this.setBrush(recall("brush") ?? 9);
-    new ResizeObserver(() => this.view.resize()).observe(this.canvas);
+    new ResizeObserver(() => {
+      this.view.resize();
+      this.drawOrtho();
+    }).observe(this.canvas);
     showSheet(this);
     // For tests and benchmarks: where pixel (y, x) lies on the screen.
     root.viewTransform = () => ({ scale: this.view.scale, left: this.view.left, top: this.view.top });
@@ -98,11 +108,16 @@ class Annotator {
     showBatch(this);
   }
 
-  async openPatch(id, start = null) {
+  // `started`: when it was asked for, for the measurement.
+  async openPatch(id, start = null, started = performance.now()) {
     if (this.link.failure) return this.say("The last change is not saved yet, so this patch stays open.", true);
     await this.link.idle();
     const turn = ++this.turn;
     this.stage.classList.add("ann-loading");
+    // The picture comes along with the objects, if it can be told which slice it will be.
+    const likely = this.patch && (this.patch.id === id ? this.z : this.opensOn.get(id) ?? Math.floor(this.patch.depth / 2));
+    this.pictures.settings = this.lookMessage();
+    if (likely !== null) this.pictures.load(id, likely);
     const answer = await this.link.ask("load_patch", { patch: id, start });
     if (turn !== this.turn) return;
     this.stage.classList.remove("ann-loading");
@@ -120,9 +135,12 @@ class Annotator {
     this.z = Math.min(this.draft?.z ?? (same ? this.z : Math.floor(answer.depth / 2)), answer.depth - 1);
     remember(`patch-${this.project}`, id);
     this.show("stage");
+    this.view.scene.items = []; // nothing is drawn twice
     if (!same || this.view.width !== answer.width) this.view.reset(answer.width, answer.height);
+    if (!same) this.cross = null;
     this.showPatch();
-    await this.loadSlice();
+    this.showOrtho();
+    if (await this.loadSlice()) requestAnimationFrame(() => this.measure(started, "ann-opened"));
     this.restoreDraft();
     // Without anything selected the keys go to the stage, unless the person is typing elsewhere.
     if (!document.activeElement || document.activeElement === document.body || this.root.contains(document.activeElement)) {
@@ -131,6 +149,7 @@ class Annotator {
   }
 
   show(which) {
+    if (this.part(which === "empty" ? "empty" : "work").hidden === false) return;
     this.part("empty").hidden = which !== "empty";
     this.part("work").hidden = which !== "stage";
     this.view.resize();
@@ -162,32 +181,25 @@ class Annotator {
     showBatch(this);
     showObjects(this);
     showRegion(this);
+    this.showSpan();
     showSheet(this);
     showStatus(this);
   }
 
   button(act) { return this.root.querySelector(`.ann-tools [data-act="${act}"]`); }
 
+  // True once the slice is painted. A picture that is known is painted before this returns.
   async loadSlice() {
     const { id } = this.patch;
     const { z } = this;
     this.scene();
-    const key = `${id}/${z}`;
-    if (!(await this.loadPicture())) return;
+    if (!(await this.loadPicture())) return false;
     this.view.refresh();
-    this.root.dataset.slice = key;
+    this.root.dataset.slice = `${id}/${z}`;
     this.prepareSlice(id, z);
     this.loadSurroundings();
-  }
-
-  // The picture does not wait for this: a foundation model takes seconds.
-  async prepareSlice(id, z) {
-    this.part("method").textContent = "getting ready for clicks…";
-    const answer = await this.link.ask("prepare_slice", { patch: id, z });
-    if (this.patch?.id !== id || this.z !== z) return;
-    this.part("method").textContent = answer.method || "";
-    if (!this.failed(answer) && answer.note && answer.note !== this.noted) this.say(answer.note);
-    this.noted = answer.note;
+    this.lookAhead();
+    return true;
   }
 
   scene() {
@@ -197,6 +209,7 @@ class Annotator {
     const items = live ? [...this.items.filter((item) => item.id !== live.id), live.item] : this.items;
     this.view.tones = this.tones(items);
     this.view.scene = { items, z, draft, hovered, selected, also, shape, region };
+    this.drawOrtho();
   }
 
   toSlice(z) {
@@ -208,7 +221,7 @@ class Annotator {
     this.part("slice").value = z;
     showStatus(this);
     this.scene();
-    this.view.refresh();
+    if (!this.pictures.get(this.patch.id, z)) this.view.refresh(); // masks at once, the picture when it is there
     this.loadSlice();
   }
 
@@ -240,6 +253,7 @@ class Annotator {
     showKinds(this);
     const box = joinBoxes(boxes);
     if (box) this.view.mark(box);
+    this.showSpan();
     for (const row of this.root.querySelectorAll("[data-object]")) {
       row.classList.toggle("ann-selected", this.chosen.includes(Number(row.dataset.object)));
       if (Number(row.dataset.object) === id) row.scrollIntoView({ block: "nearest" });
@@ -280,7 +294,8 @@ class Annotator {
   }
 }
 
-for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting, classing, looking]) {
+for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting, classing, looking, fetching, stacking,
+  orthogonal]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

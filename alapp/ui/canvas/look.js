@@ -5,7 +5,7 @@ const LOOK_LIMITS = { brightness: [-100, 100], contrast: [-95, 95], gamma: [-100
 const LOOK_TEXT = {
   brightness: (value) => value, contrast: (value) => value, gamma: (value) => gammaOf(value).toFixed(2), opacity: (value) => `${value} %`,
 };
-const LOOK_KEYS = ["v", "o", "i", "w", "q"]; // they work on the panel's sliders and boxes too
+const LOOK_KEYS = ["v", "o", "Shift+o", "w", "q"]; // they work on the panel's sliders and boxes too
 const INTENSITY_MS = 90; // the pointer rests so long before its intensity is asked for
 
 // The slider is even in both directions: from 1/4 to 4.
@@ -119,7 +119,7 @@ const looking = {
 
   toggleAlone() {
     this.setLook("alone", !this.look.alone);
-    this.say(this.look.alone ? "Other objects are hidden. Point at one to see it; I shows all." : "All objects are shown.");
+    this.say(this.look.alone ? "Other objects are hidden. Point at one to see it; Shift+O shows all." : "All objects are shown.");
   },
 
   toggleAround() { this.setLook("around", !this.look.around); },
@@ -139,10 +139,9 @@ const looking = {
     const { id } = this.patch;
     const { z } = this;
     const turn = (this.pictureTurn = (this.pictureTurn ?? 0) + 1);
-    const answer = await this.link.ask("load_slice", { patch: id, z, ...this.lookMessage() });
+    this.pictures.settings = this.lookMessage();
+    const { picture, answer } = this.pictures.get(id, z) ?? (await this.pictures.load(id, z));
     if (this.patch?.id !== id || this.z !== z || this.failed(answer)) return false;
-    const picture = await decodedPicture(answer.png);
-    if (this.patch?.id !== id || this.z !== z) return false;
     // A newer one may have come first.
     if (turn < (this.pictureShown ?? 0)) return true;
     this.pictureShown = turn;
@@ -175,7 +174,7 @@ const looking = {
     const answer = await this.link.ask("load_surroundings", { patch: id, z, ...this.lookMessage() });
     const wanted = () => this.patch?.id === id && this.z === z && this.look.around && turn === this.aroundTurn;
     if (!wanted() || this.failed(answer)) return;
-    const picture = answer.png && (await decodedPicture(answer.png));
+    const picture = answer.png && (await decoded(answer.png));
     if (wanted()) this.view.surround(picture, answer.box);
   },
 
@@ -194,13 +193,6 @@ const looking = {
     }, INTENSITY_MS);
   },
 };
-
-async function decodedPicture(png) {
-  const picture = new Image();
-  picture.src = `data:image/png;base64,${png}`;
-  await picture.decode();
-  return picture;
-}
 
 // What is known of the pixel under the pointer, for the status line.
 function intensityText(page) {

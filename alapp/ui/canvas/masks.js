@@ -4,10 +4,6 @@
 const PALETTE = ["#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2"];
 const PALETTE_RGB = PALETTE.map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
 
-function colourOf(id) {
-  return PALETTE[id % PALETTE.length];
-}
-
 class Item {
   constructor(raw) {
     Object.assign(this, { id: raw.id, source: raw.source, corrected: raw.corrected, box: raw.box, size: raw.size });
@@ -15,6 +11,7 @@ class Item {
     this.confidence = raw.confidence ?? null;
     this.flag = raw.flag || "";
     this.kind = raw.kind ?? 1;
+    this.propagated = raw.propagated ?? []; // slices that were carried there from others
     this.runs = raw.runs;
     this.paths = new Map();
   }
@@ -83,34 +80,52 @@ function encodeRuns(pixels) {
   return runs;
 }
 
-// A Path2D of the borders between set and unset pixels `within` (y0, x0, y1, x1) of the array, or everywhere; runs of
-// equal edges become one segment.
+// A Path2D of the borders between set and unset pixels `within` (y0, x0, y1, x1) of the array, or everywhere. Edges
+// that follow each other are one line: a path of many pieces takes several times as long to draw, dashes most of all.
 function tracePixels(pixels, top, left, height, width, path = new Path2D(), within = [0, 0, height, width]) {
   const [y0, x0, y1, x1] = within;
-  const at = (y, x) => (y >= 0 && y < height && x >= 0 && x < width ? pixels[y * width + x] : 0);
-  for (let y = y0; y <= y1; y++) {
-    for (let x = x0, start = -1; x <= x1; x++) {
-      const edge = x < x1 && at(y, x) !== at(y - 1, x);
-      if (edge && start < 0) start = x;
-      if (!edge && start >= 0) {
-        path.moveTo(left + start, top + y);
-        path.lineTo(left + x, top + y);
-        start = -1;
+  const columns = x1 - x0 + 1;
+  const edges = directedEdges(pixels, height, width, within);
+  const steps = [1, columns, -1, -columns];
+  const point = (corner) => [left + x0 + (corner % columns), top + y0 + Math.floor(corner / columns)];
+  for (let start = 0; start < edges.length; start++) {
+    while (edges[start]) {
+      let corner = start;
+      let way = [0, 1, 2, 3].find((each) => (edges[start] >> each) & 1);
+      path.moveTo(...point(start));
+      for (;;) {
+        edges[corner] &= ~(1 << way);
+        corner += steps[way];
+        const onward = edges[corner];
+        if (!onward) break;
+        const before = way;
+        // Turning right first keeps to the pixel, where two touch by a corner.
+        way = [(way + 1) % 4, way, (way + 3) % 4].find((each) => (onward >> each) & 1);
+        if (way !== before) path.lineTo(...point(corner));
       }
-    }
-  }
-  for (let x = x0; x <= x1; x++) {
-    for (let y = y0, start = -1; y <= y1; y++) {
-      const edge = y < y1 && at(y, x) !== at(y, x - 1);
-      if (edge && start < 0) start = y;
-      if (!edge && start >= 0) {
-        path.moveTo(left + x, top + start);
-        path.lineTo(left + x, top + y);
-        start = -1;
-      }
+      if (corner === start) path.closePath();
+      else path.lineTo(...point(corner));
     }
   }
   return path;
+}
+
+// For each corner of the pixels a bit for each edge that starts there: 1 right, 2 down, 4 left, 8 up, with the set
+// pixel on the right-hand side.
+function directedEdges(pixels, height, width, [y0, x0, y1, x1]) {
+  const columns = x1 - x0 + 1;
+  const edges = new Uint8Array((y1 - y0 + 1) * columns);
+  for (let y = y0, i = 0; y <= y1; y++) {
+    for (let x = x0; x <= x1; x++, i++) {
+      const inside = y < height && x < width;
+      const here = inside ? pixels[y * width + x] : 0;
+      const above = y > 0 && x < width ? pixels[(y - 1) * width + x] : 0;
+      const before = x > 0 && y < height ? pixels[y * width + x - 1] : 0;
+      if (x < x1 && here !== above) edges[here ? i : i + 1] |= here ? 1 : 4;
+      if (y < y1 && here !== before) edges[here ? i + columns : i] |= here ? 8 : 2;
+    }
+  }
+  return edges;
 }
 
 function joinBoxes(boxes) {

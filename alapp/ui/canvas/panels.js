@@ -34,7 +34,7 @@ function showBatch(page) {
     words.append(detail);
     entry.append(mark, words);
     if (patch.role === "validation") entry.append(make("span", "ann-role", "val"));
-    entry.addEventListener("click", () => page.openPatch(patch.id));
+    entry.addEventListener("click", (event) => page.openPatch(patch.id, null, event.timeStamp));
     return entry;
   });
   list.replaceChildren(...entries);
@@ -66,13 +66,15 @@ function objectRow(page, item) {
   const source = item.corrected ? "corrected" : SOURCE_TEXT[item.source] || "";
   const doubt = FLAG_TEXT[item.flag] || (item.confidence === null ? "" : `${Math.round(100 * item.confidence)} % sure`);
   const kind = item.suggestion && item.kind === 1 ? "" : page.kindName(item.kind);
-  row.append(make("span", item.flag ? "ann-source ann-flag" : "ann-source", doubt || kind || source));
+  const about = [spanText(page, item), doubt || kind || source].filter(Boolean).join(" · ");
+  row.append(make("span", item.flag ? "ann-source ann-flag" : "ann-source", about));
   row.title = [kind, source, doubt, FLAG_TITLE[item.flag]].filter(Boolean).join(", ");
   row.append(make("span", "ann-size", `${item.size.toLocaleString("en-US")} ${unit}`));
   row.addEventListener("click", (event) => {
     if (event.shiftKey || event.ctrlKey || event.metaKey) return page.selectAlso(item.id);
     page.select(item.id);
-    if (!item.on(page.z)) page.toSlice(item.box[0]);
+    if (!item.on(page.z)) page.toSlice(middleSlice(item));
+    page.crossTo(middlePlace(item));
   });
   row.addEventListener("pointerenter", () => page.highlight(item.id));
   row.addEventListener("pointerleave", () => page.highlight(null));

@@ -105,6 +105,7 @@ function bindPointer(page) {
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
+    if (event.altKey && page.isStack) return page.wheelSlice(event);
     view.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), event);
     showRing(page, event);
   }, { passive: false });

@@ -105,6 +105,7 @@ class View {
     this.top += dy;
     this.fitted = false;
     this.draw();
+    this.onMove();
   }
 
   // The place (y, x) of the image to the middle of the stage.
@@ -178,7 +179,7 @@ class View {
       for (let x = x0; x < x1; x++, i += 4) {
         const id = this.grid[y * this.width + x];
         if (!id || (only && !only.has(id))) continue;
-        const [r, g, b] = this.tones?.get(id) ?? PALETTE_RGB[id % PALETTE_RGB.length];
+        const [r, g, b] = this.rgb(id);
         patch.data.set([r, g, b, 255], i);
       }
     }
@@ -280,10 +281,10 @@ class View {
     }
   }
 
-  tone(id) {
-    const tone = this.tones?.get(id);
-    return tone ? `rgb(${tone})` : colourOf(id);
-  }
+  // The colour of an object, as [r, g, b] and for styles.
+  rgb(id) { return this.tones?.get(id) ?? PALETTE_RGB[id % PALETTE_RGB.length]; }
+
+  tone(id) { return `rgb(${this.rgb(id)})`; }
 
   drawDraft() {
     const { draft, z } = this.scene;
