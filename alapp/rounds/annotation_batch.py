@@ -26,6 +26,7 @@ class BatchPatch:
     state: str
     n_objects: int
     reason: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def batch(store: Store, round_id: int) -> list[BatchPatch]:
     picks = round_rows.selected(store, round_id)
     states = patch_states(store, [pick.patch_id for pick in picks])
     counts = annotations.done_objects(store, [pick.patch_id for pick in picks])
+    notes = annotations.notes(store, [pick.patch_id for pick in picks])
     known = {item.id: item for item in catalogue.patches(store, round_rows.round_by_id(store, round_id).project_id)}
     found = []
     for pick in picks:
@@ -60,7 +62,8 @@ def batch(store: Store, round_id: int) -> list[BatchPatch]:
             n_objects = len(state(store, pick.patch_id).objects)
         patch = known.get(pick.patch_id) or catalogue.patch(store, pick.patch_id)
         reason = pick.reason.get("sentence", "")
-        found.append(BatchPatch(pick.patch_id, patch.name, pick.role, word, n_objects, reason))
+        note = notes.get(pick.patch_id, "")
+        found.append(BatchPatch(pick.patch_id, patch.name, pick.role, word, n_objects, reason, note))
     return found
 
 

@@ -10,12 +10,13 @@ import functools
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_edits, annotation_view, clicks
+from alapp.rounds import annotation, annotation_edits, annotation_notes, annotation_presence, annotation_view, clicks
 from alapp.rounds.annotation import Change
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -74,6 +75,9 @@ def server_functions(store: Store) -> list[Server]:
         _load_patch,
         _load_slice,
         _prepare_slice,
+        _head,
+        _claim,
+        _save_note,
         _click,
         *(_act(name, function) for name, function in _ACTS.items()),
     ]
@@ -114,7 +118,12 @@ def _load_patch(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     start = message.get("start")
     if start is not None and start not in annotation.STARTS:
         raise InputError("The page asked for an unknown start. Reload it.")
-    return annotation_view.open_patch(store, read.whole(message, "patch"), read.text(message, "session"), start)
+    patch_id, session = read.whole(message, "patch"), read.text(message, "session")
+    # Whether somebody else is there is asked first: opening a patch the first time is an event.
+    found = annotation_presence.look(store, patch_id, session)
+    opened = annotation_view.open_patch(store, patch_id, session, start)
+    here = {"elsewhere": found.elsewhere, "seconds_ago": found.seconds_ago}
+    return {**opened, **here, "note": annotation_notes.note(store, patch_id)}
 
 
 def _load_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +133,13 @@ def _load_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
 def _prepare_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     method, note = clicks.prepare(store, read.whole(message, "patch"), read.whole(message, "z"))
     return {"method": method, "note": note}
+
+
+def _head(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    hidden = message.get("hidden") is True
+    return asdict(
+        annotation_presence.look(store, read.whole(message, "patch"), read.text(message, "session"), hidden=hidden)
+    )
 
 
 # --- acting ------------------------------------------------------------------------------------------------
@@ -153,7 +169,17 @@ def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
         revision=revision,
         token=token,
     )
+    annotation_presence.acted(store, patch_id, session)
     return {"revision": change.after.revision, "mask": annotation_view.mask_json(mask) if mask else None}
+
+
+def _claim(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    annotation_presence.take_over(store, read.whole(message, "patch"), read.text(message, "session"))
+    return {}
+
+
+def _save_note(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    return {"note": annotation_notes.set_note(store, read.whole(message, "patch"), read.note(message))}
 
 
 def _accept(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
@@ -253,7 +279,14 @@ def _act(name: str, function: Callable[..., Change]) -> Callable[[Store, dict[st
             "revision": read.whole(message, "revision"),
             "token": read.text(message, "token"),
         }
-        change = annotation.repeated(store, patch_id, **by) or function(store, message, patch_id, **by)
+        try:
+            change = annotation.repeated(store, patch_id, **by) or function(store, message, patch_id, **by)
+        except (ConflictError, InputError):
+            # After a reload the same act may come twice at once: the other one was faster.
+            change = annotation.repeated(store, patch_id, **by)
+            if change is None:
+                raise
+        annotation_presence.acted(store, patch_id, by["session"])
         return {**annotation_view.changes(change), "object": change.after.last_id}
 
     act.__name__ = name

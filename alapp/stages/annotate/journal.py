@@ -15,6 +15,7 @@ event, across reloads and restarts. Kinds, with payload and blob:
     done       label_map                                            -
     skip       reason                                               -
     reopen     -
+    claim      -                                                    a page takes the patch over from another one
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def apply(state: State, event: Event) -> State:
         state = replace(state, status=SKIPPED, draft=None)
     elif event.kind == "reopen":
         state = replace(state, status=STARTED)
-    elif event.kind not in ("undo", "redo"):
+    elif event.kind not in ("undo", "redo", "claim"):
         raise InputError(f"The journal has an event {event.kind!r} that this version does not know. Update the app.")
     return replace(state, revision=event.revision)
 

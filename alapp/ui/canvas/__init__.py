@@ -15,16 +15,21 @@ import gradio as gr
 SCRIPTS = (
     "masks.js",
     "memory.js",
+    "outbox.js",
     "link.js",
     "view.js",
     "tools.js",
     "brush.js",
     "shapes.js",
     "editing.js",
+    "cursor.js",
     "keys.js",
     "panels.js",
     "drafting.js",
     "acting.js",
+    "presence.js",
+    "note.js",
+    "focus.js",
     "annotator.js",
 )
 _FOLDER = Path(__file__).parent

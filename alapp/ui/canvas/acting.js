@@ -3,7 +3,7 @@
 const acting = {
   // Send an act on the open patch; its answer says what changed.
   send(name, payload, then = () => {}) {
-    if (!this.patch) return;
+    if (!this.patch || this.looking) return;
     const { id } = this.patch;
     this.link.act(name, () => this.patch?.id === id && { patch: id, revision: this.patch.revision, ...payload }, (answer) => {
       if (this.patch?.id !== id || this.failed(answer)) return;
@@ -112,7 +112,7 @@ const acting = {
     this.close("skip");
   },
 
-  reopen() { if (this.closed) this.send("finish", { how: "reopen" }, () => this.changed()); },
+  reopen() { if (this.patchClosed) this.send("finish", { how: "reopen" }, () => this.changed()); },
 
   close(how) {
     const { name } = this.patch;

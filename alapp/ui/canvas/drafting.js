@@ -109,6 +109,7 @@ const drafting = {
 
   escape() {
     if (!this.part("sheet").hidden) return this.toggleSheet();
+    if (!this.part("note").hidden) return this.toggleNote();
     showMessage(this, "");
     if (this.drag) return this.cancelDrag();
     if (lassoTool.path) return lassoTool.cancel(this);
@@ -121,7 +122,7 @@ const drafting = {
   clearDraft() {
     const had = this.draft?.order.length;
     this.dropDraft();
-    if (!had) return;
+    if (!had || this.looking) return;
     const { id } = this.patch;
     const { z } = this;
     this.link.act("click", () => this.patch?.id === id && {
@@ -136,7 +137,7 @@ const drafting = {
   dropDraft() {
     const box = joinBoxes([flatBox(this.draft?.item), this.draft && pointsBox(this.draft)]);
     this.draft = null;
-    forget(`draft-${this.patch.id}`);
+    if (!this.looking) forget(`draft-${this.patch.id}`);
     this.part("start").disabled = this.closed;
     this.scene();
     if (box) this.view.draw(box);

@@ -31,6 +31,11 @@ const KEYS = [
   { keys: ["Shift+z"], sheet: "Shift+Z", text: "Zoom out", run: (page) => page.view.zoom(0.8) },
   { keys: ["o"], sheet: "O", text: "Outlines only, or filled", run: (page) => page.toggleFill() },
   { keys: ["Shift+f"], sheet: "Shift+F", text: "Full screen", run: (page) => page.fullscreen() },
+  { keys: Object.keys(STEPS), sheet: "Arrow keys", text: "Move the crosshair; with Shift ten pixels", anytime: true, run: (page, key, event) => page.moveCursor(key, event.shiftKey) },
+  { keys: ["i"], sheet: "I", text: "Click at the crosshair; with brush, box or split: begin there, then end there", anytime: true, run: (page) => page.pressCursor(false) },
+  { keys: ["Shift+i"], sheet: "Shift+I", text: "Right click at the crosshair", anytime: true, run: (page) => page.pressCursor(true) },
+  { keys: ["<", ">"], sheet: "< and >", text: "Previous or next suggestion or object", run: (page, key) => page.cycle(key === ">" ? 1 : -1) },
+  { keys: ["j"], sheet: "J", text: "Note on this patch", run: (page) => page.toggleNote() },
   { keys: ["?"], sheet: "?", text: "This sheet", run: (page) => page.toggleSheet() },
 ];
 
@@ -71,8 +76,8 @@ function bindKeys(page) {
     event.preventDefault();
     event.stopPropagation();
     // In the middle of a stroke the object must not change under the brush.
-    if (page.drag && page.drag !== panTool && event.key !== "Escape") return;
-    entry.run(page, event.key);
+    if (page.drag && page.drag !== panTool && event.key !== "Escape" && !entry.anytime) return;
+    entry.run(page, event.key, event);
   });
   page.root.addEventListener("keyup", (event) => {
     if (event.key !== " " || !page.spaceHeld) return;

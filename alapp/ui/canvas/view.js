@@ -176,6 +176,7 @@ class View {
     this.drawDraft();
     this.drawShape();
     context.restore();
+    this.onDraw?.();
   }
 
   drawOutlines(box) {
