@@ -100,7 +100,7 @@ class Model:
         return [int(key) for key in np.unique(self.objects) if key]
 
     def pixels(self, key: int) -> np.ndarray:
-        return self.suggestions[key] if key in self.suggestions else self.objects == key
+        return self.suggestions.get(key, self.objects == key)
 
     def after(self, name: str, options: dict) -> Model:
         made = self.copy()

@@ -86,6 +86,7 @@ function showSheet(page) {
 function showMessage(page, text, { error = false, actions = [] } = {}) {
   const bar = page.part("message");
   clearTimeout(page.messageTimer);
+  if (!text && bar.contains(document.activeElement)) page.stage.focus({ preventScroll: true });
   bar.hidden = !text;
   bar.classList.toggle("ann-error", error);
   bar.setAttribute("role", error ? "alert" : "status");
