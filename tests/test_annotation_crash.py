@@ -126,6 +126,7 @@ def test_the_page_goes_on_after_the_app_was_killed(store, patch):
             page.mouse.up()
             page.keyboard.press("Escape")
             page.keyboard.press("c")
+            page.wait_for_timeout(200)  # the tools take less room now
             click(page, 60, 60)
             assert annotations.head(store, patch.id)[0] == 3
 

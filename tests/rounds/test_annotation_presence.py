@@ -35,7 +35,7 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def patches(store, project):
+def patches(store, project, clock):
     found = catalogue.patches(store, project.id)[:2]
     round_rows.add(store, project.id, "random", 2, 0, [(patch.id, PatchRole.TRAIN, {}) for patch in found])
     for patch in found:
@@ -139,8 +139,5 @@ def test_measurements_of_finished_patches_have_the_note(store, project, patches)
     assert text.splitlines()[0].endswith(",note")
     assert [line.rsplit(",", 1)[1] for line in text.splitlines()[1:]] == ["", "'=out of focus"]
     (row,) = export_tables._note_rows(store, project)
-    assert (row["patch"], row["state"], row["note"]) == (
-        catalogue.patch(store, patches[1]).name,
-        "done",
-        "=out of focus",
-    )
+    name = catalogue.patch(store, patches[1]).name
+    assert row == {"patch": name, "role": PatchRole.TRAIN, "state": "done", "note": "=out of focus"}

@@ -111,21 +111,44 @@ def test_an_act_whose_answer_got_lost_is_not_done_twice(world, visitor):
     assert visitor.objects() == 1
 
 
-def test_an_object_accepted_before_its_mask_came_survives_a_reload(world, visitor):
+def test_objects_accepted_before_their_masks_came_survive_a_reload(world, visitor):
     store, _, (first, _), truth = world
     part, ids = whole(truth, first)
-    y, x = centre(part, ids[0])
+    places = [centre(part, key) for key in ids[:2]]
     hang = Hang(visitor.page, "click")
-    visitor.page.mouse.click(*visitor.where(y, x))
-    visitor.page.keyboard.press("Enter")
+    for y, x in places:
+        visitor.page.mouse.click(*visitor.where(y, x))
+        visitor.page.keyboard.press("Enter")
     hang.wait_for(1)
     visitor.page.reload()
     hang.wait_for(2)
     hang.end()
     visitor.ready()
-    assert kinds(store, first)[:3] == ["open", "click", "accept"]
-    assert mask_of(store, first, 1)[y, x]
-    assert visitor.objects() == 1
+    assert kinds(store, first) == ["open", "click", "accept", "click", "accept"]
+    assert visitor.objects() == 2
+    for key, (y, x) in enumerate(places, 1):
+        assert mask_of(store, first, key)[y, x]
+
+
+def test_who_is_faster_than_the_answers_gets_every_object(world, visitor):
+    store, _, (first, _), truth = world
+    part, ids = whole(truth, first)
+    places = [centre(part, key) for key in ids[:2]]
+    hang = Hang(visitor.page, "click")
+    for y, x in places:
+        visitor.page.mouse.click(*visitor.where(y, x))
+        visitor.page.keyboard.press("Enter")
+    hang.wait_for(1)
+    visitor.page.keyboard.press("b")
+    stroke(visitor, 2, 20, 40)
+    stroke(visitor, 3, 20, 40)
+    hang.end()
+    visitor.page.locator("[data-part=objects] [data-object]").nth(2).wait_for()
+    visitor.saved()
+    assert kinds(store, first) == ["open", "click", "accept", "click", "accept", "edit", "edit"]
+    for key, (y, x) in enumerate([*places, (2, 30)], 1):
+        assert mask_of(store, first, key)[y, x]
+    assert mask_of(store, first, 3)[3, 30]
 
 
 def test_what_cannot_be_saved_after_a_reload_is_said(world, visitor):

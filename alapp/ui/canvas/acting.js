@@ -41,7 +41,7 @@ const acting = {
   },
 
   undo() {
-    const { draft } = this;
+    const draft = this.draft?.accepting ? null : this.draft;
     const sign = draft?.order.at(-1);
     if (!sign) {
       if (draft) return this.dropDraft();
@@ -91,7 +91,7 @@ const acting = {
 
   finish() {
     if (!this.patch || this.closed) return;
-    if (this.draft?.item) return this.ask("The object that you are clicking is not accepted yet.", [
+    if (this.draft?.item && !this.draft.accepting) return this.ask("The object that you are clicking is not accepted yet.", [
       ["Accept it, then done", () => { this.acceptDraft(); this.link.idle().then(() => !this.draft && this.finish()); }],
       ["Drop it", () => { this.clearDraft(); this.finish(); }], ["Cancel", () => {}],
     ]);
