@@ -118,20 +118,48 @@ def test_the_page_goes_on_after_the_app_was_killed(store, patch):
             click(page, 10, 50)
             page.keyboard.press("Enter")
             page.get_by_text("not saved").wait_for()
+            # The work goes on meanwhile: a stroke, and an object that is not finished.
+            page.keyboard.press("b")
+            page.mouse.move(*where(page, 50, 5))
+            page.mouse.down()
+            page.mouse.move(*where(page, 50, 25), steps=4)
+            page.mouse.up()
+            page.keyboard.press("Escape")
+            page.keyboard.press("c")
+            page.wait_for_timeout(200)  # the tools take less room now
+            click(page, 60, 60)
             assert annotations.head(store, patch.id)[0] == 3
 
             server = start(SERVER, store.root, port)
-            page.wait_for_selector('.ann[data-revision="5"]', timeout=60_000)
+            page.wait_for_selector('.ann[data-revision="7"]', timeout=60_000)
             page.wait_for_selector('[data-part="save"][data-saved="true"]')
+
+            # Killed once more, and the page is reloaded when the app is back: the points are still there.
+            kill(server)
+            server = start(SERVER, store.root, port)
+            await_server(port)
+            page.reload()
+            page.wait_for_selector(".ann[data-slice]")
+            assert page.locator("[data-part=presence]").is_hidden()
+            assert page.locator("[data-part=objects] [data-object]").count() == 3
             browser.close()
     finally:
         kill(server)
-    assert [row.kind for row in annotations.events(store, patch.id)] == ["open", "click", "accept", "click", "accept"]
-    assert len(annotation.state(Store(store.root), patch.id).objects) == 2
+    found = annotation.state(Store(store.root), patch.id)
+    written = ["open", "click", "accept", "click", "accept", "edit", "click"]
+    assert [row.kind for row in annotations.events(store, patch.id)] == written
+    assert found.draft.positive == ((60, 60),)
+    painted = np.zeros((1, 64, 64), bool)
+    found.objects[3].mask.paint(painted, True)
+    assert painted[0, 50, 5:26].all()
 
 
 def click(page, y: int, x: int) -> None:
-    where = page.evaluate(
+    page.mouse.click(*where(page, y, x))
+
+
+def where(page, y: int, x: int) -> list[float]:
+    return page.evaluate(
         """([y, x]) => {
             const rect = document.querySelector('.ann canvas').getBoundingClientRect();
             const { scale, left, top } = document.querySelector('.ann').viewTransform();
@@ -139,7 +167,6 @@ def click(page, y: int, x: int) -> None:
         }""",
         [y, x],
     )
-    page.mouse.click(*where)
 
 
 def await_server(port: int) -> None:

@@ -28,6 +28,7 @@ class BatchPatch:
     n_objects: int
     reason: str
     not_annotated: float = 0.0
+    note: str = ""
 
     @property
     def empty(self) -> bool:
@@ -59,6 +60,7 @@ def batch(store: Store, round_id: int) -> list[BatchPatch]:
     states = patch_states(store, [pick.patch_id for pick in picks])
     counts = annotations.done_objects(store, [pick.patch_id for pick in picks])
     shares = annotations.not_annotated(store, [pick.patch_id for pick in picks])
+    notes = annotations.notes(store, [pick.patch_id for pick in picks])
     known = {item.id: item for item in catalogue.patches(store, round_rows.round_by_id(store, round_id).project_id)}
     found = []
     for pick in picks:
@@ -69,7 +71,8 @@ def batch(store: Store, round_id: int) -> list[BatchPatch]:
         patch = known.get(pick.patch_id) or catalogue.patch(store, pick.patch_id)
         reason = pick.reason.get("sentence", "")
         share = shares.get(pick.patch_id, 0.0) if word == DONE else 0.0
-        found.append(BatchPatch(pick.patch_id, patch.name, pick.role, word, n_objects, reason, share))
+        note = notes.get(pick.patch_id, "")
+        found.append(BatchPatch(pick.patch_id, patch.name, pick.role, word, n_objects, reason, share, note))
     return found
 
 

@@ -62,11 +62,12 @@ def paint(
     mask = edits.paint(item.mask if item else None, stroke, erase)
     changed: dict[int, Instance | None] = {}
     others = {key: other for key, other in now.objects.items() if key != object_id}
-    if not erase and overlap == "keep":
+    if mask is not None and (erase or overlap == "keep"):
+        # What is left of a suggestion may lie under objects too.
         mask = masks.without(mask, [other.mask for other in others.values()])
-        _check(mask is not None, "All of this lies on other objects, which keep their pixels.")
+        _check(erase or mask is not None, "All of this lies on other objects, which keep their pixels.")
     elif not erase:
-        cut = {key: masks.without(other.mask, [stroke]) for key, other in others.items()}
+        cut = {key: masks.without(other.mask, [mask]) for key, other in others.items()}
         changed = {key: _with(others[key], cut[key]) for key in others if cut[key] is not others[key].mask}
     _check(item is None or mask != item.mask or item is now.suggestions.get(object_id), "The stroke changes nothing.")
     identity = object_id if object_id is not None else now.last_id + 1

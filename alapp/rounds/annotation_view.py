@@ -66,6 +66,7 @@ def batch(store: Store, project_id: int) -> dict[str, Any]:
                 "empty": item.empty,
                 "not_annotated": item.not_annotated,
                 "reason": item.reason,
+                "note": item.note,
             }
             for item in patches
         ],

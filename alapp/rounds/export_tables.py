@@ -13,7 +13,7 @@ from skimage.measure import regionprops
 from alapp.domain import Report, VoxelSize
 from alapp.errors import NotReadyError
 from alapp.rounds import annotation, annotation_classes, export_source, results
-from alapp.storage import catalogue, labels
+from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -33,6 +33,7 @@ def measurements(store: Store, project: Project, report: Report) -> Iterator[tup
     people = export_source.finished(store, project) if several or not machine else []
     if not machine and not people:
         raise NotReadyError("There is nothing to measure yet. Annotate a patch, or train a model first.")
+    notes = annotations.notes(store, [item.patch.id for item in people])
     for index, (image, predicted) in enumerate(machine):
         report(index, len(machine), f"Measuring {image.name}")
         pixels = np.asarray(catalogue.read_image(store, image))
@@ -41,9 +42,10 @@ def measurements(store: Store, project: Project, report: Report) -> Iterator[tup
     for index, item in enumerate(people):
         report(index, len(people), f"Measuring {item.patch.name}")
         pixels = catalogue.read_patch(store, item.patch)
-        found, masks = annotation_classes.of_objects(item.labels), labels.read(store, item.labels)
-        classes = {int(key): kinds.get(found.get(int(key), 1), "") for key in np.unique(masks)} if several else None
-        rows += measured(item.patch.name, "human", masks, pixels, item.patch.voxel_size, classes)
+        known, masks = annotation_classes.of_objects(item.labels), labels.read(store, item.labels)
+        classes = {int(key): kinds.get(known.get(int(key), 1), "") for key in np.unique(masks)} if several else None
+        found = measured(item.patch.name, "human", masks, pixels, item.patch.voxel_size, classes)
+        rows += [row | {"note": notes.get(item.patch.id, "")} for row in found]
     if not rows:
         raise NotReadyError("No object was found in any image, so there is nothing to measure.")
     yield "measurements.csv", to_csv(rows)
@@ -89,6 +91,8 @@ def scores(store: Store, project: Project, report: Report) -> Iterator[tuple[str
     yield "images.csv", to_csv(results.image_table(store, points[-1].checkpoint_id))
     if rounds := _round_rows(store, project):
         yield "rounds.csv", to_csv(rounds)
+    if notes := _note_rows(store, project):
+        yield "notes.csv", to_csv(notes)
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -165,6 +169,21 @@ def _curve_row(point: results.CurvePoint) -> dict[str, Any]:
             names = [name for name in row if name.startswith(f"{split}_")]
             row |= dict(zip(names, values, strict=True))
     return row
+
+
+def _note_rows(store: Store, project: Project) -> list[dict[str, Any]]:
+    """The notes that people made on patches of any round."""
+    picks = round_rows.selected_in_project(store, project.id)
+    states = annotation.patch_states(store, list(picks))
+    return [
+        {
+            "patch": catalogue.patch(store, patch_id).name,
+            "role": picks[patch_id].role,
+            "state": states[patch_id],
+            "note": text,
+        }
+        for patch_id, text in sorted(annotations.notes(store, list(picks)).items())
+    ]
 
 
 def _round_rows(store: Store, project: Project) -> list[dict[str, Any]]:

@@ -97,6 +97,44 @@ def head(store: Store, patch_id: int) -> tuple[int, float]:
     return (row["head"], row["born"]) if row else (0, 0.0)
 
 
+@dataclass(frozen=True)
+class LastEvent:
+    """The newest event of a patch: who wrote it, and how long ago."""
+
+    revision: int
+    session: str
+    seconds_ago: float
+
+
+def last(store: Store, patch_id: int) -> LastEvent | None:
+    """The newest event of a patch; None if it was never opened. Asked every few seconds by every page."""
+    row = store.row(
+        "SELECT revision, session, at FROM annotation_event WHERE patch_id = ? ORDER BY revision DESC LIMIT 1",
+        (patch_id,),
+    )
+    return LastEvent(row["revision"], row["session"], max(0.0, time() - row["at"])) if row else None
+
+
+def notes(store: Store, patch_ids: Sequence[int]) -> dict[int, str]:
+    """The notes of patches that have one."""
+    rows = store.rows(
+        "SELECT patch_id, text FROM note WHERE patch_id IN (SELECT value FROM json_each(?))",
+        (json.dumps([int(identity) for identity in patch_ids]),),
+    )
+    return {row["patch_id"]: row["text"] for row in rows}
+
+
+def set_note(store: Store, patch_id: int, text: str) -> None:
+    """Keep the note of a patch; an empty one is removed."""
+    if not text:
+        store.execute("DELETE FROM note WHERE patch_id = ?", (patch_id,))
+        return
+    store.execute(
+        "INSERT INTO note (patch_id, text) VALUES (?, ?) ON CONFLICT (patch_id) DO UPDATE SET text = excluded.text",
+        (patch_id, text),
+    )
+
+
 def states(store: Store, patch_ids: Sequence[int]) -> dict[int, str]:
     """ "open" | "started" | "done" | "skipped" of each patch; asked once a second, so no journal is folded."""
     rows = store.rows(

@@ -10,6 +10,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
@@ -20,7 +21,9 @@ from alapp.rounds import (
     annotation_ahead,
     annotation_classes,
     annotation_edits,
+    annotation_notes,
     annotation_pictures,
+    annotation_presence,
     annotation_region,
     annotation_stack,
     annotation_view,
@@ -88,6 +91,9 @@ def server_functions(store: Store) -> list[Server]:
         _prepare_slice,
         _look_ahead,
         _load_cuts,
+        _head,
+        _claim,
+        _save_note,
         _click,
         *(_act(name, function) for name, function in _ACTS.items()),
     ]
@@ -128,7 +134,12 @@ def _load_patch(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     start = message.get("start")
     if start is not None and start not in annotation.STARTS:
         raise InputError("The page asked for an unknown start. Reload it.")
-    return annotation_view.open_patch(store, read.whole(message, "patch"), read.text(message, "session"), start)
+    patch_id, session = read.whole(message, "patch"), read.text(message, "session")
+    # Whether somebody else is there is asked first: opening a patch the first time is an event.
+    found = annotation_presence.look(store, patch_id, session)
+    opened = annotation_view.open_patch(store, patch_id, session, start)
+    here = {"elsewhere": found.elsewhere, "seconds_ago": found.seconds_ago}
+    return {**opened, **here, "note": annotation_notes.note(store, patch_id)}
 
 
 def _load_slice(store: Store, message: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +172,13 @@ def _load_cuts(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     return annotation_pictures.cuts(store, *place, read.channel_settings(message))
 
 
+def _head(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    hidden = message.get("hidden") is True
+    return asdict(
+        annotation_presence.look(store, read.whole(message, "patch"), read.text(message, "session"), hidden=hidden)
+    )
+
+
 # --- acting ------------------------------------------------------------------------------------------------
 
 
@@ -189,7 +207,17 @@ def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
         revision=revision,
         token=token,
     )
+    annotation_presence.acted(store, patch_id, session)
     return {"revision": change.after.revision, "mask": annotation_view.mask_json(mask) if mask else None}
+
+
+def _claim(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    annotation_presence.take_over(store, read.whole(message, "patch"), read.text(message, "session"))
+    return {}
+
+
+def _save_note(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    return {"note": annotation_notes.set_note(store, read.whole(message, "patch"), read.note(message))}
 
 
 def _accept(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
@@ -314,7 +342,14 @@ def _act(name: str, function: Callable[..., Change]) -> Callable[[Store, dict[st
             "revision": read.whole(message, "revision"),
             "token": read.text(message, "token"),
         }
-        change = annotation.repeated(store, patch_id, **by) or function(store, message, patch_id, **by)
+        try:
+            change = annotation.repeated(store, patch_id, **by) or function(store, message, patch_id, **by)
+        except (ConflictError, InputError):
+            # After a reload the same act may come twice at once: the other one was faster.
+            change = annotation.repeated(store, patch_id, **by)
+            if change is None:
+                raise
+        annotation_presence.acted(store, patch_id, by["session"])
         return {**annotation_view.changes(change), "object": change.after.last_id}
 
     act.__name__ = name

@@ -51,6 +51,14 @@ def text(message: dict[str, Any], name: str) -> str:
     return value
 
 
+def note(message: dict[str, Any]) -> str:
+    """A text that may be empty; `annotation_notes` limits its length."""
+    value = message.get("text")
+    if not isinstance(value, str):
+        raise unreadable("text")
+    return value
+
+
 def one_of(message: dict[str, Any], name: str, words: tuple[str, ...]) -> str:
     """One of `words`."""
     value = message.get(name)

@@ -306,16 +306,21 @@ def test_two_tabs_cannot_overwrite_each_other(world, browser, server):
     one.click(*centre(part, ids[0]))
     one.press("Enter")
     one.revision(3)
+    two.page.get_by_text("is open in another tab or by another person").wait_for()
     two.click(*centre(part, ids[1]))
-    two.page.get_by_text("was changed in another tab").wait_for()
+    two.press("Control+z", "Delete", "a", "d")
     assert kinds(store, first) == ["open", "click", "accept"]
-    two.page.get_by_role("button", name="Reload the patch").click()
-    two.revision(3)
+    two.page.get_by_role("button", name="Take over").click()
+    two.revision(4)
     two.saved()
     assert two.objects() == 1
+    # The first one does not know it yet: its stale act is refused.
+    one.click(*centre(part, ids[1]))
+    one.page.get_by_text("Your last change is not saved").wait_for()
+    assert kinds(store, first) == ["open", "click", "accept", "claim"]
     two.click(*centre(part, ids[1]))
     two.press("Enter")
-    two.revision(5)
+    two.revision(6)
     assert two.objects() == 2
     one.close()
     two.close()
@@ -397,7 +402,7 @@ class TestServer:
     )
     def test_nonsense_is_a_sentence(self, call, world, message):
         looks, acts = (
-            ("load_batch", "load_patch", "look_ahead", "load_cuts"),
+            ("load_batch", "load_patch", "look_ahead", "load_cuts", "head", "claim", "save_note"),
             ("click", "accept", "take", "remove", "undo", "propagate", "finish"),
         )
         for name in (*looks, *acts, "paint", "merge", "split", "reshape", "mark_region"):

@@ -21,6 +21,7 @@ event, across reloads and restarts. Kinds, with payload and blob:
     done       label_map                                            -
     skip       reason                                               -
     reopen     -
+    claim      -                                                    a page takes the patch over from another one
 
 A class counts from 1. `accept`, and `edit` for each object of `set`, may carry the `class` of a new object; it is 1
 where nothing is said.
@@ -151,7 +152,7 @@ def apply(state: State, event: Event) -> State:
         state = replace(state, status=SKIPPED, draft=None)
     elif event.kind == "reopen":
         state = replace(state, status=STARTED)
-    elif event.kind not in ("undo", "redo"):
+    elif event.kind not in ("undo", "redo", "claim"):
         raise InputError(f"The journal has an event {event.kind!r} that this version does not know. Update the app.")
     return replace(state, revision=event.revision)
 

@@ -15,6 +15,7 @@ import gradio as gr
 SCRIPTS = (
     "masks.js",
     "memory.js",
+    "outbox.js",
     "link.js",
     "pictures.js",
     "view.js",
@@ -26,6 +27,7 @@ SCRIPTS = (
     "minimap.js",
     "region.js",
     "editing.js",
+    "cursor.js",
     "keys.js",
     "panels.js",
     "classes.js",
@@ -38,6 +40,9 @@ SCRIPTS = (
     "ahead.js",
     "stack.js",
     "ortho.js",
+    "presence.js",
+    "note.js",
+    "focus.js",
     "annotator.js",
 )
 _FOLDER = Path(__file__).parent

@@ -3,7 +3,7 @@
 const acting = {
   // Send an act on the open patch; its answer says what changed.
   send(name, payload, then = () => {}) {
-    if (!this.patch) return;
+    if (!this.patch || this.looking) return;
     const { id } = this.patch;
     this.link.act(name, () => this.patch?.id === id && { patch: id, revision: this.patch.revision, ...payload }, (answer) => {
       if (this.patch?.id !== id || this.failed(answer)) return;
@@ -42,7 +42,7 @@ const acting = {
   },
 
   undo() {
-    const { draft } = this;
+    const draft = this.draft?.accepting ? null : this.draft;
     if (!draft?.order.length) {
       if (draft) return this.dropDraft();
       if (this.patch?.can_undo || this.link.busy) this.send("undo", {});
@@ -84,7 +84,7 @@ const acting = {
 
   finish() {
     if (!this.patch || this.closed) return;
-    if (this.draft?.item) return this.ask("The object that you are clicking is not accepted yet.", [
+    if (this.draft?.item && !this.draft.accepting) return this.ask("The object that you are clicking is not accepted yet.", [
       ["Accept it, then done", () => { this.acceptDraft(); this.link.idle().then(() => !this.draft && this.finish()); }],
       ["Drop it", () => { this.clearDraft(); this.finish(); }], ["Cancel", () => {}],
     ]);
@@ -107,7 +107,7 @@ const acting = {
     this.close("skip");
   },
 
-  reopen() { if (this.closed) this.send("finish", { how: "reopen" }, () => this.changed()); },
+  reopen() { if (this.patchClosed) this.send("finish", { how: "reopen" }, () => this.changed()); },
 
   close(how) {
     const { name } = this.patch;

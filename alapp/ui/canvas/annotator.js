@@ -31,7 +31,9 @@ class Annotator {
     });
     this.look = { ...LOOK };
     this.channels = [];
+    this.looking = false; // another page works on this patch
     this.link = new Link(server, sessionId(), () => showStatus(this));
+    this.alone = detectDuplicate(this.link.session, (renewed) => { this.link.session = renewed; });
     this.pictures = new Pictures((message) => this.link.ask("load_slice", message));
     this.opensOn = new Map(); // the slice that a patch will open on, where it was looked up ahead
     this.readied = new Set(); // patches that are ready for clicks before they are opened
@@ -40,6 +42,10 @@ class Annotator {
     bindKeys(this);
     bindLook(this);
     bindMinimap(this);
+    this.bindPresence();
+    this.bindNote();
+    this.bindCursor();
+    this.bindFocus();
     this.bindControls();
     this.bindDoubts();
     this.bindTuning();
@@ -56,13 +62,16 @@ class Annotator {
 
   part(name) { return this.root.querySelector(`[data-part="${name}"]`); }
 
-  get closed() { return this.patch?.status === "done" || this.patch?.status === "skipped"; }
+  // Nothing can be changed: the patch is finished, or another page works on it.
+  get closed() { return this.looking || this.patchClosed; }
+
+  get patchClosed() { return this.patch?.status === "done" || this.patch?.status === "skipped"; }
 
   bindControls() {
     for (const button of this.root.querySelectorAll("[data-act]")) {
       button.addEventListener("click", () => {
         this[button.dataset.act]();
-        if (button.dataset.act !== "toggleSheet") this.stage.focus({ preventScroll: true });
+        if (!["toggleSheet", "toggleNote"].includes(button.dataset.act)) this.stage.focus({ preventScroll: true });
       });
     }
     for (const button of this.root.querySelectorAll("button[data-tool]")) {
@@ -89,7 +98,8 @@ class Annotator {
     }
     if (before !== this.project) this.recallLook();
     const wanted = value.patch ?? recall(`patch-${this.project}`);
-    await this.loadBatch();
+    await Promise.all([this.alone, this.loadBatch()]);
+    const lost = await resendKept(this.link, this.project);
     // A mere refresh must not take the work out of the person's hands.
     const here = this.batch.patches.some((patch) => patch.id === this.patch?.id);
     if (value.patch == null && before === this.project && here) return;
@@ -98,6 +108,7 @@ class Annotator {
     const id = value.patch ?? known?.id ?? this.batch.next ?? this.batch.patches[0]?.id;
     if (id === null || id === undefined) return this.show("empty");
     await this.openPatch(id);
+    if (lost) showMessage(this, lost, { error: true });
   }
 
   async loadBatch() {
@@ -126,6 +137,7 @@ class Annotator {
     this.cancelDrag();
     lassoTool.cancel(this);
     this.patch = answer;
+    this.arrive(answer);
     this.items = answer.items.map((raw) => new Item(raw));
     this.selected = this.hovered = null;
     this.also = [];
@@ -162,7 +174,9 @@ class Annotator {
     this.root.dataset.status = patch.status;
     this.part("patch-name").textContent = patch.name;
     this.stage.dataset.tool = this.closed ? "point" : this.tool.name;
-    this.part("closed").hidden = !this.closed;
+    this.part("closed").hidden = !this.patchClosed || this.looking;
+    this.showPresence();
+    this.showNote();
     this.part("closed-text").textContent = patch.status === "skipped" ? "This patch is skipped."
       : this.items.some((item) => !item.suggestion) ? "This patch is done." : "This patch is empty, checked.";
     this.part("z-row").hidden = patch.depth < 2;
@@ -186,7 +200,7 @@ class Annotator {
     showStatus(this);
   }
 
-  button(act) { return this.root.querySelector(`.ann-tools [data-act="${act}"]`); }
+  button(act, place = "tools") { return this.root.querySelector(`.ann-${place} [data-act="${act}"]`); }
 
   // True once the slice is painted. A picture that is known is painted before this returns.
   async loadSlice() {
@@ -272,8 +286,11 @@ class Annotator {
   toggleSheet() {
     const sheet = this.part("sheet");
     sheet.hidden = !sheet.hidden;
-    if (sheet.hidden) this.stage.focus({ preventScroll: true });
-    else this.part("sheet-close").focus();
+    if (!sheet.hidden) {
+      this.beforeSheet = document.activeElement;
+      return this.part("sheet-close").focus();
+    }
+    (this.root.contains(this.beforeSheet) ? this.beforeSheet : this.stage).focus({ preventScroll: true });
   }
 
   say(text, error = false) {
@@ -288,14 +305,18 @@ class Annotator {
   failed(answer) {
     if (answer.unreachable) answer = { error: "The app does not answer. Check that it still runs, then try again." };
     if (!answer.error) return false;
-    const actions = answer.conflict ? [["Reload the patch", () => { forget(`draft-${this.patch.id}`); this.openPatch(this.patch.id); }]] : [];
-    showMessage(this, answer.error, { error: true, actions });
+    if (answer.conflict && this.patch) {
+      this.takenOver();
+      this.say("Your last change is not saved: the patch was changed in the meantime.", true);
+    } else {
+      showMessage(this, answer.error, { error: true });
+    }
     return true;
   }
 }
 
 for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting, classing, looking, fetching, stacking,
-  orthogonal]) {
+  orthogonal, presence, noting, cursoring, focusing]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

@@ -74,7 +74,7 @@ const eraseTool = {
 const painting = {
   // The object that a stroke changes: the unfinished one, the selected one, the one under the pointer, or a new one.
   beginStroke(tool, erase, pixel, free = false) {
-    const draft = this.draft?.item;
+    const draft = this.draft?.accepting ? null : this.draft?.item;
     let id = this.settle() ?? (free ? null : this.selected);
     if (!id && pixel && (tool === "brush" || erase)) id = this.view.at(pixel) || null;
     if (!id && erase) {
@@ -182,6 +182,7 @@ const painting = {
     const { draft } = this;
     if (!draft) return null;
     if (draft.settled) return draft.settled;
+    if (draft.accepting) return null;
     if (!draft.item) {
       this.clearDraft();
       return null;

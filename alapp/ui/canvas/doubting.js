@@ -62,6 +62,7 @@ const doubting = {
     if (!item.on(this.z)) this.toSlice(Math.floor((item.box[0] + item.box[3] - 1) / 2));
     this.select(item.id);
     this.view.reveal(flatBox(item));
+    this.announce(`${item.suggestion ? "Suggestion" : "Object"} ${item.id}, ${item.size} ${this.patch.depth > 1 ? "voxels" : "pixels"}`);
   },
 
   // Accept or reject suggestion `id` by `act`, and go on to the next one, so that keys alone go through all.

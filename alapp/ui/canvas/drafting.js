@@ -3,7 +3,7 @@
 const drafting = {
   // The unfinished object, begun if there is none.
   beginDraft() {
-    if (this.draft && !this.draft.settled) return;
+    if (this.draft && !this.draft.settled && !this.draft.accepting) return;
     // In a stack, an object that is selected but not yet on this slice goes on here.
     const chosen = this.items.find((item) => item.id === this.selected && !item.suggestion);
     const goesOn = chosen && this.patch.depth > 1 && !chosen.filledOn(this.z);
@@ -54,9 +54,14 @@ const drafting = {
       if (this.patch?.id !== id || this.failed(answer)) return;
       this.patch.revision = answer.revision;
       this.root.dataset.revision = answer.revision;
-      if (this.draft !== draft) return;
       const before = flatBox(draft.item);
       draft.item = answer.mask ? new Item({ ...answer.mask, id: -1 }) : null;
+      if (!draft.item && draft.accepting) {
+        // There is nothing to accept: the person goes on with these points.
+        draft.accepting = false;
+        if (!this.painting) this.patch.next = this.patch.last_id + 1;
+      }
+      if (this.draft !== draft) return;
       this.view.draw(joinBoxes([before, flatBox(draft.item), pointsBox(draft)]));
       this.button("undo").disabled = false;
       if (!draft.item && (draft.positive.length || draft.box)) this.say("Nothing found here. Click inside an object, or on its darker or brighter core.");
@@ -83,12 +88,16 @@ const drafting = {
       else if (this.tool === brushTool || this.tool === eraseTool) this.select(null);
       return;
     }
-    // The mask may still be on its way: its turn comes after the click's.
+    if (draft.accepting) return;
+    // The mask may still be on its way: its turn comes after the click's, and whatever is begun meanwhile is another
+    // object.
+    draft.accepting = true;
+    for (const act of this.link.queue) if (act.replaces === "click") act.replaces = null;
+    if (!draft.settled && draft.object === null) this.nextId();
     const { id } = this.patch;
+    forget(`draft-${id}`); // the act is kept now, and it must not come back as points too
     this.link.act("accept", () => {
-      if (this.patch?.id !== id || this.draft !== draft) return null;
-      if (!draft.item) return null;
-      this.sentDraft = draft;
+      if (this.patch?.id !== id || !draft.item) return null;
       return {
         patch: id, revision: this.patch.revision, box: draft.item.box, runs: draft.item.runs, object: draft.object,
         overlap: this.part("overlap").value,
@@ -97,11 +106,13 @@ const drafting = {
       if (this.patch?.id !== id) return;
       if (this.failed(answer)) {
         draft.settled = null;
+        draft.accepting = false;
+        if (this.draft === draft) this.saveDraft();
         return;
       }
       if (this.draft === draft) this.dropDraft();
       this.takeIn(answer);
-      if (draft.settled) return;
+      if (draft.settled || this.draft) return;
       // In a stack the object stays selected, so that clicks on the next slice continue it.
       this.select(this.patch.depth > 1 ? draft.object ?? answer.object : null);
     });
@@ -123,6 +134,7 @@ const drafting = {
   escape() {
     if (!this.part("sheet").hidden) return this.toggleSheet();
     if (!this.part("look").hidden) return this.toggleLook();
+    if (!this.part("note").hidden) return this.toggleNote();
     showMessage(this, "");
     if (this.drag) return this.cancelDrag();
     if (lassoTool.path) return lassoTool.cancel(this);
@@ -135,7 +147,7 @@ const drafting = {
   clearDraft() {
     const had = this.draft?.order.length;
     this.dropDraft();
-    if (!had) return;
+    if (!had || this.looking) return;
     const { id } = this.patch;
     const { z } = this;
     this.link.act("click", () => this.patch?.id === id && {
@@ -150,7 +162,7 @@ const drafting = {
   dropDraft() {
     const box = joinBoxes([flatBox(this.draft?.item), this.draft && pointsBox(this.draft)]);
     this.draft = null;
-    forget(`draft-${this.patch.id}`);
+    if (!this.looking) forget(`draft-${this.patch.id}`);
     this.part("start").disabled = this.closed;
     showKinds(this);
     this.scene();

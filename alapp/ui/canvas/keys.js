@@ -47,6 +47,11 @@ const KEYS = [
   { keys: ["w"], sheet: "W", text: "Show or hide the surroundings of the patch", run: (page) => page.toggleAround() },
   { keys: ["q"], sheet: "Q", text: "Ruler: drag to measure a length", run: (page) => page.measureLength() },
   { keys: ["Shift+f"], sheet: "Shift+F", text: "Full screen", run: (page) => page.fullscreen() },
+  { keys: Object.keys(STEPS), sheet: "Arrow keys", text: "Move the crosshair; with Shift ten pixels", anytime: true, run: (page, key, event) => page.moveCursor(key, event.shiftKey) },
+  { keys: ["i"], sheet: "I", text: "Click at the crosshair; with brush, box or split: begin there, then end there", anytime: true, run: (page) => page.pressCursor(false) },
+  { keys: ["Shift+i"], sheet: "Shift+I", text: "Right click at the crosshair", anytime: true, run: (page) => page.pressCursor(true) },
+  { keys: ["Shift+j", "Shift+k"], sheet: "Shift+J and K", text: "Next or previous suggestion or object in the lists", run: (page, key) => page.cycle(key.toLowerCase() === "j" ? 1 : -1) },
+  { keys: ["j"], sheet: "J", text: "Note on this patch", run: (page) => page.toggleNote() },
   { keys: ["?"], sheet: "?", text: "This sheet", run: (page) => page.toggleSheet() },
 ];
 
@@ -89,8 +94,8 @@ function bindKeys(page) {
     event.preventDefault();
     event.stopPropagation();
     // In the middle of a stroke the object must not change under the brush.
-    if (page.drag && page.drag !== panTool && event.key !== "Escape") return;
-    entry.run(page, event.key);
+    if (page.drag && page.drag !== panTool && event.key !== "Escape" && !entry.anytime) return;
+    entry.run(page, event.key, event);
   });
   page.root.addEventListener("keyup", (event) => {
     if (event.key !== " " || !page.spaceHeld) return;

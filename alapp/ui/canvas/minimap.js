@@ -59,11 +59,11 @@ function bindMinimap(page) {
     frame();
   };
 
-  view.onDraw = () => {
+  view.drawn.push(() => {
     show();
     showScaleBar(page);
     showRuler(page);
-  };
+  });
   view.onChange = () => { timer ??= setTimeout(paint, MINIMAP_MS); };
 
   const go = (event) => {

@@ -22,7 +22,7 @@ function showBatch(page) {
     const entry = make("button", `ann-patch ann-state-${patch.state}`);
     entry.type = "button";
     entry.dataset.patch = patch.id;
-    entry.title = [patch.name, patch.reason, ROLE_TEXT[patch.role]].filter(Boolean).join(" — ");
+    entry.title = [patch.name, patch.reason, ROLE_TEXT[patch.role], patch.note && `Note: ${patch.note}`].filter(Boolean).join(" — ");
     if (patch.id === page.patch?.id) entry.setAttribute("aria-current", "true");
     const mark = make("span", "ann-mark", { done: "✓", skipped: "⤼", started: "◐", open: "○" }[patch.state]);
     mark.setAttribute("aria-hidden", "true");
@@ -33,6 +33,7 @@ function showBatch(page) {
     if (patch.state === "done") detail.textContent = doneText(patch);
     words.append(detail);
     entry.append(mark, words);
+    if (patch.note) entry.append(Object.assign(make("span", "ann-noted", "✎"), { ariaLabel: "has a note" }));
     if (patch.role === "validation") entry.append(make("span", "ann-role", "val"));
     entry.addEventListener("click", (event) => page.openPatch(patch.id, null, event.timeStamp));
     return entry;
@@ -95,6 +96,7 @@ function showSheet(page) {
 function showMessage(page, text, { error = false, actions = [] } = {}) {
   const bar = page.part("message");
   clearTimeout(page.messageTimer);
+  if (!text && bar.contains(document.activeElement)) page.stage.focus({ preventScroll: true });
   bar.hidden = !text;
   bar.classList.toggle("ann-error", error);
   bar.setAttribute("role", error ? "alert" : "status");
@@ -109,6 +111,7 @@ function showMessage(page, text, { error = false, actions = [] } = {}) {
     });
     return button;
   });
+  if (buttons.length) bar.setAttribute("role", "alertdialog");
   page.part("message-actions").replaceChildren(...buttons);
   if (buttons.length) buttons[0].focus();
   if (text && !error && !actions.length) page.messageTimer = setTimeout(() => showMessage(page, ""), 5000);
@@ -122,7 +125,8 @@ function showStatus(page) {
   page.part("slice-text").textContent = patch && patch.depth > 1 ? `slice ${page.z + 1} of ${patch.depth}` : "";
   page.part("size").textContent = patch ? sizeText(patch) : "";
   const save = page.part("save");
-  save.textContent = link.failure ? `not saved: ${link.failure}` : link.saved ? "all saved" : "saving…";
+  const waiting = link.unkept ? "saving… keep this page open" : "saving…";
+  save.textContent = link.failure ? `not saved: ${link.failure}` : link.saved ? "all saved" : waiting;
   save.className = `ann-save ${link.failure ? "ann-unsaved" : ""}`;
   save.dataset.saved = String(link.saved);
 }

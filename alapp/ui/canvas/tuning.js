@@ -29,7 +29,7 @@ const tuning = {
 
   // The unfinished object anew, as the sliders say.
   retune() {
-    if (!this.draft?.order.length) return;
+    if (!this.draft?.order.length || this.closed) return;
     this.draft.tuning = this.tuning;
     this.sendClick();
   },

@@ -23,7 +23,7 @@ class View {
     this.opacity = 0.31;
     this.around = null; // the surroundings: {image, raw, box}
     this.light = { brightness: 0, contrast: 0, gamma: 1 };
-    this.onDraw = () => {};
+    this.drawn = []; // what else is drawn anew when the image moves
     this.onChange = () => {};
     this.scene = { items: [], z: 0, draft: null, hovered: null, selected: null, also: [], shape: null };
   }
@@ -242,7 +242,7 @@ class View {
     this.drawDraft();
     this.drawShape();
     context.restore();
-    if (!box) this.onDraw();
+    if (!box) for (const react of this.drawn) react();
   }
 
   // Dimmed, with a frame around the patch itself that covers none of its pixels.
