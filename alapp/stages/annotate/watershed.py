@@ -13,25 +13,17 @@ from skimage.segmentation import watershed
 
 from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.stages.annotate.base import Point
+from alapp.stages.annotate.candidates import Features, Landscape, features, score
 
 OBJECT, BACKGROUND = 1, 2
 RADII = (7, 12, 20, 34, 56)  # pixels; how far an object may reach from its clicks, each one is tried
 SEED_RADIUS = (1.0, 2.0)  # limits, pixels; as large as the smoothing, which moves borders by as much
 CACHED_SLICES = 16
-SMOOTHING = (0.5, 2.5)  # limits of sigma, pixels
-SMOOTHING_PER_NOISE = 15.0  # fitted: HeLa nuclei (noise 0.03) want 0.5, EM mitochondria (0.17) want 2.5
-AREA_EXPONENT = 0.2  # of two borders that are as strong, the larger object is meant
-PRIOR_WEIGHT = 1.0
+TRUSTED_PRIOR = 0.5  # at every click; a network that sees no object there is not asked about its border
 SPOT_PIXELS = 150  # a smaller mask may be a spot in an object (a nucleolus, a crista) and not the object
 SPOT_REACH = 3  # pixels; the border of a spot is stepped over by as much
 SPOT_GROWTH = 1.5  # what is found around a spot has at least as many times the pixels that the search began with
-SPOT_GAIN = 1.3  # and its score is better by as much
-
-
-@dataclass(frozen=True)
-class _Features:
-    gradient: np.ndarray  # float32 (Y, X), Sobel magnitude of the smoothed image scaled to [0, 1]
-    seed: float  # squared radius of a click, pixels
+SPOT_GAIN = 0.3  # and its score is better by as much
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,17 @@ class _Window:
 
 
 @dataclass(frozen=True)
+class _Search:
+    """What the candidates of a click are flooded on and scored with; see `Features`."""
+
+    landscapes: tuple[Landscape, ...]
+    prior: np.ndarray | None
+    seed: float
+
+
+@dataclass(frozen=True)
 class _Candidate:
-    """A mask in a part of the slice, and how well its border lies on the gradient (higher is better)."""
+    """A mask in a part of the slice, and how likely it is the whole object (higher is better)."""
 
     slices: tuple[slice, slice]
     mask: np.ndarray
@@ -55,9 +56,11 @@ class _Candidate:
 class SeededWatershed:
     """Meyer's flooding from markers: the positive points against the negative ones and the far surroundings.
 
-    How far the surroundings are is not known, so several radii are tried, and the mask whose border lies on
-    the strongest gradient is taken. If that is only a spot, the search goes on from beyond its border, and the
-    object around it is taken if its own border is the better one. The smoothing follows the noise of the image.
+    How far the surroundings are is not known, nor how coarse the texture inside is, so several radii are tried at
+    two smoothings, and the mask that looks most like a whole object is taken (`candidates.score`). If that is only
+    a spot, the search goes on from beyond its border, and the object around it is taken if it scores better. The
+    smoothing follows the noise of the image. Where the network sees an object at the clicks, its foreground
+    probability adds a landscape of its own and a term of the score; elsewhere it is not asked.
     Sources: Meyer 1994, "Topographic distance and watershed lines"; the marker scheme and
     its comparison with grabCut, random walker and geodesic distance are this project's.
     """
@@ -69,7 +72,7 @@ class SeededWatershed:
 
     def __init__(self, modality: Modality | None = None) -> None:
         """One method for every `modality`: the image itself decides the scale."""
-        self._slices: OrderedDict[str, _Features] = OrderedDict()
+        self._slices: OrderedDict[str, Features] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
@@ -83,9 +86,9 @@ class SeededWatershed:
             if key in self._slices and prior is None:
                 self._slices.move_to_end(key)
                 return
-        features = _features(image, prior)
+        made = features(image, prior, SEED_RADIUS)
         with self._lock:
-            self._slices[key] = features
+            self._slices[key] = made
             self._slices.move_to_end(key)
             while len(self._slices) > CACHED_SLICES:
                 self._slices.popitem(last=False)
@@ -100,41 +103,26 @@ class SeededWatershed:
     ) -> np.ndarray:
         """See `base.ClickSegmenter`. With `previous` or `box` the scale is known and only one is tried."""
         with self._lock:
-            features = self._slices[key]
-        mask = np.zeros(features.gradient.shape, bool)
+            known = self._slices[key]
+        mask = np.zeros(known.shape, bool)
         if previous is not None and previous.any():
-            return _corrected(features, previous, positive, negative)
+            return _corrected(known, previous, positive, negative)
         if box is not None:
-            return _in_box(features, box, positive, negative)
+            return _in_box(known, box, positive, negative)
         if not positive:
             return mask
         windows = [_window(mask.shape, positive, negative, radius) for radius in RADII]
-        candidates = [_candidate(features, window, radius) for window, radius in zip(windows, RADII, strict=True)]
+        search = _search(known, _sees(known, positive))
+        candidates = [
+            _candidate(search, landscape, window, radius)
+            for landscape in search.landscapes
+            for window, radius in zip(windows, RADII, strict=True)
+        ]
         best = max(candidates, key=lambda candidate: candidate.score)
         if np.count_nonzero(best.mask) < SPOT_PIXELS:
-            best = _around_spot(features, windows, best)
+            best = _around_spot(search, windows, best)
         mask[best.slices] = best.mask
         return mask
-
-
-def _features(image: np.ndarray, prior: np.ndarray | None) -> _Features:
-    gray = image.astype(np.float32).mean(axis=-1)
-    low, high = np.percentile(gray, (0.5, 99.5))
-    gray = np.clip((gray - low) / max(high - low, 1e-6), 0, 1)
-    sigma = float(np.clip(SMOOTHING_PER_NOISE * _noise(gray), *SMOOTHING))
-    gradient = _sobel(ndimage.gaussian_filter(gray, sigma))
-    if prior is not None:
-        gradient += PRIOR_WEIGHT * _sobel(ndimage.gaussian_filter(prior.astype(np.float32), 1.0))
-    return _Features(gradient, float(np.clip(sigma, *SEED_RADIUS)) ** 2)
-
-
-def _noise(gray: np.ndarray) -> float:
-    """What a 3 x 3 median takes away, in standard deviations of the image."""
-    return float(np.abs(gray - ndimage.median_filter(gray, 3)).mean() / (gray.std() + 1e-6))
-
-
-def _sobel(smooth: np.ndarray) -> np.ndarray:
-    return np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)) / 8
 
 
 def _window(shape: tuple[int, int], positive: Sequence[Point], negative: Sequence[Point], radius: float) -> _Window:
@@ -158,54 +146,64 @@ def _squared_distance(slices: tuple[slice, slice], points: Sequence[Point]) -> n
     return nearest
 
 
-def _flood(features: _Features, window: _Window, seeds: np.ndarray, far: np.ndarray) -> np.ndarray:
-    """bool mask of the window: the catchment of `seeds` against `far` and the negative points."""
+def _search(known: Features, trusted: bool) -> _Search:
+    """All landscapes and the prior; without the prior where it is missing or not `trusted`."""
+    if known.guided is None or not trusted:
+        return _Search(known.image, None, known.seed)
+    return _Search((*known.image, known.guided), known.prior, known.seed)
+
+
+def _sees(known: Features, points: Sequence[Point]) -> bool:
+    """Whether the network takes every clicked pixel for a part of an object."""
+    if known.prior is None:
+        return False
+    pixels = np.clip(np.round(points).astype(int), 0, np.array(known.shape) - 1)
+    return bool((known.prior[tuple(pixels.T)] > TRUSTED_PRIOR).all())
+
+
+def _flood(gradient: np.ndarray, seed: float, window: _Window, seeds: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """bool mask of the window: the catchment of `seeds` against `far` and the negative points. `gradient` is the
+    whole slice's; `seed` the squared radius of a negative point."""
     markers = np.zeros(seeds.shape, np.int32)
     markers[far] = BACKGROUND
     markers[seeds] = OBJECT
-    markers[window.negative <= features.seed] = BACKGROUND
+    markers[window.negative <= seed] = BACKGROUND
     # A click is a click: where a positive and a negative disc meet, the clicked pixel itself decides.
     markers[window.positive == 0] = OBJECT
     markers[window.negative == 0] = BACKGROUND
-    found = watershed(features.gradient[window.slices], markers) == OBJECT
+    found = watershed(gradient[window.slices], markers) == OBJECT
     return ndimage.binary_fill_holes(found) & (markers != BACKGROUND)
 
 
-def _candidate(features: _Features, window: _Window, radius: float, seeds: np.ndarray | None = None) -> _Candidate:
+def _candidate(
+    search: _Search, landscape: Landscape, window: _Window, radius: float, seeds: np.ndarray | None = None
+) -> _Candidate:
     """The catchment of `seeds` (without them: of the clicks) against what is farther than `radius` from the clicks."""
-    start = window.positive <= features.seed
-    found = _flood(features, window, start if seeds is None else start | seeds, window.positive > radius**2)
-    return _Candidate(window.slices, found, _score(features, window, found))
+    start = window.positive <= search.seed
+    limited = window.positive > radius**2
+    found = _flood(landscape.gradient, search.seed, window, start if seeds is None else start | seeds, limited)
+    prior = None if search.prior is None else search.prior[window.slices]
+    return _Candidate(window.slices, found, score(landscape.smooth[window.slices], found, limited, prior))
 
 
-def _around_spot(features: _Features, windows: Sequence[_Window], spot: _Candidate) -> _Candidate:
-    """The object that `spot` is a part of; the spot itself where nothing around it has a better border."""
-    whole = np.zeros(features.gradient.shape, bool)
+def _around_spot(search: _Search, windows: Sequence[_Window], spot: _Candidate) -> _Candidate:
+    """The object that `spot` is a part of; the spot itself where nothing around it is a better object."""
+    whole = np.zeros(search.landscapes[0].gradient.shape, bool)
     whole[spot.slices] = spot.mask
     area, best = np.count_nonzero(spot.mask), spot
     for window, radius in zip(windows[1:], RADII[1:], strict=True):
         if np.pi * radius**2 < 2 * area:
             continue
         seeds = ndimage.binary_dilation(whole[window.slices], iterations=SPOT_REACH) & (window.positive <= radius**2)
-        found = _candidate(features, window, radius, seeds)
+        found = _candidate(search, search.landscapes[0], window, radius, seeds)
         larger = np.count_nonzero(found.mask) > SPOT_GROWTH * np.count_nonzero(seeds)
-        if larger and found.score > max(best.score, SPOT_GAIN * spot.score):
+        if larger and found.score > max(best.score, spot.score + SPOT_GAIN):
             best = found
     return best
 
 
-def _score(features: _Features, window: _Window, mask: np.ndarray) -> float:
-    """Mean gradient on both sides of the border, times a power of the area."""
-    gradient = features.gradient[window.slices]
-    inner = mask & ~ndimage.binary_erosion(mask, border_value=1)
-    outer = ndimage.binary_dilation(mask) & ~mask
-    if not outer.any() or not inner.any():
-        return -np.inf
-    return float(gradient[inner | outer].mean() * np.count_nonzero(mask) ** AREA_EXPONENT)
-
-
 def _corrected(
-    features: _Features, previous: np.ndarray, positive: Sequence[Point], negative: Sequence[Point]
+    known: Features, previous: np.ndarray, positive: Sequence[Point], negative: Sequence[Point]
 ) -> np.ndarray:
     """The object as it was, changed near the points: its core stays a seed, except around negative points."""
     depth = ndimage.distance_transform_edt(np.pad(previous, 1))[1:-1, 1:-1]
@@ -219,18 +217,20 @@ def _corrected(
     outside = ndimage.distance_transform_edt(~previous[slices])
     far = (outside > 0.5 * reach) & (window.positive > reach**2)
     mask = np.zeros(previous.shape, bool)
-    mask[slices] = _flood(features, window, core | (window.positive <= features.seed), far)
+    guided = known.guided is not None and known.prior[previous].mean() > TRUSTED_PRIOR
+    gradient = (known.guided if guided else known.image[0]).gradient
+    mask[slices] = _flood(gradient, known.seed, window, core | (window.positive <= known.seed), far)
     return mask
 
 
 def _in_box(
-    features: _Features,
+    known: Features,
     box: tuple[float, float, float, float],
     positive: Sequence[Point],
     negative: Sequence[Point],
 ) -> np.ndarray:
     """The object that fills a box: its centre is a seed, what is outside of the box is background."""
-    height, width = features.gradient.shape
+    height, width = known.shape
     mask = np.zeros((height, width), bool)
     y0, y1 = sorted((max(0, round(box[0])), min(height, round(box[2]))))
     x0, x1 = sorted((max(0, round(box[1])), min(width, round(box[3]))))
@@ -242,6 +242,8 @@ def _in_box(
     xs = np.arange(slices[1].start, slices[1].stop)
     far = (ys < y0) | (ys >= y1) | (xs < x0) | (xs >= x1)
     centred = np.hypot((ys - (y0 + y1 - 1) / 2) / (y1 - y0), (xs - (x0 + x1 - 1) / 2) / (x1 - x0))
-    seeds = (centred <= max(1 / 6, float(centred.min()))) | (window.positive <= features.seed)
-    mask[slices] = _flood(features, window, seeds, far)
+    middle = centred <= max(1 / 6, float(centred.min()))
+    guided = known.guided is not None and known.prior[slices][middle].mean() > TRUSTED_PRIOR
+    gradient = (known.guided if guided else known.image[0]).gradient
+    mask[slices] = _flood(gradient, known.seed, window, middle | (window.positive <= known.seed), far)
     return mask

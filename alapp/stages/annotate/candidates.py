@@ -1,0 +1,99 @@
+"""What the built-in click method floods, and how it tells a good mask from a poor one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+SMOOTHING = (0.5, 2.5)  # limits of the finer sigma, pixels
+SMOOTHING_PER_NOISE = 15.0  # fitted: HeLa nuclei (noise 0.03) want 0.5, EM mitochondria (0.17) want 2.5
+COARSER = 2.0  # times the finer sigma: texture in an object vanishes, its own border stays
+PRIOR_SMOOTHING = 1.0  # sigma, pixels
+PRIOR_BORDER = 1.0  # the prior's gradient, as a multiple of the image's
+RING = 3  # pixels around a mask that its contrast is measured against
+# Fitted, see `score`: weights of the terms.
+CONTRAST, SIZE, ROUNDNESS, LIMIT, PRIOR = 1.2, 1.0, 3.5, 1.75, 4.0
+LEAST_CONTRAST = 0.01
+ROUNDEST = 0.8  # the border pixels of a disc, squared, over 4 pi its area
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A smoothed image (Y, X) in [0, 1] and the gradient that is flooded, both float32."""
+
+    smooth: np.ndarray
+    gradient: np.ndarray
+
+
+@dataclass(frozen=True)
+class Features:
+    """All that is kept of a slice: `image` has a finer and a coarser landscape, `guided` a finer one whose gradient
+    has the prior's added; `prior` is the smoothed foreground probability. `seed`: squared radius of a click, pixels."""
+
+    image: tuple[Landscape, ...]
+    guided: Landscape | None
+    prior: np.ndarray | None
+    seed: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(Y, X) of the slice."""
+        return self.image[0].gradient.shape
+
+
+def features(image: np.ndarray, prior: np.ndarray | None, seed_radius: tuple[float, float]) -> Features:
+    """Of an image (Y, X, C) of any numeric type and a foreground probability (Y, X) in [0, 1]."""
+    gray = image.astype(np.float32).mean(axis=-1)
+    low, high = np.percentile(gray, (0.5, 99.5))
+    gray = np.clip((gray - low) / max(high - low, 1e-6), 0, 1)
+    sigma = float(np.clip(SMOOTHING_PER_NOISE * _noise(gray), *SMOOTHING))
+    seed = float(np.clip(sigma, *seed_radius)) ** 2
+    landscapes = tuple(_landscape(ndimage.gaussian_filter(gray, scale)) for scale in (sigma, COARSER * sigma))
+    if prior is None:
+        return Features(landscapes, None, None, seed)
+    smooth = ndimage.gaussian_filter(prior.astype(np.float32), PRIOR_SMOOTHING)
+    gradient = landscapes[0].gradient + PRIOR_BORDER * _sobel(smooth)
+    return Features(landscapes, Landscape(landscapes[0].smooth, gradient), smooth, seed)
+
+
+def score(smooth: np.ndarray, mask: np.ndarray, limited: np.ndarray, prior: np.ndarray | None = None) -> float:
+    """How likely a mask is a whole object; higher is better, -inf for a mask without inside or outside.
+
+    Log-linear in the contrast to a ring around it, its area, how round it is, and the part of its border that
+    stopped only at the limit of the search (`limited`: pixels beyond it). With a `prior`: plus how much higher the
+    foreground probability is inside than in the ring. All arrays are (Y, X) of one window. The weights were fitted
+    as a softmax over the candidates of a click, to the highest expected IoU.
+    """
+    outer = ndimage.binary_dilation(mask)
+    ring = ndimage.binary_dilation(outer, iterations=RING - 1) & ~mask
+    outer &= ~mask
+    border = np.count_nonzero(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    beyond = np.count_nonzero(outer)
+    if not border or not beyond:
+        return -np.inf
+    area = np.count_nonzero(mask)
+    contrast = abs(float(smooth[mask].mean()) - float(smooth[ring].mean()))
+    found = (
+        CONTRAST * np.log(contrast + LEAST_CONTRAST)
+        + SIZE * np.log(area)
+        - ROUNDNESS * np.log(max(border**2 / (4 * np.pi * area), ROUNDEST))
+        - LIMIT * np.count_nonzero(limited & outer) / beyond
+    )
+    if prior is not None:
+        found += PRIOR * (float(prior[mask].mean()) - float(prior[ring].mean()))
+    return float(found)
+
+
+def _landscape(smooth: np.ndarray) -> Landscape:
+    return Landscape(smooth, _sobel(smooth))
+
+
+def _noise(gray: np.ndarray) -> float:
+    """What a 3 x 3 median takes away, in standard deviations of the image."""
+    return float(np.abs(gray - ndimage.median_filter(gray, 3)).mean() / (gray.std() + 1e-6))
+
+
+def _sobel(smooth: np.ndarray) -> np.ndarray:
+    return np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)) / 8
