@@ -16,15 +16,19 @@ RING = 3  # pixels around a mask that its contrast is measured against
 # Fitted, see `score`: weights of the terms.
 CONTRAST, SIZE, ROUNDNESS, LIMIT, PRIOR = 1.2, 1.0, 3.5, 1.75, 4.0
 LEAST_CONTRAST = 0.01
+LEVEL = 0.4  # fitted: from the surroundings (0) to the inside (1), where the border of an object lies
+WIDENED = 4.0  # times sigma; the radius of objects that smoothing widens
 ROUNDEST = 0.8  # the border pixels of a disc, squared, over 4 pi its area
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """A smoothed image (Y, X) in [0, 1] and the gradient that is flooded, both float32."""
+    """A smoothed image (Y, X) in [0, 1] and the gradient that is flooded, both float32; `sigma`: of the smoothing,
+    pixels."""
 
     smooth: np.ndarray
     gradient: np.ndarray
+    sigma: float
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,12 @@ def features(image: np.ndarray, prior: np.ndarray | None, seed_radius: tuple[flo
     gray = np.clip((gray - low) / max(high - low, 1e-6), 0, 1)
     sigma = float(np.clip(SMOOTHING_PER_NOISE * _noise(gray), *SMOOTHING))
     seed = float(np.clip(sigma, *seed_radius)) ** 2
-    landscapes = tuple(_landscape(ndimage.gaussian_filter(gray, scale)) for scale in (sigma, COARSER * sigma))
+    landscapes = tuple(_landscape(gray, scale) for scale in (sigma, COARSER * sigma))
     if prior is None:
         return Features(landscapes, None, None, seed)
     smooth = ndimage.gaussian_filter(prior.astype(np.float32), PRIOR_SMOOTHING)
     gradient = landscapes[0].gradient + PRIOR_BORDER * _sobel(smooth)
-    return Features(landscapes, Landscape(landscapes[0].smooth, gradient), smooth, seed)
+    return Features(landscapes, Landscape(landscapes[0].smooth, gradient, sigma), smooth, seed)
 
 
 def score(smooth: np.ndarray, mask: np.ndarray, limited: np.ndarray, prior: np.ndarray | None = None) -> float:
@@ -86,8 +90,27 @@ def score(smooth: np.ndarray, mask: np.ndarray, limited: np.ndarray, prior: np.n
     return float(found)
 
 
-def _landscape(smooth: np.ndarray) -> Landscape:
-    return Landscape(smooth, _sobel(smooth))
+def with_border(smooth: np.ndarray, sigma: float, mask: np.ndarray) -> np.ndarray:
+    """The mask and those pixels around it that look more like its inside than like the surroundings.
+
+    Where a border is blurred, its steepest place lies further inside than the place where people draw it. A small
+    object stays as it is: smoothing by `sigma` pixels has widened it already. All arrays are (Y, X) of one window.
+    """
+    if np.count_nonzero(mask) < np.pi * (WIDENED * sigma) ** 2:
+        return mask
+    first = ndimage.binary_dilation(mask)
+    beyond = ndimage.binary_dilation(first, iterations=2)
+    surroundings = ndimage.binary_dilation(beyond, iterations=2) & ~beyond
+    if not mask.any() or not surroundings.any():
+        return mask
+    inside, outside = float(smooth[mask].mean()), float(np.median(smooth[surroundings]))
+    level = outside + LEVEL * (inside - outside)
+    return mask | (first & ((smooth > level) if inside > outside else (smooth < level)))
+
+
+def _landscape(gray: np.ndarray, sigma: float) -> Landscape:
+    smooth = ndimage.gaussian_filter(gray, sigma)
+    return Landscape(smooth, _sobel(smooth), sigma)
 
 
 def _noise(gray: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from skimage.segmentation import watershed
 
 from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.stages.annotate.base import Point
-from alapp.stages.annotate.candidates import Features, Landscape, features, score
+from alapp.stages.annotate.candidates import RING, Features, Landscape, features, score, with_border
 
 OBJECT, BACKGROUND = 1, 2
 RADII = (7, 12, 20, 34, 56)  # pixels; how far an object may reach from its clicks, each one is tried
@@ -121,7 +121,9 @@ class SeededWatershed:
         best = max(candidates, key=lambda candidate: candidate.score)
         if np.count_nonzero(best.mask) < SPOT_PIXELS:
             best = _around_spot(search, windows, best)
-        mask[best.slices] = best.mask
+        window = _around(best.slices, positive, negative)
+        found = with_border(known.image[0].smooth[best.slices], known.image[0].sigma, best.mask)
+        mask[best.slices] = found & ((window.negative > known.seed) | best.mask)
         return mask
 
 
@@ -182,8 +184,24 @@ def _candidate(
     start = window.positive <= search.seed
     limited = window.positive > radius**2
     found = _flood(landscape.gradient, search.seed, window, start if seeds is None else start | seeds, limited)
-    prior = None if search.prior is None else search.prior[window.slices]
-    return _Candidate(window.slices, found, score(landscape.smooth[window.slices], found, limited, prior))
+    # Scoring looks no farther than the ring; most masks are much smaller than their window.
+    part = _tight(found, RING + 4)
+    slices = tuple(
+        slice(whole.start + inner.start, whole.start + inner.stop)
+        for whole, inner in zip(window.slices, part, strict=True)
+    )
+    prior = None if search.prior is None else search.prior[slices]
+    return _Candidate(slices, found[part], score(landscape.smooth[slices], found[part], limited[part], prior))
+
+
+def _tight(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The part of a window that holds the mask, and `margin` pixels around it; all of it for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    low = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    high = min(mask.shape[0], rows[-1] + margin + 1), min(mask.shape[1], columns[-1] + margin + 1)
+    return slice(low[0], high[0]), slice(low[1], high[1])
 
 
 def _around_spot(search: _Search, windows: Sequence[_Window], spot: _Candidate) -> _Candidate:
