@@ -14,7 +14,8 @@ PRIOR_SMOOTHING = 1.0  # sigma, pixels
 PRIOR_BORDER = 1.0  # the prior's gradient, as a multiple of the image's
 RING = 3  # pixels around a mask that its contrast is measured against
 # Fitted, see `score`: weights of the terms.
-CONTRAST, SIZE, ROUNDNESS, LIMIT, PRIOR = 1.2, 1.0, 3.5, 1.75, 4.0
+CONTRAST, SIZE, ROUNDNESS, LIMIT = 1.2, 1.0, 3.5, 1.75
+PRIOR_INSIDE, PRIOR_AROUND = 4.0, 1.0  # foreground around a mask may be a neighbour that touches it
 LEAST_CONTRAST = 0.01
 LEVEL = 0.4  # fitted: from the surroundings (0) to the inside (1), where the border of an object lies
 WIDENED = 4.0  # times sigma; the radius of objects that smoothing widens
@@ -66,9 +67,10 @@ def score(smooth: np.ndarray, mask: np.ndarray, limited: np.ndarray, prior: np.n
     """How likely a mask is a whole object; higher is better, -inf for a mask without inside or outside.
 
     Log-linear in the contrast to a ring around it, its area, how round it is, and the part of its border that
-    stopped only at the limit of the search (`limited`: pixels beyond it). With a `prior`: plus how much higher the
-    foreground probability is inside than in the ring. All arrays are (Y, X) of one window. The weights were fitted
-    as a softmax over the candidates of a click, to the highest expected IoU.
+    stopped only at the limit of the search (`limited`: pixels beyond it). A `prior` (foreground probability) counts
+    against background inside, and a little against foreground in the ring. All arrays are (Y, X) of one window. The
+    first four weights were fitted as a softmax over the candidates of a click, to the highest expected IoU, on EM
+    mitochondria and fluorescent nuclei alike; `benchmarks.clicks_to_mask` says on which.
     """
     outer = ndimage.binary_dilation(mask)
     ring = ndimage.binary_dilation(outer, iterations=RING - 1) & ~mask
@@ -86,7 +88,7 @@ def score(smooth: np.ndarray, mask: np.ndarray, limited: np.ndarray, prior: np.n
         - LIMIT * np.count_nonzero(limited & outer) / beyond
     )
     if prior is not None:
-        found += PRIOR * (float(prior[mask].mean()) - float(prior[ring].mean()))
+        found += PRIOR_INSIDE * (float(prior[mask].mean()) - 1) - PRIOR_AROUND * float(prior[ring].mean())
     return float(found)
 
 
