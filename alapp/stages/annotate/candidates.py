@@ -72,10 +72,10 @@ def score(smooth: np.ndarray, mask: np.ndarray, limited: np.ndarray, prior: np.n
     first four weights were fitted as a softmax over the candidates of a click, to the highest expected IoU, on EM
     mitochondria and fluorescent nuclei alike; `benchmarks.clicks_to_mask` says on which.
     """
-    outer = ndimage.binary_dilation(mask)
-    ring = ndimage.binary_dilation(outer, iterations=RING - 1) & ~mask
-    outer &= ~mask
-    border = np.count_nonzero(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    grown = dilated(mask)
+    ring = dilated(grown, RING - 1) & ~mask
+    outer = grown & ~mask
+    border = np.count_nonzero(mask & dilated(~mask))
     beyond = np.count_nonzero(outer)
     if not border or not beyond:
         return -np.inf
@@ -92,6 +92,19 @@ def score(smooth: np.ndarray, mask: np.ndarray, limited: np.ndarray, prior: np.n
     return float(found)
 
 
+def dilated(mask: np.ndarray, times: int = 1) -> np.ndarray:
+    """A bool array (Y, X), grown by `times` pixels over edges, as `ndimage.binary_dilation`; on small windows, of
+    which a click has dozens, many times faster."""
+    for _ in range(times):
+        grown = mask.copy()
+        grown[1:] |= mask[:-1]
+        grown[:-1] |= mask[1:]
+        grown[:, 1:] |= mask[:, :-1]
+        grown[:, :-1] |= mask[:, 1:]
+        mask = grown
+    return mask
+
+
 def with_border(smooth: np.ndarray, sigma: float, mask: np.ndarray) -> np.ndarray:
     """The mask and those pixels around it that look more like its inside than like the surroundings.
 
@@ -100,9 +113,9 @@ def with_border(smooth: np.ndarray, sigma: float, mask: np.ndarray) -> np.ndarra
     """
     if np.count_nonzero(mask) < np.pi * (WIDENED * sigma) ** 2:
         return mask
-    first = ndimage.binary_dilation(mask)
-    beyond = ndimage.binary_dilation(first, iterations=2)
-    surroundings = ndimage.binary_dilation(beyond, iterations=2) & ~beyond
+    first = dilated(mask)
+    beyond = dilated(first, 2)
+    surroundings = dilated(beyond, 2) & ~beyond
     if not mask.any() or not surroundings.any():
         return mask
     inside, outside = float(smooth[mask].mean()), float(np.median(smooth[surroundings]))

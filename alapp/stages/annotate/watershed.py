@@ -13,10 +13,11 @@ from skimage.segmentation import watershed
 
 from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.stages.annotate.base import Point
-from alapp.stages.annotate.candidates import RING, Features, Landscape, features, score, with_border
+from alapp.stages.annotate.candidates import RING, Features, Landscape, dilated, features, score, with_border
 
 OBJECT, BACKGROUND = 1, 2
 RADII = (7, 12, 20, 34, 56)  # pixels; how far an object may reach from its clicks, each one is tried
+SMALLEST_COARSE = 7  # pixels; coarser smoothing leaves nothing of what lies within so little
 SEED_RADIUS = (1.0, 2.0)  # limits, pixels; as large as the smoothing, which moves borders by as much
 CACHED_SLICES = 16
 TRUSTED_PRIOR = 0.5  # at every click; a network that sees no object there is not asked about its border
@@ -117,6 +118,7 @@ class SeededWatershed:
             _candidate(search, landscape, window, radius)
             for landscape in search.landscapes
             for window, radius in zip(windows, RADII, strict=True)
+            if radius > SMALLEST_COARSE or landscape is not known.image[1]
         ]
         best = max(candidates, key=lambda candidate: candidate.score)
         if np.count_nonzero(best.mask) < SPOT_PIXELS:
@@ -173,8 +175,11 @@ def _flood(gradient: np.ndarray, seed: float, window: _Window, seeds: np.ndarray
     # A click is a click: where a positive and a negative disc meet, the clicked pixel itself decides.
     markers[window.positive == 0] = OBJECT
     markers[window.negative == 0] = BACKGROUND
-    found = watershed(gradient[window.slices], markers) == OBJECT
-    return ndimage.binary_fill_holes(found) & (markers != BACKGROUND)
+    # The background's markers need not flood each other: a rim of them is enough to stop the object.
+    found = watershed(gradient[window.slices], markers, mask=dilated(~far)) == OBJECT
+    part = _tight(found, 1)
+    found[part] = ndimage.binary_fill_holes(found[part])
+    return found & (markers != BACKGROUND)
 
 
 def _candidate(
