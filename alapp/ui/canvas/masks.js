@@ -80,10 +80,12 @@ function encodeRuns(pixels) {
 // equal edges become one segment.
 function tracePixels(pixels, top, left, height, width, path = new Path2D(), within = [0, 0, height, width]) {
   const [y0, x0, y1, x1] = within;
-  const at = (y, x) => (y >= 0 && y < height && x >= 0 && x < width ? pixels[y * width + x] : 0);
+  // Plain indices: a call for each pixel would take more than a frame for an object as large as a patch.
   for (let y = y0; y <= y1; y++) {
+    const [inside, after] = [y < height, y > 0];
     for (let x = x0, start = -1; x <= x1; x++) {
-      const edge = x < x1 && at(y, x) !== at(y - 1, x);
+      const i = y * width + x;
+      const edge = x < x1 && (inside ? pixels[i] : 0) !== (after ? pixels[i - width] : 0);
       if (edge && start < 0) start = x;
       if (!edge && start >= 0) {
         path.moveTo(left + start, top + y);
@@ -93,8 +95,10 @@ function tracePixels(pixels, top, left, height, width, path = new Path2D(), with
     }
   }
   for (let x = x0; x <= x1; x++) {
+    const [inside, after] = [x < width, x > 0];
     for (let y = y0, start = -1; y <= y1; y++) {
-      const edge = y < y1 && at(y, x) !== at(y, x - 1);
+      const i = y * width + x;
+      const edge = y < y1 && (inside ? pixels[i] : 0) !== (after ? pixels[i - 1] : 0);
       if (edge && start < 0) start = y;
       if (!edge && start >= 0) {
         path.moveTo(left + x, top + start);
