@@ -38,7 +38,8 @@ def measurements(store: Store, project: Project, report: Report) -> Iterator[tup
         report(index, len(machine), f"Measuring {image.name}")
         pixels = np.asarray(catalogue.read_image(store, image))
         classes = {} if several else None
-        rows += measured(image.name, "predicted", labels.read(store, predicted), pixels, image.voxel_size, classes)
+        found = measured(image.name, "predicted", labels.read(store, predicted), pixels, image.voxel_size, classes)
+        rows += [row | {"note": ""} for row in found] if people else found
     for index, item in enumerate(people):
         report(index, len(people), f"Measuring {item.patch.name}")
         pixels = catalogue.read_patch(store, item.patch)

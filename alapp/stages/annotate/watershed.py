@@ -13,27 +13,28 @@ from skimage.segmentation import watershed
 
 from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.stages.annotate.base import PLAIN, Point, Tuning
+from alapp.stages.annotate.candidates import (
+    RING,
+    Features,
+    Landscape,
+    dilated,
+    features,
+    moved_border,
+    score,
+    with_border,
+)
 
 OBJECT, BACKGROUND = 1, 2
 RADII = (7, 12, 20, 34, 56)  # pixels; how far an object may reach from its clicks, each one is tried
+SMALLEST_COARSE = 7  # pixels; coarser smoothing leaves nothing of what lies within so little
 SEED_RADIUS = (1.0, 2.0)  # limits, pixels; as large as the smoothing, which moves borders by as much
 CACHED_SLICES = 16
-SMOOTHING = (0.5, 2.5)  # limits of sigma, pixels
-SMOOTHING_PER_NOISE = 15.0  # fitted: HeLa nuclei (noise 0.03) want 0.5, EM mitochondria (0.17) want 2.5
-AREA_EXPONENT = 0.2  # of two borders that are as strong, the larger object is meant
-PRIOR_WEIGHT = 1.0
-GRANULARITY_EXPONENT = 0.6  # at full granularity the preference for large objects is so much stronger (or weaker)
-LOOSENESS = 0.25  # at full looseness the border moves by this share of the object's radius
+TRUSTED_PRIOR = 0.5  # at every click; a network that sees no object there is not asked about its border
+GRANULARITY = 3.0  # at full granularity the weight of the logarithm of the area changes by so much
 SPOT_PIXELS = 150  # a smaller mask may be a spot in an object (a nucleolus, a crista) and not the object
 SPOT_REACH = 3  # pixels; the border of a spot is stepped over by as much
 SPOT_GROWTH = 1.5  # what is found around a spot has at least as many times the pixels that the search began with
-SPOT_GAIN = 1.3  # and its score is better by as much
-
-
-@dataclass(frozen=True)
-class _Features:
-    gradient: np.ndarray  # float32 (Y, X), Sobel magnitude of the smoothed image scaled to [0, 1]
-    seed: float  # squared radius of a click, pixels
+SPOT_GAIN = 0.3  # and its score is better by as much
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,17 @@ class _Window:
 
 
 @dataclass(frozen=True)
+class _Search:
+    """What the candidates of a click are flooded on and scored with; see `Features`."""
+
+    landscapes: tuple[Landscape, ...]
+    prior: np.ndarray | None
+    seed: float
+
+
+@dataclass(frozen=True)
 class _Candidate:
-    """A mask in a part of the slice, and how well its border lies on the gradient (higher is better)."""
+    """A mask in a part of the slice, and how likely it is the whole object (higher is better)."""
 
     slices: tuple[slice, slice]
     mask: np.ndarray
@@ -57,9 +67,11 @@ class _Candidate:
 class SeededWatershed:
     """Meyer's flooding from markers: the positive points against the negative ones and the far surroundings.
 
-    How far the surroundings are is not known, so several radii are tried, and the mask whose border lies on
-    the strongest gradient is taken. If that is only a spot, the search goes on from beyond its border, and the
-    object around it is taken if its own border is the better one. The smoothing follows the noise of the image.
+    How far the surroundings are is not known, nor how coarse the texture inside is, so several radii are tried at
+    two smoothings, and the mask that looks most like a whole object is taken (`candidates.score`). If that is only
+    a spot, the search goes on from beyond its border, and the object around it is taken if it scores better. The
+    smoothing follows the noise of the image. Where the network sees an object at the clicks, its foreground
+    probability adds a landscape of its own and a term of the score; elsewhere it is not asked.
     Sources: Meyer 1994, "Topographic distance and watershed lines"; the marker scheme and
     its comparison with grabCut, random walker and geodesic distance are this project's.
     """
@@ -72,7 +84,7 @@ class SeededWatershed:
 
     def __init__(self, modality: Modality | None = None) -> None:
         """One method for every `modality`: the image itself decides the scale."""
-        self._slices: OrderedDict[str, _Features] = OrderedDict()
+        self._slices: OrderedDict[str, Features] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
@@ -86,9 +98,9 @@ class SeededWatershed:
             if key in self._slices and prior is None:
                 self._slices.move_to_end(key)
                 return
-        features = _features(image, prior)
+        made = features(image, prior, SEED_RADIUS)
         with self._lock:
-            self._slices[key] = features
+            self._slices[key] = made
             self._slices.move_to_end(key)
             while len(self._slices) > CACHED_SLICES:
                 self._slices.popitem(last=False)
@@ -105,53 +117,41 @@ class SeededWatershed:
         """See `base.ClickSegmenter`. With `previous` or `box` the scale is known and only one is tried, whatever
         the granularity."""
         with self._lock:
-            features = self._slices[key]
-        mask = self._find(features, positive, negative, box, previous, tuning.granularity)
-        return _moved_border(mask, tuning.looseness, positive, negative) if tuning.looseness else mask
+            known = self._slices[key]
+        mask = self._find(known, positive, negative, box, previous, tuning.granularity)
+        return moved_border(mask, tuning.looseness, positive, negative) if tuning.looseness else mask
 
     def _find(
         self,
-        features: _Features,
+        known: Features,
         positive: Sequence[Point],
         negative: Sequence[Point],
         box: tuple[float, float, float, float] | None,
         previous: np.ndarray | None,
         granularity: float,
     ) -> np.ndarray:
-        mask = np.zeros(features.gradient.shape, bool)
+        mask = np.zeros(known.shape, bool)
         if previous is not None and previous.any():
-            return _corrected(features, previous, positive, negative)
+            return _corrected(known, previous, positive, negative)
         if box is not None:
-            return _in_box(features, box, positive, negative)
+            return _in_box(known, box, positive, negative)
         if not positive:
             return mask
         windows = [_window(mask.shape, positive, negative, radius) for radius in RADII]
-        candidates = [_candidate(features, window, radius) for window, radius in zip(windows, RADII, strict=True)]
+        search = _search(known, _sees(known, positive))
+        candidates = [
+            _candidate(search, landscape, window, radius)
+            for landscape in search.landscapes
+            for window, radius in zip(windows, RADII, strict=True)
+            if radius > SMALLEST_COARSE or landscape is not known.image[1]
+        ]
         best = max(candidates, key=lambda candidate: _preferred(candidate, granularity))
         if np.count_nonzero(best.mask) < SPOT_PIXELS and granularity >= 0:
-            best = _around_spot(features, windows, best)
-        mask[best.slices] = best.mask
+            best = _around_spot(search, windows, best)
+        window = _around(best.slices, positive, negative)
+        found = with_border(known.image[0].smooth[best.slices], known.image[0].sigma, best.mask)
+        mask[best.slices] = found & ((window.negative > known.seed) | best.mask)
         return mask
-
-
-def _features(image: np.ndarray, prior: np.ndarray | None) -> _Features:
-    gray = image.astype(np.float32).mean(axis=-1)
-    low, high = np.percentile(gray, (0.5, 99.5))
-    gray = np.clip((gray - low) / max(high - low, 1e-6), 0, 1)
-    sigma = float(np.clip(SMOOTHING_PER_NOISE * _noise(gray), *SMOOTHING))
-    gradient = _sobel(ndimage.gaussian_filter(gray, sigma))
-    if prior is not None:
-        gradient += PRIOR_WEIGHT * _sobel(ndimage.gaussian_filter(prior.astype(np.float32), 1.0))
-    return _Features(gradient, float(np.clip(sigma, *SEED_RADIUS)) ** 2)
-
-
-def _noise(gray: np.ndarray) -> float:
-    """What a 3 x 3 median takes away, in standard deviations of the image."""
-    return float(np.abs(gray - ndimage.median_filter(gray, 3)).mean() / (gray.std() + 1e-6))
-
-
-def _sobel(smooth: np.ndarray) -> np.ndarray:
-    return np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)) / 8
 
 
 def _window(shape: tuple[int, int], positive: Sequence[Point], negative: Sequence[Point], radius: float) -> _Window:
@@ -175,88 +175,87 @@ def _squared_distance(slices: tuple[slice, slice], points: Sequence[Point]) -> n
     return nearest
 
 
-def _flood(features: _Features, window: _Window, seeds: np.ndarray, far: np.ndarray) -> np.ndarray:
-    """bool mask of the window: the catchment of `seeds` against `far` and the negative points."""
+def _search(known: Features, trusted: bool) -> _Search:
+    """All landscapes and the prior; without the prior where it is missing or not `trusted`."""
+    if known.guided is None or not trusted:
+        return _Search(known.image, None, known.seed)
+    return _Search((*known.image, known.guided), known.prior, known.seed)
+
+
+def _sees(known: Features, points: Sequence[Point]) -> bool:
+    """Whether the network takes every clicked pixel for a part of an object."""
+    if known.prior is None:
+        return False
+    pixels = np.clip(np.round(points).astype(int), 0, np.array(known.shape) - 1)
+    return bool((known.prior[tuple(pixels.T)] > TRUSTED_PRIOR).all())
+
+
+def _flood(gradient: np.ndarray, seed: float, window: _Window, seeds: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """bool mask of the window: the catchment of `seeds` against `far` and the negative points. `gradient` is the
+    whole slice's; `seed` the squared radius of a negative point."""
     markers = np.zeros(seeds.shape, np.int32)
     markers[far] = BACKGROUND
     markers[seeds] = OBJECT
-    markers[window.negative <= features.seed] = BACKGROUND
+    markers[window.negative <= seed] = BACKGROUND
     # A click is a click: where a positive and a negative disc meet, the clicked pixel itself decides.
     markers[window.positive == 0] = OBJECT
     markers[window.negative == 0] = BACKGROUND
-    found = watershed(features.gradient[window.slices], markers) == OBJECT
-    return ndimage.binary_fill_holes(found) & (markers != BACKGROUND)
+    # The background's markers need not flood each other: a rim of them is enough to stop the object.
+    found = watershed(gradient[window.slices], markers, mask=dilated(~far)) == OBJECT
+    part = _tight(found, 1)
+    found[part] = ndimage.binary_fill_holes(found[part])
+    return found & (markers != BACKGROUND)
 
 
-def _candidate(features: _Features, window: _Window, radius: float, seeds: np.ndarray | None = None) -> _Candidate:
+def _candidate(
+    search: _Search, landscape: Landscape, window: _Window, radius: float, seeds: np.ndarray | None = None
+) -> _Candidate:
     """The catchment of `seeds` (without them: of the clicks) against what is farther than `radius` from the clicks."""
-    start = window.positive <= features.seed
-    found = _flood(features, window, start if seeds is None else start | seeds, window.positive > radius**2)
-    return _Candidate(window.slices, found, _score(features, window, found))
+    start = window.positive <= search.seed
+    limited = window.positive > radius**2
+    found = _flood(landscape.gradient, search.seed, window, start if seeds is None else start | seeds, limited)
+    # Scoring looks no farther than the ring; most masks are much smaller than their window.
+    part = _tight(found, RING + 4)
+    slices = tuple(
+        slice(whole.start + inner.start, whole.start + inner.stop)
+        for whole, inner in zip(window.slices, part, strict=True)
+    )
+    prior = None if search.prior is None else search.prior[slices]
+    return _Candidate(slices, found[part], score(landscape.smooth[slices], found[part], limited[part], prior))
 
 
-def _around_spot(features: _Features, windows: Sequence[_Window], spot: _Candidate) -> _Candidate:
-    """The object that `spot` is a part of; the spot itself where nothing around it has a better border."""
-    whole = np.zeros(features.gradient.shape, bool)
+def _tight(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The part of a window that holds the mask, and `margin` pixels around it; all of it for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    low = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    high = min(mask.shape[0], rows[-1] + margin + 1), min(mask.shape[1], columns[-1] + margin + 1)
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def _around_spot(search: _Search, windows: Sequence[_Window], spot: _Candidate) -> _Candidate:
+    """The object that `spot` is a part of; the spot itself where nothing around it is a better object."""
+    whole = np.zeros(search.landscapes[0].gradient.shape, bool)
     whole[spot.slices] = spot.mask
     area, best = np.count_nonzero(spot.mask), spot
     for window, radius in zip(windows[1:], RADII[1:], strict=True):
         if np.pi * radius**2 < 2 * area:
             continue
         seeds = ndimage.binary_dilation(whole[window.slices], iterations=SPOT_REACH) & (window.positive <= radius**2)
-        found = _candidate(features, window, radius, seeds)
+        found = _candidate(search, search.landscapes[0], window, radius, seeds)
         larger = np.count_nonzero(found.mask) > SPOT_GROWTH * np.count_nonzero(seeds)
-        if larger and found.score > max(best.score, SPOT_GAIN * spot.score):
+        if larger and found.score > max(best.score, spot.score + SPOT_GAIN):
             best = found
     return best
 
 
-def _score(features: _Features, window: _Window, mask: np.ndarray) -> float:
-    """Mean gradient on both sides of the border, times a power of the area."""
-    gradient = features.gradient[window.slices]
-    inner = mask & ~ndimage.binary_erosion(mask, border_value=1)
-    outer = ndimage.binary_dilation(mask) & ~mask
-    if not outer.any() or not inner.any():
-        return -np.inf
-    return float(gradient[inner | outer].mean() * np.count_nonzero(mask) ** AREA_EXPONENT)
-
-
 def _preferred(candidate: _Candidate, granularity: float) -> float:
-    area = max(np.count_nonzero(candidate.mask), 1)
-    return candidate.score * area ** (GRANULARITY_EXPONENT * granularity)
-
-
-def _moved_border(
-    mask: np.ndarray, looseness: float, positive: Sequence[Point], negative: Sequence[Point]
-) -> np.ndarray:
-    """`mask` bool (Y, X) with its border moved along its distance transform; clicked pixels decide for themselves."""
-    area = np.count_nonzero(mask)
-    if not area:
-        return mask
-    by = abs(looseness) * LOOSENESS * np.sqrt(area / np.pi)
-    # The surroundings of the patch do not count as background.
-    window = tuple(slice(max(0, part.start - int(by) - 2), part.stop + int(by) + 2) for part in _extent(mask))
-    if looseness > 0:
-        moved = ndimage.distance_transform_edt(~mask[window]) <= by
-    else:
-        depth = ndimage.distance_transform_edt(mask[window])
-        # Something is left of the thinnest object.
-        moved = depth > min(by, depth.max() - 1)
-    found = np.zeros_like(mask)
-    found[window] = moved
-    for points, value in ((positive, mask), (negative, None)):
-        for y, x in points:
-            at = round(y), round(x)
-            found[at] = False if value is None else value[at]
-    return found
-
-
-def _extent(mask: np.ndarray) -> tuple[slice, slice]:
-    return ndimage.find_objects(mask.astype(np.uint8))[0]
+    return candidate.score + GRANULARITY * granularity * np.log(max(np.count_nonzero(candidate.mask), 1))
 
 
 def _corrected(
-    features: _Features, previous: np.ndarray, positive: Sequence[Point], negative: Sequence[Point]
+    known: Features, previous: np.ndarray, positive: Sequence[Point], negative: Sequence[Point]
 ) -> np.ndarray:
     """The object as it was, changed near the points: its core stays a seed, except around negative points."""
     depth = ndimage.distance_transform_edt(np.pad(previous, 1))[1:-1, 1:-1]
@@ -270,18 +269,20 @@ def _corrected(
     outside = ndimage.distance_transform_edt(~previous[slices])
     far = (outside > 0.5 * reach) & (window.positive > reach**2)
     mask = np.zeros(previous.shape, bool)
-    mask[slices] = _flood(features, window, core | (window.positive <= features.seed), far)
+    guided = known.guided is not None and known.prior[previous].mean() > TRUSTED_PRIOR
+    gradient = (known.guided if guided else known.image[0]).gradient
+    mask[slices] = _flood(gradient, known.seed, window, core | (window.positive <= known.seed), far)
     return mask
 
 
 def _in_box(
-    features: _Features,
+    known: Features,
     box: tuple[float, float, float, float],
     positive: Sequence[Point],
     negative: Sequence[Point],
 ) -> np.ndarray:
     """The object that fills a box: its centre is a seed, what is outside of the box is background."""
-    height, width = features.gradient.shape
+    height, width = known.shape
     mask = np.zeros((height, width), bool)
     y0, y1 = sorted((max(0, round(box[0])), min(height, round(box[2]))))
     x0, x1 = sorted((max(0, round(box[1])), min(width, round(box[3]))))
@@ -293,6 +294,8 @@ def _in_box(
     xs = np.arange(slices[1].start, slices[1].stop)
     far = (ys < y0) | (ys >= y1) | (xs < x0) | (xs >= x1)
     centred = np.hypot((ys - (y0 + y1 - 1) / 2) / (y1 - y0), (xs - (x0 + x1 - 1) / 2) / (x1 - x0))
-    seeds = (centred <= max(1 / 6, float(centred.min()))) | (window.positive <= features.seed)
-    mask[slices] = _flood(features, window, seeds, far)
+    middle = centred <= max(1 / 6, float(centred.min()))
+    guided = known.guided is not None and known.prior[slices][middle].mean() > TRUSTED_PRIOR
+    gradient = (known.guided if guided else known.image[0]).gradient
+    mask[slices] = _flood(gradient, known.seed, window, middle | (window.positive <= known.seed), far)
     return mask

@@ -207,9 +207,11 @@ const painting = {
 function strokeMask({ pixels, box }, width, z) {
   let [y0, x0, y1, x1] = [Infinity, Infinity, -1, -1];
   for (let y = box[0]; y < box[2]; y++) {
-    for (let x = box[1]; x < box[3]; x++) {
-      if (pixels[y * width + x]) [y0, x0, y1, x1] = [Math.min(y0, y), Math.min(x0, x), Math.max(y1, y + 1), Math.max(x1, x + 1)];
-    }
+    const row = pixels.subarray(y * width + box[1], y * width + box[3]);
+    const first = row.indexOf(1);
+    if (first < 0) continue;
+    [y0, y1] = [Math.min(y0, y), y + 1];
+    [x0, x1] = [Math.min(x0, box[1] + first), Math.max(x1, box[1] + row.lastIndexOf(1) + 1)];
   }
   if (y1 < 0) return null;
   const window = new Uint8Array((y1 - y0) * (x1 - x0));

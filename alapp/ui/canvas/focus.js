@@ -64,7 +64,7 @@ function bindRows(page, list, label) {
     event.stopPropagation();
     const next = rows()[Math.min(rows().length - 1, Math.max(0, to))];
     next.focus();
-    page.goTo(Number(next.dataset.object));
+    page.goTo(page.items.find((item) => item.id === Number(next.dataset.object)));
   });
   dress();
 }

@@ -66,17 +66,13 @@ function decodeRuns(runs, size) {
 
 function encodeRuns(pixels) {
   const runs = [];
-  let value = 0;
-  let length = 0;
-  for (const pixel of pixels) {
-    if (pixel !== value) {
-      runs.push(length);
-      value = pixel;
-      length = 0;
-    }
-    length++;
+  // Strokes span much of a large patch: native searches keep this well inside a frame.
+  for (let at = 0, value = 0; at < pixels.length || !runs.length; value = 1 - value) {
+    const found = pixels.indexOf(1 - value, at);
+    const end = found < 0 ? pixels.length : found;
+    runs.push(end - at);
+    at = end;
   }
-  runs.push(length);
   return runs;
 }
 

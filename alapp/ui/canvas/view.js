@@ -175,12 +175,16 @@ class View {
     for (const item of items) if (item.on(z)) this.stamp(item, y0, x0, y1, x1);
     markRows(this, y0, y1);
     const patch = new ImageData(Math.max(1, x1 - x0), Math.max(1, y1 - y0));
+    const { data } = patch;
     for (let y = y0, i = 0; y < y1; y++) {
       for (let x = x0; x < x1; x++, i += 4) {
         const id = this.grid[y * this.width + x];
         if (!id || (only && !only.has(id))) continue;
-        const [r, g, b] = this.rgb(id);
-        patch.data.set([r, g, b, 255], i);
+        const colour = this.rgb(id);
+        data[i] = colour[0];
+        data[i + 1] = colour[1];
+        data[i + 2] = colour[2];
+        data[i + 3] = 255;
       }
     }
     this.fill.getContext("2d").putImageData(patch, x0, y0);

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from alapp.domain import BackendState, Modality
 from alapp.errors import WeightsMissingError
-from alapp.stages.annotate import microsam, volume
+from alapp.stages.annotate import candidates, microsam, volume
 from alapp.stages.annotate.base import CLICK_SEGMENTERS, Tuning, choose_automatically
 from alapp.stages.annotate.watershed import SeededWatershed
 
@@ -191,12 +191,108 @@ class TestWatershed:
         assert iou(method.segment("with", [(32, 22)], []), left) > 0.8
         assert iou(method.segment("without", [(32, 22)], []), left) < 0.7
 
+    def test_a_prior_that_sees_nothing_at_the_click_changes_nothing(self):
+        target = disc()
+        wrong = disc(centre=(40, 68), radius=9)
+        method = SeededWatershed()
+        method.prepare("without", picture(target))
+        method.prepare("with", picture(target), prior=wrong.astype(np.float32))
+        found = method.segment("without", [(40, 50)], [])
+        assert np.array_equal(method.segment("with", [(40, 50)], []), found)
+
+    def test_a_prior_that_sees_objects_everywhere_does_no_harm(self):
+        target = disc()
+        method = SeededWatershed()
+        method.prepare("a", picture(target), prior=np.ones(target.shape, np.float32))
+        assert iou(method.segment("a", [(40, 50)], []), target) > 0.8
+
+    def test_a_prior_over_two_touching_objects_leaves_them_apart(self):
+        target, neighbour = disc(centre=(40, 36)), disc(centre=(40, 59))
+        pixels = picture(target | neighbour)
+        method = SeededWatershed()
+        method.prepare("a", pixels, prior=(target | neighbour).astype(np.float32))
+        found = method.segment("a", [(40, 36)], [])
+        assert iou(found, target) > 0.8
+        assert not found[40, 59]
+
+    def test_the_prior_sees_the_object_through_noise(self):
+        target = disc(radius=16)
+        pixels = picture(target, bright=84, noise=90)
+        method = SeededWatershed()
+        method.prepare("without", pixels)
+        method.prepare("with", pixels, prior=target.astype(np.float32))
+        points = [(40, 50), (36, 46), (46, 55)]
+        without = [iou(method.segment("without", [point], []), target) for point in points]
+        guided = [iou(method.segment("with", [point], []), target) for point in points]
+        assert min(guided) > 0.8
+        assert np.mean(guided) > np.mean(without) + 0.1
+
+    def test_texture_in_an_object_is_looked_past(self):
+        """Cristae: stripes that are sharper than the object's own border."""
+        target = disc(radius=17)
+        stripes = np.where(np.arange(96)[:, None] // 2 % 2, 40.0, -40.0)
+        soft = ndimage.gaussian_filter(np.where(target, 130.0, 60.0), 1.5)
+        pixels = soft + np.where(disc(radius=14), stripes, 0) + np.random.default_rng(0).normal(0, 4, target.shape)
+        method = SeededWatershed()
+        method.prepare("a", pixels.clip(0, 255).astype(np.uint8)[..., None])
+        for point in [(40, 50), (36, 46), (47, 55)]:
+            assert iou(method.segment("a", [point], []), target) > 0.8
+
+    @pytest.mark.parametrize("radius", [12, 16])
+    def test_a_blurred_border_lies_where_the_level_falls(self, radius):
+        """A nucleus is a dome: the steepest place of its blurred border lies inside of it."""
+        distance = np.hypot(*(np.indices((96, 96)) - np.array([44, 48])[:, None, None]))
+        dome = np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, None))
+        soft = ndimage.gaussian_filter(60 + 120 * dome, 1.5) + np.random.default_rng(0).normal(0, 1, dome.shape)
+        method = SeededWatershed()
+        method.prepare("a", soft.astype(np.uint8)[..., None])
+        found = method.segment("a", [(44, 48)], [])
+        assert iou(found, distance <= radius) > 0.86
+
+    def test_a_negative_click_beside_the_object_stays_outside(self):
+        method = SeededWatershed()
+        method.prepare("a", picture(disc(radius=16), noise=2))
+        assert not method.segment("a", [(40, 50)], [(40, 66)])[40, 66]
+
     def test_old_slices_are_dropped(self):
         method = SeededWatershed()
         for i in range(40):
             method.prepare(str(i), picture(disc()))
         with pytest.raises(KeyError):
             method.segment("0", [(40, 50)], [])
+
+
+class TestScore:
+    """What is taken for a whole object, everything else being equal."""
+
+    def score(self, target, mask, limited=None, prior=None):
+        smooth = ndimage.gaussian_filter(picture(target, noise=0)[..., 0] / 255.0, 1)
+        return candidates.score(smooth, mask, np.zeros(mask.shape, bool) if limited is None else limited, prior)
+
+    def test_the_object_beats_its_parts(self):
+        target = disc(radius=12)
+        parts = [disc(radius=7), target & (np.arange(96) < 50), target & ~disc(radius=5)]
+        assert all(self.score(target, target) > self.score(target, part) for part in parts)
+
+    def test_a_border_at_the_limit_of_the_search_counts_against_a_mask(self):
+        target = disc()
+        assert self.score(target, target, ~target) < self.score(target, target)
+
+    def test_the_prior_counts_for_the_mask_that_it_sees(self):
+        target, seen = disc(), disc(radius=9).astype(np.float32)
+        assert self.score(target, target, prior=disc().astype(np.float32)) > self.score(target, target, prior=seen)
+
+    def test_a_prior_that_sees_everything_prefers_no_mask(self):
+        target, everything = disc(), np.ones((96, 96))
+        gains = [
+            self.score(target, mask, prior=everything) - self.score(target, mask) for mask in (target, disc(radius=7))
+        ]
+        assert gains[0] == pytest.approx(gains[1])
+
+    def test_nothing_and_everything_are_no_objects(self):
+        target = disc()
+        assert self.score(target, np.zeros_like(target)) == -np.inf
+        assert self.score(target, np.ones_like(target)) == -np.inf
 
 
 class TestMicroSam:
@@ -309,7 +405,7 @@ def test_embedding_another_slice_does_not_hold_up_a_click(monkeypatch):
     asked = []
     monkeypatch.setattr(microsam, "_prompt", lambda predictor, *_: asked.append(predictor) or np.ones((4, 4), bool))
     method = microsam.MicroSamClicks(Modality.EM)
-    method._predictor = types.SimpleNamespace(image=None)
+    method._predictor = types.SimpleNamespace(image=None, model=types.SimpleNamespace(mask_threshold=0.0))
     method.prepare("shown", np.arange(16, dtype=np.uint8).reshape(4, 4, 1))
     ahead = threading.Thread(target=method.prepare, args=("next", np.arange(16, dtype=np.uint8)[::-1].reshape(4, 4, 1)))
     ahead.start()
