@@ -63,6 +63,7 @@ def batch(store: Store, project_id: int) -> dict[str, Any]:
                 "state": item.state,
                 "n_objects": item.n_objects,
                 "reason": item.reason,
+                "control": item.control,
             }
             for item in patches
         ],

@@ -8,8 +8,8 @@ import re
 from alapp.storage.db import Store
 from alapp.storage.schema import migrations
 
-NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models"]
-SHA256 = "6a173e21fa25b9371e6536baa9a54e3b3d00c0cb12b078f0e14904aa34c00423"
+NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models", "m006_measuring"]
+SHA256 = "cd8825ce27c6dded3fd49a44d8816fd41b116fefc101b4a0b963dc1a901167f8"
 
 
 def schema(store: Store) -> str:
