@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from alapp.stages.annotate.journal import EDITS
@@ -98,8 +99,13 @@ class Effort:
 NOBODY = Effort(0.0, 0, 0, 0, 0, 0)
 
 
-def patches(store: Store, project_id: int) -> dict[int, PatchWork]:
-    """The work on every patch of a project that was opened, by patch id."""
+def patches(store: Store, project_id: int) -> Mapping[int, PatchWork]:
+    """The work on every patch of a project that was opened, by patch id. Replayed only after something was written."""
+    return _patches(store, project_id, rows.stamp(store))
+
+
+@lru_cache(maxsize=4)
+def _patches(store: Store, project_id: int, _stamp: tuple[int, int]) -> Mapping[int, PatchWork]:
     events = rows.work(store, project_id)
     people = {row["session"] for row in events} - {row["session"] for row in events if row["kind"] == "submit"}
     last: dict[str, float] = {}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alapp.domain import PatchRole
 from alapp.errors import InputError
 from alapp.rounds import annotation_batch
 from alapp.stages.annotate.journal import DONE
@@ -43,14 +44,25 @@ def draw_controls(project: Project, number: int, patch_ids: Sequence[int]) -> li
     return sorted(int(patch_id) for patch_id in rng.permutation(patch_ids)[:n])
 
 
-def draw_repeats(store: Store, project: Project, number: int, batch_size: int) -> dict[int, int]:
-    """Patches of earlier rounds that round `number` shows again, each with its rank among all patches of the batch,
-    at random. Fewer than the share, or none, where not enough patches may be repeated (see `repeatable`)."""
+def draw_repeats(store: Store, project: Project, number: int, roles: Sequence[PatchRole]) -> dict[int, int]:
+    """Patches of earlier rounds that round `number` shows again, at random, each with its rank among all patches of
+    the batch. `roles` are those of the batch's own picks, in order. Fewer than the share, or none, where not enough
+    patches may be repeated (see `repeatable`).
+
+    A repeat stands at random among the picks of its own role: elsewhere its place would give it away.
+    """
+    n = share_count(len(roles), project.repeat_share)
+    if not n:
+        return {}
     rng = np.random.default_rng([project.seed, number, 4])
-    n = share_count(batch_size, project.repeat_share)
-    originals = rng.permutation(repeatable(store, project.id))[:n] if n else []
-    ranks = rng.permutation(batch_size + len(originals))
-    return {int(original): int(rank) for original, rank in zip(originals, ranks, strict=False)}
+    chosen = round_rows.selected_in_project(store, project.id)
+    order: list[tuple[PatchRole, int | None]] = [(role, None) for role in roles]
+    for original in rng.permutation(repeatable(store, project.id))[:n].tolist():
+        role = chosen[original].role
+        block = [rank for rank, (other, _) in enumerate(order) if other is role]
+        rank = int(rng.integers(block[0], block[-1] + 2)) if block else len(order)
+        order.insert(rank, (role, original))
+    return {original: rank for rank, (_, original) in enumerate(order) if original is not None}
 
 
 def repeatable(store: Store, project_id: int) -> list[int]:

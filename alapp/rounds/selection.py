@@ -65,7 +65,7 @@ def run_select(
         picks = [(patches[p.row].id, PatchRole.TRAIN, _reason(p, patches)) for p in chosen] + picks
         training = [patch_id for patch_id, role, _ in picks if role is PatchRole.TRAIN]
         control = measuring.draw_controls(project, number, training)
-        again = measuring.draw_repeats(store, project, number, len(picks))
+        again = measuring.draw_repeats(store, project, number, [role for _, role, _ in picks])
         made = round_rows.add(store, project_id, strategy, budget, project.seed, picks, control, again)
     return {"round": made.number, "patches": [patch_id for patch_id, _, _ in picks]}
 

@@ -7,6 +7,12 @@ from typing import Any
 from alapp.storage.db import Store
 
 
+def stamp(store: Store) -> tuple[int, int]:
+    """Changes whenever an event of any journal is written or removed: the newest id and the number of events."""
+    row = store.row("SELECT coalesce(max(id), 0) AS newest, count(*) AS n FROM annotation_event")
+    return (row["newest"], row["n"]) if row else (0, 0)
+
+
 def work(store: Store, project_id: int) -> list[dict[str, Any]]:
     """`patch_id, session, kind, payload (JSON), at` of every event on the patches of a project, by time. The points
     of clicks, which are long, are left out: "pointed" is 1 for a click event with a point or a box."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlite_utils import Database
@@ -149,8 +149,10 @@ def selected(store: Store, round_id: int) -> list[Selected]:
 
 
 def picked(store: Store, round_id: int) -> list[Selected]:
-    """The picks that the strategy and chance made, in order: those of `selected` without the repeats."""
-    return [pick for pick in selected(store, round_id) if pick.repeats is None]
+    """The picks that the strategy and chance made, in order: those of `selected` without the repeats. Ranks are
+    counted anew, so that no gap tells where a repeat stands."""
+    kept = [pick for pick in selected(store, round_id) if pick.repeats is None]
+    return [replace(pick, rank=rank) for rank, pick in enumerate(kept)]
 
 
 def selected_in_project(store: Store, project_id: int) -> dict[int, Selected]:

@@ -347,7 +347,10 @@ def test_a_repeat_looks_like_the_patch_that_it_repeats(store, project, fast):
     assert (again.role, again.reason, again.control) == (original.role, original.reason, original.control)
     first, second = (catalogue.patch(store, pick.patch_id) for pick in (original, again))
     assert (first.name, first.box, first.image_id) == (second.name, second.box, second.image_id)
-    assert sorted(pick.rank for pick in picks) == list(range(6))
+    assert [pick.rank for pick in picks] == list(range(6))
+    assert [pick.rank for pick in round_rows.picked(store, again.round_id)] == list(range(5))
+    roles = [pick.role for pick in picks]
+    assert roles == sorted(roles)  # it stands among those of its role: training before validation
     assert [item.patch_id for item in annotation.batch(store, again.round_id)] == [pick.patch_id for pick in picks]
 
 
