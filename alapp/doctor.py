@@ -33,6 +33,7 @@ STORED_FILES = (
     ("embedding", "patch_ids_path", "patch_ids_sha256"),
     ("embedding", "model_path", "model_sha256"),
     ("checkpoint", "path", "sha256"),
+    ("probability", "path", "sha256"),
 )
 """Table, column of the path, column of the hash: every file that a row points to."""
 

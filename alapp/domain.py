@@ -57,12 +57,14 @@ class PatchRole(StrEnum):
 
 
 class LabelKind(StrEnum):
-    """Where a label map comes from."""
+    """Where a label map comes from. `ignored` is 1 where a person did not annotate a patch, else 0; the patch's
+    human map names it in its params."""
 
     PSEUDO = "pseudo"
     HUMAN = "human"
     PREDICTED = "predicted"
     REFERENCE = "reference"
+    IGNORED = "ignored"
 
 
 class BackendState(StrEnum):

@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from alapp.domain import InstanceScores
-from alapp.stages.metrics import bootstrap_interval, pool, score_instances
+from alapp.rounds import annotation_region
+from alapp.stages.metrics import annotated_only, bootstrap_interval, pool, score_instances
 from alapp.storage import labels, ledger
 from alapp.storage.db import Store
 
@@ -29,7 +30,8 @@ class Agreement:
 
 def agreement(store: Store, project_id: int) -> Agreement:
     """Both annotations of every repeated patch, compared; the first as it was before the patch was repeated. Both
-    were made without suggestions (see `measuring.repeatable`)."""
+    were made without suggestions (see `measuring.repeatable`). What one of them left out as not annotated is not
+    compared."""
     pairs = [(first, second) for _, first, second in ledger.pairs(store, project_id)]
     if len(pairs) < MIN_REPEATS:
         return Agreement(len(pairs))
@@ -43,5 +45,10 @@ def agreement(store: Store, project_id: int) -> Agreement:
 @lru_cache(maxsize=512)
 def _scores(store: Store, first: int, second: int) -> InstanceScores:
     """Label maps are never changed, so a pair is compared once."""
-    before, after = (labels.read(store, item) for item in labels.of_ids(store, [first, second]))
+    maps = labels.of_ids(store, [first, second])
+    before, after = (labels.read(store, item) for item in maps)
+    for item in maps:
+        ignored = annotation_region.pixels_of(store, item)
+        if ignored is not None:
+            before, after = annotated_only(before, ignored), annotated_only(after, ignored)
     return score_instances(before, after)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from alapp.domain import LabelKind
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import clicks
+from alapp.rounds import annotation_region, clicks
 from alapp.rounds.annotation_batch import BatchPatch, batch, next_patch, patch_states
 from alapp.rounds.annotation_journal import STARTS, Change, begin, closed_error, repeated, starts, state, write
 from alapp.rounds.clicks import Box, check_box, check_points, shape
@@ -21,7 +22,7 @@ from alapp.rounds.ledger import Effort
 from alapp.rounds.ledger import of_round as effort
 from alapp.rounds.timing import content_hash
 from alapp.stages.annotate import journal, masks
-from alapp.stages.annotate.base import Point
+from alapp.stages.annotate.base import PLAIN, Point, Tuning
 from alapp.stages.annotate.journal import DONE, OPEN, SKIPPED, STARTED, State
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import annotations, catalogue, labels
@@ -72,6 +73,7 @@ def click(
     z: int = 0,
     object_id: int | None = None,
     overlap: str = "keep",
+    tuning: Tuning = PLAIN,
     revision: int | None = None,
     token: str | None = None,
 ) -> tuple[Mask | None, Change]:
@@ -85,8 +87,8 @@ def click(
     if box is not None:
         check_box(patch, box)
     now = state(store, patch_id)
-    mask = preview(store, patch, now, z, positive, negative, object_id, overlap, box)
-    prompts = {"positive": list(positive), "negative": list(negative), "box": box}
+    mask = preview(store, patch, now, z, positive, negative, object_id, overlap, box, tuning)
+    prompts = {"positive": list(positive), "negative": list(negative), "box": box, "tuning": asdict(tuning)}
     payload = {**prompts, "z": z, "object": object_id, "token": token}
     return mask, write(store, patch_id, session, "click", payload, revision=revision)
 
@@ -101,13 +103,15 @@ def preview(
     object_id: int | None,
     overlap: str = "keep",
     box: Box | None = None,
+    tuning: Tuning = PLAIN,
 ) -> Mask | None:
     """The mask of an unfinished object, as `accept` would take it; nothing is written. A box says what the object
     is, so that its earlier mask no longer counts."""
     if not positive and box is None and (object_id is None or not negative):
         return None
     item = now.objects.get(object_id) or now.suggestions.get(object_id)
-    mask = clicks.segment(store, patch, z, positive, negative, item.mask if item and box is None else None, box)
+    known = item.mask if item and box is None else None
+    mask = clicks.segment(store, patch, z, positive, negative, known, box, tuning)
     if mask is None or overlap != "keep":
         return mask
     return masks.without(mask, [other.mask for key, other in now.objects.items() if key != object_id])
@@ -238,7 +242,11 @@ def mark_done(
     token: str | None = None,
     backend: str = "human",
 ) -> Change:
-    """Write the objects as the patch's human label map and close the patch. Suggestions are left out."""
+    """Write the objects as the patch's human label map, the region that is not annotated as a map beside it, and
+    close the patch. Suggestions are left out; a patch without objects is checked to be empty.
+
+    Raises `NotReadyError` when nothing of the patch is annotated.
+    """
     patch = catalogue.patch(store, patch_id)
     now = state(store, patch_id)
     if now.closed:
@@ -249,18 +257,18 @@ def mark_done(
         annotations.append(store, patch_id, base, "done", {}, None, session)
     pixels = journal.to_labels(now, shape(patch))
     content = [(key, item.mask.box, hashlib.sha256(item.mask.blob).hexdigest()) for key, item in now.objects.items()]
-    made = labels.add(
-        store,
-        LabelKind.HUMAN,
-        pixels if patch.is_3d else pixels[0],
-        project_id=patch.project_id,
-        image_id=patch.image_id,
-        patch_id=patch_id,
-        round_id=annotations.round_of_patch(store, patch_id),
-        backend=backend,
-        params={"revision": now.revision},
-        input_hash=content_hash(patch_id, content),
-    )
+    region = journal.not_annotated(now)
+    marked = [(region.box, hashlib.sha256(region.blob).hexdigest())] if region else []
+    row = {
+        "project_id": patch.project_id,
+        "image_id": patch.image_id,
+        "patch_id": patch_id,
+        "round_id": annotations.round_of_patch(store, patch_id),
+        "backend": backend,
+        "input_hash": content_hash(patch_id, content, *marked),
+    }
+    params = {"revision": now.revision, **annotation_region.store_map(store, patch, now, row)}
+    made = labels.add(store, LabelKind.HUMAN, pixels if patch.is_3d else pixels[0], params=params, **row)
     return write(store, patch_id, session, "done", {"label_map": made.id, "token": token}, revision=base)
 
 

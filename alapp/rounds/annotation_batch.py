@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alapp.domain import PatchRole
 from alapp.rounds.annotation_journal import state
-from alapp.stages.annotate.journal import OPEN, STARTED
+from alapp.stages.annotate.journal import DONE, OPEN, STARTED
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
@@ -15,8 +15,8 @@ from alapp.storage.db import Store
 
 @dataclass(frozen=True)
 class BatchPatch:
-    """A patch of a batch, for the list beside the canvas. `state` as in `patch_states`; `control` as in
-    `storage.rounds.Selected`."""
+    """A patch of a batch, for the list beside the canvas. `state` as in `patch_states`; `not_annotated` is the share
+    of a finished patch that was marked so, in [0, 1]; `control` as in `storage.rounds.Selected`."""
 
     patch_id: int
     name: str
@@ -24,7 +24,13 @@ class BatchPatch:
     state: str
     n_objects: int
     reason: str
+    not_annotated: float = 0.0
     control: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether a person looked and found no object."""
+        return self.state == DONE and self.n_objects == 0
 
 
 def patch_states(store: Store, patch_ids: Sequence[int]) -> dict[int, str]:
@@ -37,6 +43,7 @@ def batch(store: Store, round_id: int) -> list[BatchPatch]:
     picks = round_rows.selected(store, round_id)
     states = patch_states(store, [pick.patch_id for pick in picks])
     counts = annotations.done_objects(store, [pick.patch_id for pick in picks])
+    shares = annotations.not_annotated(store, [pick.patch_id for pick in picks])
     known = {item.id: item for item in catalogue.patches(store, round_rows.round_by_id(store, round_id).project_id)}
     found = []
     for pick in picks:
@@ -46,7 +53,8 @@ def batch(store: Store, round_id: int) -> list[BatchPatch]:
             n_objects = len(state(store, pick.patch_id).objects)
         patch = known.get(pick.patch_id) or catalogue.patch(store, pick.patch_id)
         reason = pick.reason.get("sentence", "")
-        found.append(BatchPatch(pick.patch_id, patch.name, pick.role, word, n_objects, reason, pick.control))
+        share = shares.get(pick.patch_id, 0.0) if word == DONE else 0.0
+        found.append(BatchPatch(pick.patch_id, patch.name, pick.role, word, n_objects, reason, share, pick.control))
     return found
 
 

@@ -22,6 +22,7 @@ from alapp.storage.db import Store
 STROKES = ("brush", "lasso")
 RESHAPES = ("fill", "smooth", "grow", "shrink")
 BY_HAND = "hand"
+COLOURS = 7  # of the canvas, which takes them by id
 
 
 def paint(
@@ -111,7 +112,10 @@ def split(
     others = [other.mask for key, other in now.objects.items() if key != object_id]
     parts = [masks.without(part, others) for part in (large, small)]
     _check(all(parts), "One of the two parts lies wholly on other objects, which keep their pixels.")
-    changed = {object_id: _with(item, parts[0]), now.last_id + 1: _with(item, parts[1])}
+    fresh = now.last_id + 1
+    if (fresh - object_id) % COLOURS == 0:
+        fresh += 1  # two halves of one colour would look like one object
+    changed = {object_id: _with(item, parts[0]), fresh: _with(item, parts[1])}
     return _write(store, patch_id, session, "split", object_id, changed, now, revision, token)
 
 

@@ -7,12 +7,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from skimage.segmentation import relabel_sequential
 
 from alapp.domain import LabelKind, PatchRole
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds.clicks import shape
-from alapp.stages.annotate import journal, masks
+from alapp.stages.annotate import doubt, journal, masks
 from alapp.stages.annotate.journal import DONE, Event, State
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows
@@ -76,10 +77,11 @@ def begin(store: Store, patch_id: int, session: str, start: str | None = None) -
     payload: dict[str, Any] = {"start": start, "shape": shape(patch)}
     blob = None
     if source is not None:
-        payload["label_map"] = source.id
-        pixels = catalogue.crop(labels.read(store, source), patch).reshape(shape(patch))
+        around = labels.read_around(store, source, patch)
         # Ids of a whole image can be large; those of a patch are shown to the person, so they count from 1.
-        blob = masks.pack_labels(relabel_sequential(pixels)[0])
+        pixels = relabel_sequential(around[:, *patch.box.slices[1:]])[0]
+        blob = masks.pack_labels(pixels)
+        payload |= {"label_map": source.id, "doubts": _doubts(store, patch, source, around, pixels)}
     annotations.append(store, patch_id, known.revision, "open", payload, blob, session)
     return state(store, patch_id)
 
@@ -125,6 +127,17 @@ def closed_error(now: State) -> InputError:
     """What to tell somebody who changes a patch that is done or skipped."""
     word = "marked done" if now.status == DONE else "skipped"
     return InputError(f"This patch is {word}. Reopen it to change it.")
+
+
+def _doubts(
+    store: Store, patch: Patch, source: LabelMap, around: np.ndarray, pixels: np.ndarray
+) -> dict[str, tuple[float, str]]:
+    """Confidence and flag of the suggestions `pixels` (Z, Y, X), by id; `around` is the map that they are cut from."""
+    image = catalogue.read_patch(store, patch)
+    kept = labels.probability(store, source)
+    foreground = None if kept is None else catalogue.crop(kept, patch).reshape(pixels.shape).astype(np.float32) / 255
+    found = doubt.assess(pixels, image.reshape(*pixels.shape, image.shape[-1]), foreground, doubt.typical_sizes(around))
+    return {str(key): (item.confidence, item.flag) for key, item in found.items()}
 
 
 def _default_start(store: Store, patch: Patch) -> str:

@@ -9,11 +9,12 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from alapp.rounds import annotation, clicks
 from alapp.rounds.annotation import Change
-from alapp.stages.annotate import masks
+from alapp.stages.annotate import journal, masks
 from alapp.stages.annotate.journal import Instance, State
 from alapp.stages.annotate.masks import Mask
 from alapp.stages.display import to_display
@@ -42,6 +43,7 @@ def open_patch(store: Store, patch_id: int, session: str, start: str | None = No
             *(item_json(key, item, False) for key, item in now.objects.items()),
             *(item_json(key, item, True) for key, item in now.suggestions.items()),
         ],
+        **region_json(now),
         **_head(now),
     }
 
@@ -62,6 +64,8 @@ def batch(store: Store, project_id: int) -> dict[str, Any]:
                 "role": item.role,
                 "state": item.state,
                 "n_objects": item.n_objects,
+                "empty": item.empty,
+                "not_annotated": item.not_annotated,
                 "reason": item.reason,
                 "control": item.control,
             }
@@ -78,13 +82,28 @@ def changes(change: Change) -> dict[str, Any]:
         *_differing(before.suggestions, after.suggestions, True),
     ]
     gone = {*before.objects, *before.suggestions} - {*after.objects, *after.suggestions}
-    return {"items": items, "removed": sorted(gone), "n_objects": len(after.objects), **_head(after)}
+    region = region_json(after)
+    if before.content.ignored == after.content.ignored:
+        del region["region"]
+    return {"items": items, "removed": sorted(gone), "n_objects": len(after.objects), **region, **_head(after)}
+
+
+def region_json(now: State) -> dict[str, Any]:
+    """The region that was marked as not annotated, or None, and how many voxels of it lie under no object."""
+    marked, left = now.content.ignored, journal.not_annotated(now)
+    return {"region": mask_json(marked) if marked else None, "not_annotated": _size(left) if left else 0}
 
 
 def item_json(identity: int, item: Instance, suggestion: bool) -> dict[str, Any]:
     """An object or suggestion with its mask."""
     about = {"id": identity, "source": item.source, "corrected": item.corrected, "suggestion": suggestion}
-    return {**about, **mask_json(item.mask)}
+    doubt = {"confidence": item.confidence, "flag": item.flag} if suggestion else {}
+    return {**about, **doubt, **mask_json(item.mask)}
+
+
+@lru_cache(maxsize=64)
+def _size(mask: Mask) -> int:
+    return int(np.count_nonzero(mask.array()))
 
 
 @lru_cache(maxsize=4096)
@@ -124,13 +143,15 @@ def _draft(store: Store, patch: Patch, now: State) -> dict[str, Any] | None:
     draft = now.draft
     if draft is None or now.closed:
         return None
-    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, box=draft.box)
+    prompts = {"box": draft.box, "tuning": draft.tuning}
+    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, **prompts)
     return {
         "z": draft.z,
         "positive": draft.positive,
         "negative": draft.negative,
         "box": draft.box,
         "object": draft.object,
+        "tuning": asdict(draft.tuning),
         "mask": mask_json(mask) if mask else None,
     }
 

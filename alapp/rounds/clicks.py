@@ -8,14 +8,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from alapp.domain import Modality
+from alapp.domain import LabelKind, Modality, PatchRole
 from alapp.errors import BackendError, InputError
 from alapp.stages.annotate import masks, volume
-from alapp.stages.annotate.base import CLICK_SEGMENTERS, ClickSegmenter, Point, choose_automatically
+from alapp.stages.annotate.base import CLICK_SEGMENTERS, PLAIN, ClickSegmenter, Point, Tuning, choose_automatically
 from alapp.stages.annotate.masks import Mask
-from alapp.storage import catalogue
+from alapp.storage import annotations, catalogue, labels
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
+from alapp.storage.labels import LabelMap
 
 _segmenters: dict[tuple[str, Modality], ClickSegmenter] = {}
 _failures: dict[tuple[str, Modality], str] = {}
@@ -67,8 +68,7 @@ def prepare(store: Store, patch_id: int, z: int = 0) -> tuple[str, str]:
     """
     patch = catalogue.patch(store, patch_id)
     check_points(patch, z, [])
-    key = _key(store, patch, z)
-    _try(store, patch, lambda backend: backend.prepare(key, slice_pixels(store, patch, z)))
+    _try(store, patch, lambda backend: _make_ready(store, patch, z, backend))
     project = catalogue.project(store, patch.project_id)
     failed = next((text for (_, modality), text in _failures.items() if modality is project.modality), "")
     return segmenter(store, patch.project_id).title, failed if project.click_method == "auto" else ""
@@ -89,6 +89,7 @@ def segment(
     negative: Sequence[Point],
     known: Mask | None,
     box: Box | None = None,
+    tuning: Tuning = PLAIN,
 ) -> Mask | None:
     """The object under the points (y, x) or in the box (y0, x0, y1, x1) of slice `z`; None if there is none.
     `known`: the object as it is now, when it is corrected."""
@@ -97,7 +98,7 @@ def segment(
         whole = np.zeros(shape(patch), bool)
         known.paint(whole, True)
         previous = whole[z] if whole[z].any() else None
-    return masks.from_array(_answer(store, patch, z, positive, negative, previous, box), (z, 0, 0))
+    return masks.from_array(_answer(store, patch, z, positive, negative, previous, box, tuning), (z, 0, 0))
 
 
 def propagate(store: Store, patch: Patch, z: int, known: Mask) -> Mask | None:
@@ -128,15 +129,16 @@ def _answer(
     negative: Sequence[Point],
     previous: np.ndarray | None,
     box: Box | None = None,
+    tuning: Tuning = PLAIN,
 ) -> np.ndarray:
-    key = _key(store, patch, z)
 
     def act(backend: ClickSegmenter) -> np.ndarray:
+        key = _key(store, patch, z, _prediction(store, patch, backend))
         try:
-            return backend.segment(key, positive, negative, box, previous)
+            return backend.segment(key, positive, negative, box, previous, tuning)
         except KeyError:
-            backend.prepare(key, slice_pixels(store, patch, z))
-            return backend.segment(key, positive, negative, box, previous)
+            _make_ready(store, patch, z, backend)
+            return backend.segment(key, positive, negative, box, previous, tuning)
 
     return _try(store, patch, act)
 
@@ -155,5 +157,31 @@ def _try(store: Store, patch: Patch, act: Callable[[ClickSegmenter], T]) -> T:
         return act(segmenter(store, project.id))
 
 
-def _key(store: Store, patch: Patch, z: int) -> str:
-    return f"{store.root}|{patch.image_path}|{patch.box}|{z}"
+def _make_ready(store: Store, patch: Patch, z: int, backend: ClickSegmenter) -> None:
+    predicted = _prediction(store, patch, backend)
+    prior = _prior(store, patch, z, predicted) if predicted else None
+    backend.prepare(_key(store, patch, z, predicted), slice_pixels(store, patch, z), prior)
+
+
+def _key(store: Store, patch: Patch, z: int, predicted: LabelMap | None) -> str:
+    """Names a slice for the click method; a newer prediction gives it a new name."""
+    return f"{store.root}|{patch.image_path}|{patch.box}|{z}|{predicted.id if predicted else ''}"
+
+
+def _prediction(store: Store, patch: Patch, backend: ClickSegmenter) -> LabelMap | None:
+    """The newest prediction of the patch's image, if the click method looks at it.
+
+    Labels that judge the model must not lean towards it, so clicks on validation patches never see it.
+    """
+    if not backend.uses_prior or annotations.role_of_patch(store, patch.id) is PatchRole.VALIDATION:
+        return None
+    return labels.latest_of_image(store, patch.image_id, LabelKind.PREDICTED)
+
+
+def _prior(store: Store, patch: Patch, z: int, predicted: LabelMap) -> np.ndarray | None:
+    """Foreground probability float32 (Y, X) of slice `z` of the patch; None where none is kept."""
+    whole = labels.probability(store, predicted)
+    if whole is None:
+        return None
+    plane = whole[patch.box.z + z] if patch.is_3d else whole
+    return np.asarray(plane[patch.box.slices[1:]], np.float32) / 255

@@ -8,10 +8,10 @@ import numpy as np
 
 from alapp.domain import ImageRole, InstanceScores, LabelKind, PatchRole, Report, part
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation
+from alapp.rounds import annotation, annotation_region
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages import instances
-from alapp.stages.metrics import bootstrap_interval, pool, score_instances
+from alapp.stages.metrics import annotated_only, bootstrap_interval, pool, score_instances
 from alapp.stages.train.base import NETWORK, TRAINERS
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -88,6 +88,8 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
             params={"foreground": int(np.count_nonzero(found)), "pixels": found.size},  # for the table of images
             input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
         )
+        labels.add_probability(store, known[image.id], 1.0 - probabilities[0])
+    labels.drop_probabilities(store, project_id, checkpoint.id)
     report(1, 1, f"Predicted {len(images)} images")
     return known
 
@@ -96,7 +98,7 @@ def rescore(store: Store, project_id: int) -> None:
     """Score every checkpoint on every validation patch and test image that it was not scored on yet.
 
     All checkpoints are scored on the same patches, those of later rounds too, so that the curve compares like
-    with like. A patch whose labels changed is scored again.
+    with like. A patch whose labels changed is scored again. What nobody annotated is not scored.
     """
     chosen = round_rows.selected_in_project(store, project_id)
     states = annotation.patch_states(store, list(chosen))
@@ -136,7 +138,11 @@ def _score_patches(
         if truth.image_id not in whole:
             whole[truth.image_id] = labels.read(store, predicted[truth.image_id])
         patch = catalogue.patch(store, truth.patch_id)
-        scores = score_instances(labels.read(store, truth), catalogue.crop(whole[truth.image_id], patch))
+        reference, guess = labels.read(store, truth), catalogue.crop(whole[truth.image_id], patch)
+        ignored = annotation_region.pixels_of(store, truth)
+        if ignored is not None:
+            reference, guess = annotated_only(reference, ignored), annotated_only(guess, ignored)
+        scores = score_instances(reference, guess)
         models.add_score(store, checkpoint.id, truth.image_id, truth.patch_id, "validation", scores)
 
 

@@ -30,6 +30,10 @@ _LABELS_README = """Instance label maps: 0 is background, every other value is o
 
 human/      labels that a person finished, one file for each patch
 patches/    the pixels of the same patches, under the same names
+ignored/    regions of patches that nobody annotated: 1 there, 0 elsewhere. They are no background: leave them out
+            when you train or score. A patch without such a file is annotated everywhere
+patches.csv every patch of human/ with its role (validation patches are never trained on), its number of objects,
+            its state ("empty, checked": a person looked, and there is no object) and the share not annotated
 predicted/  what the newest model found on each whole image
 Names of patches end in the position of their corner in the image, in pixels. Axes are (y, x) or (z, y, x).
 """
@@ -42,6 +46,8 @@ def _label_maps(store: Store, project: Project, report: Report) -> Members:
         raise NotReadyError("There are no labels to export yet. Annotate a patch, or train a model first.")
     total = len(people) + len(machine)
     yield "README.txt", _LABELS_README.encode()
+    if people:
+        yield "patches.csv", export_tables.to_csv([_patch_row(item) for item in people])
     for index, item in enumerate(people):
         report(index, total, f"Packing {item.patch.name}")
         size = item.patch.voxel_size
@@ -49,10 +55,24 @@ def _label_maps(store: Store, project: Project, report: Report) -> Members:
         yield f"human/{item.file_name}.tif", export_source.tiff(human, size)
         pixels = catalogue.read_patch(store, item.patch)
         yield f"patches/{item.file_name}.tif", export_source.tiff(pixels, size, channels=True)
+        if item.ignored is not None:
+            region = smallest_unsigned(labels.read(store, item.ignored))
+            yield f"ignored/{item.file_name}_ignored.tif", export_source.tiff(region, size)
     for index, (image, predicted) in enumerate(machine, start=len(people)):
         report(index, total, f"Packing {image.name}")
         whole: np.ndarray = smallest_unsigned(labels.read(store, predicted))
         yield f"predicted/{export_source.slug(image.name)}.tif", export_source.tiff(whole, image.voxel_size)
+
+
+def _patch_row(item: export_source.Finished) -> dict[str, Any]:
+    return {
+        "file": f"{item.file_name}.tif",
+        "image": item.patch.image_name,
+        "role": str(item.role),
+        "objects": item.labels.n_objects,
+        "state": item.state,
+        "not_annotated": round(item.not_annotated, 4),
+    }
 
 
 def _bundle(store: Store, project: Project, report: Report) -> Members:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,10 @@ encodings, which pycocotools and detectron2 read. The slices of a stack are imag
 human_train.json, human_validation.json   labels that a person finished; their images are patches
 predicted.json                            what the newest model found on whole images
 images/                                   the pixels, as TIFF
+
+A part of a patch that nobody annotated is one annotation with "iscrowd": 1, which COCO's evaluation leaves out and
+trainers skip; it has the attribute "not_annotated". The "state" of a patch, or of every slice of a stack, is
+"annotated", or "empty, checked": a person looked, and there is no object.
 """
 
 
@@ -38,7 +42,8 @@ def members(store: Store, project: Project, report: Report) -> Iterator[tuple[st
         report(index, total, f"Encoding {item.patch.name}")
         found = sets[f"human_{item.role}"]
         pixels, masks = catalogue.read_patch(store, item.patch), labels.read(store, item.labels)
-        yield from found.add(item.file_name, pixels, masks, item.patch.voxel_size)
+        ignored = labels.read(store, item.ignored) > 0 if item.ignored else None
+        yield from found.add(item.file_name, pixels, masks, item.patch.voxel_size, ignored, state=item.state)
     for index, (image, predicted) in enumerate(machine, start=len(people)):
         report(index, total, f"Encoding {image.name}")
         pixels, masks = np.asarray(catalogue.read_image(store, image)), labels.read(store, predicted)
@@ -60,34 +65,51 @@ class Coco:
         }
 
     def add(
-        self, name: str, pixels: np.ndarray, masks: np.ndarray, voxel_size: VoxelSize
+        self,
+        name: str,
+        pixels: np.ndarray,
+        masks: np.ndarray,
+        voxel_size: VoxelSize,
+        ignored: np.ndarray | None = None,
+        **about: str,
     ) -> Iterator[tuple[str, bytes]]:
-        """Add an image (Y, X, C), or each slice of a stack (Z, Y, X, C), with its instance map; gives its files."""
+        """Add an image (Y, X, C), or each slice of a stack (Z, Y, X, C), with its instance map and the region that
+        nobody annotated (bool, of the shape of `masks`); gives its files. `about` goes into the image's entry."""
         if masks.ndim == 2:
-            planes = [(name, pixels, masks)]
+            planes = [(name, pixels, masks, ignored)]
         else:
-            planes = [(f"{name}_slice{z:03d}", pixels[z], masks[z]) for z in range(len(masks))]
-        for plane_name, plane, instances in planes:
-            self._add_plane(f"images/{plane_name}.tif", instances)
+            planes = [
+                (f"{name}_slice{z:03d}", pixels[z], masks[z], None if ignored is None else ignored[z])
+                for z in range(len(masks))
+            ]
+        for plane_name, plane, instances, region in planes:
+            self._add_plane(f"images/{plane_name}.tif", instances, region, about)
             yield f"images/{plane_name}.tif", export_source.tiff(plane, voxel_size, channels=True)
 
-    def _add_plane(self, file_name: str, instances: np.ndarray) -> None:
+    def _add_plane(
+        self, file_name: str, instances: np.ndarray, ignored: np.ndarray | None, about: Mapping[str, str]
+    ) -> None:
         height, width = instances.shape
         image_id = len(self.content["images"]) + 1
-        self.content["images"].append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+        image = {"id": image_id, "file_name": file_name, "height": height, "width": width}
+        self.content["images"].append(image | about)
         for region in regionprops(instances):
-            top, left, bottom, right = (int(edge) for edge in region.bbox)
-            self.content["annotations"].append(
-                {
-                    "id": len(self.content["annotations"]) + 1,
-                    "image_id": image_id,
-                    "category_id": 1,
-                    "segmentation": run_lengths(region.image, (top, left), instances.shape),
-                    "area": int(region.area),
-                    "bbox": [left, top, right - left, bottom - top],
-                    "iscrowd": 0,
-                }
-            )
+            self._add_annotation(image_id, region, instances.shape)
+        for region in regionprops(ignored.astype(np.uint8)) if ignored is not None else ():
+            self._add_annotation(image_id, region, instances.shape, iscrowd=1, attributes={"not_annotated": True})
+
+    def _add_annotation(self, image_id: int, region: Any, shape: tuple[int, int], **about: Any) -> None:
+        top, left, bottom, right = (int(edge) for edge in region.bbox)
+        annotation = {
+            "id": len(self.content["annotations"]) + 1,
+            "image_id": image_id,
+            "category_id": 1,
+            "segmentation": run_lengths(region.image, (top, left), shape),
+            "area": int(region.area),
+            "bbox": [left, top, right - left, bottom - top],
+            "iscrowd": 0,
+        }
+        self.content["annotations"].append(annotation | about)
 
 
 def run_lengths(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:

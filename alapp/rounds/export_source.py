@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from alapp.domain import LabelKind, PatchRole, VoxelSize
-from alapp.rounds import annotation
+from alapp.rounds import annotation, annotation_region
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image, Patch, Project
@@ -22,11 +22,23 @@ MICROMETRES_IN_CENTIMETRE = 1e4
 
 @dataclass(frozen=True)
 class Finished:
-    """A patch that a person finished, with its newest labels. `role` tells training from validation."""
+    """A patch that a person finished, with its newest labels. `role` tells training from validation; `ignored` is
+    the map of the region that nobody annotated, 1 there and 0 elsewhere, if there is one."""
 
     patch: Patch
     role: PatchRole
     labels: LabelMap
+    ignored: LabelMap | None = None
+
+    @property
+    def state(self) -> str:
+        """What the person said of the patch, in words."""
+        return "annotated" if self.labels.n_objects else "empty, checked"
+
+    @property
+    def not_annotated(self) -> float:
+        """The share of the patch that nobody annotated, in [0, 1]."""
+        return self.labels.params.get(annotation_region.NOT_ANNOTATED, 0.0)
 
     @property
     def file_name(self) -> str:
@@ -42,7 +54,12 @@ def finished(store: Store, project: Project) -> list[Finished]:
     states = annotation.patch_states(store, list(chosen))
     maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
     return [
-        Finished(catalogue.patch(store, patch_id), item.role, maps[patch_id])
+        Finished(
+            catalogue.patch(store, patch_id),
+            item.role,
+            maps[patch_id],
+            annotation_region.map_of(store, maps[patch_id]),
+        )
         for patch_id, item in sorted(chosen.items())
         if states.get(patch_id) == annotation.DONE and patch_id in maps
     ]

@@ -205,7 +205,7 @@ class _Replay:
 
     def _edit(self, kind: str, payload: Mapping[str, Any]) -> Sequence[int]:
         before, after = self.content, dict(self.content)
-        outcomes = _OUTCOMES[kind](self._outcome, payload) if kind in _OUTCOMES else {}
+        outcomes = _OUTCOMES.get(kind, _other)(self._outcome, payload)
         if kind == "submit":
             self.imported = True
             after = {}
@@ -268,6 +268,11 @@ def _take(known: Any, payload: Mapping[str, Any]) -> dict[int, str | None]:
 
 def _delete(known: Any, payload: Mapping[str, Any]) -> dict[int, str | None]:
     return {identity: DELETED if known(identity) else DISMISSED for identity in payload["objects"]}
+
+
+def _other(known: Any, payload: Mapping[str, Any]) -> dict[int, str | None]:
+    """An edit of something else than pixels: it costs time on its objects, which stay what they are."""
+    return {identity: before for identity in payload.get("objects", ()) if (before := known(identity))}
 
 
 _OUTCOMES = {"accept": _accept, "edit": _tool, "take": _take, "delete": _delete}

@@ -12,7 +12,7 @@ import numpy as np
 from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.environment import machine
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, evaluation, pseudo
+from alapp.rounds import annotation, annotation_region, evaluation, pseudo
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog
 from alapp.storage import catalogue, labels, models
@@ -184,7 +184,11 @@ def _patch_case(store: Store, patch: Patch, item: LabelMap) -> Case:
     def load() -> tuple[np.ndarray, np.ndarray]:
         return catalogue.read_patch(store, patch), labels.read(store, item)
 
-    return Case(f"gt_{patch.id}", content_hash(patch.id, item.sha256), load, patch.voxel_size)
+    key, region = f"gt_{patch.id}", annotation_region.map_of(store, item)
+    if region is None:
+        return Case(key, content_hash(patch.id, item.sha256), load, patch.voxel_size)
+    content = content_hash(patch.id, item.sha256, region.sha256)
+    return Case(key, content, load, patch.voxel_size, lambda: labels.read(store, region) > 0)
 
 
 def _crop_case(store: Store, patch: Patch, item: LabelMap, prefix: str) -> Case:

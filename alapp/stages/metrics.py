@@ -48,6 +48,19 @@ def score_instances(reference: np.ndarray, predicted: np.ndarray) -> InstanceSco
     )
 
 
+def annotated_only(labels: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+    """An instance map without what lies in a region that nobody annotated; int of the same shape.
+
+    An object of which more than half is in the region (`ignored`, bool of the same shape) is dropped, the others
+    lose their pixels there: a remainder smaller than what is hidden says nothing about the object.
+    """
+    keys, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    hidden = np.bincount(index.ravel()[ignored.ravel()], minlength=len(keys))
+    kept = np.where(2 * hidden > sizes, 0, keys)[index].reshape(labels.shape)
+    kept[ignored] = 0
+    return kept.astype(labels.dtype, copy=False)
+
+
 def pool(parts: Sequence[InstanceScores]) -> InstanceScores:
     """One score for several images: F1, AP and PQ as if all objects were in one image; `dice` is the mean
     weighted by the number of objects (true and predicted) of each image.

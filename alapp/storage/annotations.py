@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
+from alapp.domain import PatchRole
 from alapp.errors import ConflictError
 from alapp.storage.db import Store, insert, now, to_json
 
 CLOSING = ("done", "skip", "reopen")
-WORK = ("click", "accept", "edit", "take", "delete", "submit")
+WORK = ("click", "accept", "edit", "take", "delete", "ignore", "submit")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,12 @@ def round_of_patch(store: Store, patch_id: int) -> int | None:
     return row["round_id"] if row else None
 
 
+def role_of_patch(store: Store, patch_id: int) -> PatchRole | None:
+    """The role for which the newest round selected the patch; None if no round did."""
+    row = store.row("SELECT role FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,))
+    return PatchRole(row["role"]) if row else None
+
+
 def done_objects(store: Store, patch_ids: Sequence[int]) -> dict[int, int]:
     """Number of objects in the newest human label map of each patch that has one."""
     rows = store.rows(
@@ -124,3 +131,13 @@ def done_objects(store: Store, patch_ids: Sequence[int]) -> dict[int, int]:
         (json.dumps([int(identity) for identity in patch_ids]),),
     )
     return {row["patch_id"]: row["n_objects"] for row in rows}
+
+
+def not_annotated(store: Store, patch_ids: Sequence[int]) -> dict[int, float]:
+    """The share that the newest human label map of each patch leaves out as not annotated, where it does."""
+    rows = store.rows(
+        """SELECT patch_id, json_extract(params, '$.not_annotated') AS share, max(id) FROM label_map
+           WHERE kind = 'human' AND patch_id IN (SELECT value FROM json_each(?)) GROUP BY patch_id""",
+        (json.dumps([int(identity) for identity in patch_ids]),),
+    )
+    return {row["patch_id"]: row["share"] for row in rows if row["share"]}

@@ -114,11 +114,18 @@ class Files:
         except (OSError, ValueError) as error:
             raise self._corrupt(relative) from error
 
-    def read_labels(self, relative: str) -> np.ndarray:
-        """A label map, int32. Raises `CorruptFileError` when it is gone or unreadable."""
+    def read_labels(self, relative: str, slices: slice | None = None) -> np.ndarray:
+        """A label map, int32 (Y, X) or (Z, Y, X); of a stack, only the `slices` that are wanted are unpacked.
+
+        Raises `CorruptFileError` when it is gone or unreadable.
+        """
         try:
-            return tifffile.imread(self.resolve(relative)).astype(np.int32)
-        except (OSError, ValueError, tifffile.TiffFileError) as error:
+            with tifffile.TiffFile(self.resolve(relative)) as file:
+                if slices is None:
+                    return file.asarray().astype(np.int32)
+                pages = [page.asarray() for page in file.pages[slices]]
+                return np.stack(pages).astype(np.int32)
+        except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
             raise self._corrupt(relative) from error
 
     def verify(self, relative: str, sha256: str) -> None:

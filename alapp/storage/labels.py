@@ -1,16 +1,18 @@
-"""Label maps: a row with its provenance, and the file behind it."""
+"""Label maps: a row with its provenance, and the file behind it; beside predictions, their probabilities."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from alapp.domain import LabelKind
+from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store, now, to_json
 
 
@@ -76,6 +78,13 @@ def read(store: Store, item: LabelMap) -> np.ndarray:
     return store.files.read_labels(item.path)
 
 
+def read_around(store: Store, item: LabelMap, patch: Patch) -> np.ndarray:
+    """int32 (Z, Y, X): a whole image's map on the slices of a patch; Z is 1 for a 2D image."""
+    if not patch.is_3d:
+        return read(store, item)[None]
+    return store.files.read_labels(item.path, patch.box.slices[0])
+
+
 def of_ids(store: Store, ids: Sequence[int]) -> list[LabelMap]:
     """The label maps with these ids that still exist, in the order of `ids`."""
     rows = store.rows("SELECT * FROM label_map WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
@@ -130,6 +139,32 @@ def of_checkpoint(store: Store, checkpoint_id: int) -> dict[int, LabelMap]:
         (checkpoint_id,),
     )
     return {row["image_id"]: _label_map(row) for row in rows}
+
+
+def add_probability(store: Store, item: LabelMap, foreground: np.ndarray) -> None:
+    """Keep the foreground probabilities, float in [0, 1], of a predicted map of the same shape, to 1/255."""
+    target = store.files.project(item.project_id) / "probabilities" / f"map{item.id}-{uuid.uuid4().hex[:12]}.npy"
+    stored = store.files.write_array(target, np.round(np.clip(foreground, 0, 1) * 255).astype(np.uint8))
+    store.insert("probability", {"label_map_id": item.id, "path": stored.path, "sha256": stored.sha256})
+
+
+def probability(store: Store, item: LabelMap) -> np.ndarray | None:
+    """uint8 of the map's shape, memory-mapped; 255 is certain foreground. None where none are kept."""
+    row = store.row("SELECT path FROM probability WHERE label_map_id = ?", (item.id,))
+    return store.files.read_array(row["path"]) if row else None
+
+
+def drop_probabilities(store: Store, project_id: int, keep_checkpoint: int) -> None:
+    """Remove those of all checkpoints but one: each is as large as the images, and only the newest are used."""
+    superseded = """FROM probability WHERE label_map_id IN
+        (SELECT id FROM label_map WHERE project_id = ? AND checkpoint_id IS NOT ?)"""
+    key = (project_id, keep_checkpoint)
+    paths = [row["path"] for row in store.rows(f"SELECT path {superseded}", key)]
+    store.execute(f"DELETE {superseded}", key)
+    for path in paths:
+        # Windows keeps a file that a page is looking at; `alapp doctor` finds it later.
+        with suppress(PermissionError):
+            store.files.resolve(path).unlink(missing_ok=True)
 
 
 def _optional(row: dict[str, Any] | None) -> LabelMap | None:

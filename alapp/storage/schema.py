@@ -246,6 +246,18 @@ def m004_models(db: Database) -> None:
 
 
 @migrations()
+def m005_probabilities(db: Database) -> None:
+    """How sure the network was: beside its newest predictions, for clicks and for what to look at first."""
+    db.executescript("""
+    CREATE TABLE probability (
+        label_map_id INTEGER PRIMARY KEY REFERENCES label_map ON DELETE CASCADE,
+        path TEXT NOT NULL,                -- .npy uint8, (Y, X) or (Z, Y, X): foreground, 255 is certain
+        sha256 TEXT NOT NULL
+    ) STRICT;
+    """)
+
+
+@migrations()
 def m006_measuring(db: Database) -> None:
     """Patches that start without suggestions, and patches that are shown a second time, to measure the work.
 

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_edits, annotation_view, clicks
+from alapp.rounds import annotation, annotation_edits, annotation_region, annotation_view, clicks
 from alapp.rounds.annotation import Change
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -135,11 +135,11 @@ def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     points = {name: read.points(message, name) for name in ("positive", "negative")}
     box = read.flat_box(message, "box")
     z, object_id = read.whole(message, "z"), read.maybe(message, "object")
-    overlap = read.overlap(message)
+    overlap, tuning = read.overlap(message), read.tuning(message)
     if annotation.repeated(store, patch_id, session, revision, token):
         patch = catalogue.patch(store, patch_id)
         now = annotation.state(store, patch_id)
-        mask = annotation.preview(store, patch, now, z, points["positive"], points["negative"], object_id, overlap, box)
+        mask = annotation.preview(store, patch, now, z, *points.values(), object_id, overlap, box, tuning)
         return {"revision": now.revision, "mask": annotation_view.mask_json(mask) if mask else None}
     mask, change = annotation.click(
         store,
@@ -150,6 +150,7 @@ def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
         z=z,
         object_id=object_id,
         overlap=overlap,
+        tuning=tuning,
         revision=revision,
         token=token,
     )
@@ -220,6 +221,23 @@ def _propagate(store: Store, message: dict[str, Any], patch_id: int, **by: Any) 
     )
 
 
+def _mark_region(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
+    ways = {"suggestions": annotation_region.mark_suggestions, "rest": annotation_region.mark_rest}
+    how = read.one_of(message, "how", ("draw", "clear", *ways))
+    if how == "clear":
+        return annotation_region.clear(store, patch_id, **by)
+    if how in ways:
+        return ways[how](store, patch_id, **by)
+    return annotation_region.mark(
+        store,
+        patch_id,
+        mask=read.mask(message, clicks.shape(catalogue.patch(store, patch_id))),
+        add=message.get("erase") is not True,
+        every_slice=message.get("every_slice") is True,
+        **by,
+    )
+
+
 def _finish(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> Change:
     how = {"done": annotation.mark_done, "skip": annotation.skip, "reopen": annotation.reopen}
     if message.get("how") not in how:
@@ -238,6 +256,7 @@ _ACTS = {
     "undo": _undo,
     "redo": _redo,
     "propagate": _propagate,
+    "mark_region": _mark_region,
     "finish": _finish,
 }
 

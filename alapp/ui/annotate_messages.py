@@ -9,6 +9,7 @@ import numpy as np
 
 from alapp.errors import InputError
 from alapp.stages.annotate import masks
+from alapp.stages.annotate.base import Tuning
 from alapp.stages.annotate.masks import Mask
 
 MAX_POINTS = 500
@@ -52,6 +53,19 @@ def one_of(message: dict[str, Any], name: str, words: tuple[str, ...]) -> str:
 def overlap(message: dict[str, Any]) -> str:
     """`keep` or `replace`; `keep` when the page says nothing."""
     return one_of({"overlap": "keep", **message}, "overlap", ("keep", "replace"))
+
+
+def tuning(message: dict[str, Any]) -> Tuning:
+    """How the person steers the click method; not at all when the page says nothing."""
+    value = message.get("tuning")
+    if value is None:
+        return Tuning()
+    if not isinstance(value, dict) or set(value) != {"granularity", "looseness"}:
+        raise unreadable("tuning")
+    found = Tuning(*_numbers([value["granularity"], value["looseness"]], "tuning", 2))
+    if max(abs(found.granularity), abs(found.looseness)) > 1:
+        raise unreadable("tuning")
+    return found
 
 
 def points(message: dict[str, Any], name: str) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ import numpy as np
 from alapp.domain import InstanceScores
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds import results
-from alapp.storage import catalogue, labels, models
+from alapp.storage import annotations, catalogue, labels, models
 from alapp.storage.catalogue import Image
 from alapp.storage.db import Store
 from alapp.ui import gallery, tables
@@ -97,7 +97,8 @@ def _stack(store: Store, checkpoint_id: int, project_id: int | None, view: View)
         _check_owner(patch.project_id, project_id)
         pixels, predicted, human = results.patch_views(store, checkpoint_id, patch)
         scored = {row.patch_id: row.scores for row in models.scores(store, checkpoint_id, "validation")}
-        return gallery.Comparison(patch.name, pixels, predicted, human, _score_words(scored.get(patch.id)))
+        words = _score_words(scored.get(patch.id)) + _left_out(store, patch.id)
+        return gallery.Comparison(patch.name, pixels, predicted, human, words)
     image = catalogue.image(store, int(item_id))
     _check_owner(image.project_id, project_id)
     predicted = labels.read(store, labels.of_checkpoint(store, checkpoint_id)[image.id])
@@ -117,6 +118,11 @@ def _score_words(scores: InstanceScores | None) -> str:
         f"F1 {scores.f1_50:.2f}: {scores.tp_50} of {scores.n_true} objects found, {scores.fn_50} missed, "
         f"{scores.fp_50} invented or badly outlined"
     )
+
+
+def _left_out(store: Store, patch_id: int) -> str:
+    share = annotations.not_annotated(store, [patch_id]).get(patch_id)
+    return f"; {share:.0%} of the patch is not annotated and not scored" if share else ""
 
 
 def _predicted_images(store: Store, checkpoint_id: int) -> list[Image]:

@@ -288,6 +288,53 @@ class TestMethods:
         assert clicks.prepare(store, patch.id)[1] == ""
 
 
+class Remembering(SeededWatershed):
+    """Keeps the priors that it was given."""
+
+    priors: list = []  # noqa: RUF012
+
+    def prepare(self, key, image, prior=None):
+        self.priors.append(prior)
+        super().prepare(key, image, prior)
+
+
+class TestPrior:
+    """The newest model's probabilities help clicks, except where the labels judge the model."""
+
+    @pytest.fixture
+    def priors(self, monkeypatch):
+        monkeypatch.setattr(Remembering, "priors", [])
+        monkeypatch.setitem(CLICK_SEGMENTERS._targets, "watershed", "tests.rounds.test_annotation:Remembering")
+        monkeypatch.setattr(clicks, "_segmenters", {})
+        return Remembering.priors
+
+    def predict(self, store, patch, foreground):
+        project = catalogue.project(store, patch.project_id)
+        image = catalogue.image(store, patch.image_id)
+        made = add_map(store, project, image, (foreground > 0.5).astype(np.int32), LabelKind.PREDICTED)
+        labels.add_probability(store, made, foreground)
+
+    def test_it_is_the_patch_of_the_newest_prediction(self, store, patch, priors, reference):
+        annotation.click(store, patch.id, ME, positive=[(30, 30)])
+        older, newer = np.random.default_rng(0).random((2, 128, 128))
+        self.predict(store, patch, older)
+        annotation.click(store, patch.id, ME, positive=[(30, 30)])
+        self.predict(store, patch, newer)
+        annotation.click(store, patch.id, ME, positive=[(30, 30)])
+        annotation.click(store, patch.id, ME, positive=[(30, 31)])
+        assert priors[0] is None
+        assert len(priors) == 3
+        for found, whole in zip(priors[1:], (older, newer), strict=True):
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, catalogue.crop(whole, patch), atol=0.5 / 255 + 1e-6)
+
+    def test_validation_patches_do_not_see_it(self, store, patch, priors):
+        self.predict(store, patch, np.ones((128, 128)))
+        validation = catalogue.patches(store, patch.project_id)[3]
+        annotation.click(store, validation.id, ME, positive=[(30, 30)])
+        assert priors == [None]
+
+
 class TestVolume:
     @pytest.fixture
     def stack(self, store):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from alapp.stages.annotate import edits, journal, masks
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
+from alapp.ui import canvas
 
 ME = "session-1"
 SIZE = 32
@@ -89,6 +92,17 @@ def test_merge_and_split_are_one_step_each(store, patch):
     annotation_edits.paint(store, patch.id, ME, rectangle(12, 0, 2, 2))
     assert sorted(annotation.state(store, patch.id).objects) == [1, 2, 4]
     assert [row.kind for row in annotations.events(store, patch.id)].count("edit") == 5
+
+
+def test_two_halves_never_have_the_same_colour(store, patch):
+    palette = (Path(canvas.__file__).parent / "masks.js").read_text(encoding="utf-8").split("const PALETTE = [")[1]
+    assert palette.split("]")[0].count("#") == annotation_edits.COLOURS
+    annotation_edits.paint(store, patch.id, ME, rectangle(0, 0, 16, 16))
+    for column in range(1, 15):
+        annotation_edits.split(store, patch.id, ME, 1, ((-1, column), (17, column)))
+        now = annotation.state(store, patch.id)
+        assert now.last_id % annotation_edits.COLOURS != 1 % annotation_edits.COLOURS
+        annotation.undo(store, patch.id, ME)
 
 
 def test_a_suggestion_becomes_an_object_by_any_tool(store, patch):

@@ -13,6 +13,7 @@ from alapp.rounds import (
     agreement,
     annotation,
     annotation_edits,
+    annotation_region,
     embedding,
     export,
     importing,
@@ -195,6 +196,16 @@ def test_the_replay_agrees_with_the_journal_on_what_is_there(store, patches, clo
         kept = {key for key, outcome in outcomes(work_on(store, patches[0])).items() if outcome in ledger.KEPT}
         assert kept == set(annotation.state(store, one).objects), name
     assert written > 60
+
+
+def test_an_edit_of_something_else_costs_time_on_its_objects(store, patches, clock, monkeypatch):
+    monkeypatch.setattr(ledger, "EDITS", (*ledger.EDITS, "rename"))
+    one = patches[0].id
+    annotation.begin(store, one, ME)
+    change = annotation.accept_suggestions(store, one, ME, [1])
+    clock(7)
+    annotations.append(store, one, change.after.revision, "rename", {"objects": [1, 2]}, None, ME)
+    assert work_on(store, patches[0]).objects == (ObjectWork(1, ACCEPTED, 7, 0),)
 
 
 def test_imported_labels_cost_no_time(store, patches, clock):
@@ -420,3 +431,18 @@ def test_agreement_compares_both_annotations(store, project, fast, monkeypatch):
     annotation.reopen(store, again.repeats, ME)
     annotation.submit_labels(store, again.repeats, np.zeros((64, 64), np.int32), "oracle")
     assert agreement.agreement(store, project.id) == found  # the first annotation, not what came of it later
+
+
+def test_a_region_that_one_of_both_left_out_is_not_compared(store, project, fast, monkeypatch):
+    monkeypatch.setattr(agreement, "MIN_REPEATS", 1)
+    picks = repeated_round(store, project)
+    (again,) = [pick for pick in picks if pick.repeats]
+    annotation.reopen(store, again.patch_id, ME)
+    item = next(iter(annotation.state(store, again.patch_id).objects.items()))
+    annotation.delete_object(store, again.patch_id, ME, [item[0]])
+    annotation.mark_done(store, again.patch_id, ME)
+    assert agreement.agreement(store, project.id).f1_50 < 1
+    annotation.reopen(store, again.patch_id, ME)
+    annotation_region.mark(store, again.patch_id, ME, item[1].mask)
+    annotation.mark_done(store, again.patch_id, ME)
+    assert agreement.agreement(store, project.id).f1_50 == 1

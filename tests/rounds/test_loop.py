@@ -247,3 +247,21 @@ def test_predicting_reports_every_image_and_never_goes_back(store, project, fast
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     assert told[-1][0] == 1
     assert {"Predicting late_1", "Predicting late_2"} <= {message for _, message in told}
+
+
+def test_only_the_newest_predictions_keep_their_probabilities(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    first = labels.latest_by_image(store, project.id, LabelKind.PREDICTED)
+    assert all(labels.probability(store, item) is not None for item in first.values())
+    run_round(store, project)
+    newest = labels.latest_by_image(store, project.id, LabelKind.PREDICTED)
+    assert [labels.probability(store, item) for item in first.values()] == [None] * len(first)
+    for item in newest.values():
+        kept = labels.probability(store, item)
+        assert kept.dtype == np.uint8
+        # The stand-in is always certain, so what it took for foreground is 255.
+        assert np.array_equal(
+            kept[labels.read(store, item) > 0], np.full(np.count_nonzero(labels.read(store, item)), 255)
+        )
+    assert len(list((store.files.project(project.id) / "probabilities").iterdir())) == len(newest)

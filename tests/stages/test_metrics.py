@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from alapp.stages.metrics import bootstrap_interval, mask_iou, pool, score_instances
+from alapp.stages.metrics import annotated_only, bootstrap_interval, mask_iou, pool, score_instances
 
 maps = arrays(np.int32, (6, 7), elements=st.integers(0, 4))
 
@@ -108,3 +108,21 @@ def test_the_interval_holds_the_score_and_narrows_with_more_images():
     assert low < pool(parts).f1_50 < high
     assert high - low < few_high - few_low
     assert bootstrap_interval(parts[:1] * 3) == (parts[0].f1_50, parts[0].f1_50)
+
+
+def test_what_is_not_annotated_is_left_out():
+    labels = np.zeros((6, 12), np.int32)
+    labels[0:2, 0:4] = 7
+    labels[2:4, 0:10] = 300
+    labels[4:6, 6:10] = 5
+    ignored = np.zeros(labels.shape, bool)
+    ignored[:, 2:6] = True
+    ignored[5:, 6:] = True
+    found = annotated_only(labels, ignored)
+    assert found.dtype == np.int32
+    # Half in, half out stays; so does what is mostly outside. The pixels inside go.
+    assert np.unique(found).tolist() == [0, 5, 7, 300]
+    assert not found[ignored].any()
+    assert np.array_equal(found[~ignored], labels[~ignored])
+    ignored[:, 1] = True
+    assert np.unique(annotated_only(labels, ignored)).tolist() == [0, 5, 300]

@@ -37,12 +37,12 @@ def test_processes_that_open_a_fresh_folder_together_migrate_it_once(tmp_path: P
 
 
 def older(root: Path) -> Path:
-    """A state folder as it was before the last migration."""
+    """A state folder as it was before there were models."""
     root.mkdir()
     database = root / db_module.DATABASE
     with closing(sqlite3.connect(database)) as connection:
         db = db_module.Database(connection)
-        migrations.apply(db, stop_before=migrations._migrations[-1].name)
+        migrations.apply(db, stop_before="m004_models")
         db.conn.execute("""INSERT INTO job (kind, params, state, created) VALUES ('old', '{}', 'done', '2026-01-01')""")
         db.conn.commit()
     return database
@@ -54,7 +54,7 @@ def test_an_older_database_is_migrated_after_a_backup(tmp_path: Path) -> None:
     assert store.row("SELECT kind FROM job")["kind"] == "old"
     assert store.rows("SELECT * FROM checkpoint") == []
     (backup,) = (store.root / "backups").iterdir()
-    assert backup.name.endswith(f"-{migrations._migrations[-2].name}.sqlite")
+    assert backup.name.endswith("-m003_rounds.sqlite")
     with closing(sqlite3.connect(backup)) as copy:
         assert copy.execute("SELECT kind FROM job").fetchall() == [("old",)]
         assert not copy.execute("SELECT 1 FROM pragma_table_info('patch') WHERE name = 'repeats'").fetchall()

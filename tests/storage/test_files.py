@@ -79,3 +79,12 @@ def test_damage_is_noticed(store: Store) -> None:
 def test_paths_stay_inside_the_state_folder(store: Store) -> None:
     with pytest.raises(StorageError, match="outside"):
         store.files.resolve("../secret.npy")
+
+
+def test_some_slices_of_a_stack_are_read_alone(store: Store) -> None:
+    labels = np.arange(5 * 6 * 7).reshape(5, 6, 7).astype(np.int32)
+    kept = store.files.write_labels(store.root / "projects" / "1" / "stack.tif", labels)
+    assert np.array_equal(store.files.read_labels(kept.path, slice(1, 4)), labels[1:4])
+    assert np.array_equal(store.files.read_labels(kept.path, slice(2, 3)), labels[2:3])
+    with pytest.raises(CorruptFileError, match=r"stack\.tif"):
+        store.files.read_labels(kept.path, slice(7, 9))

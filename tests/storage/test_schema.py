@@ -8,8 +8,8 @@ import re
 from alapp.storage.db import Store
 from alapp.storage.schema import migrations
 
-NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models", "m006_measuring"]
-SHA256 = "cd8825ce27c6dded3fd49a44d8816fd41b116fefc101b4a0b963dc1a901167f8"
+NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models", "m005_probabilities", "m006_measuring"]
+SHA256 = "9bfac594d5f211c984e6fdeeef1c575b45f92c97e050fa082eb0725d86bc3ddc"
 
 
 def schema(store: Store) -> str:

@@ -397,7 +397,7 @@ class TestServer:
     )
     def test_nonsense_is_a_sentence(self, call, world, message):
         looks, acts = ("load_batch", "load_patch"), ("click", "accept", "take", "remove", "undo", "propagate", "finish")
-        for name in (*looks, *acts, "paint", "merge", "split", "reshape"):
+        for name in (*looks, *acts, "paint", "merge", "split", "reshape", "mark_region"):
             assert call(name, message)["error"].endswith("Reload it.")
         assert kinds(world[0], world[2][0]) == []
 

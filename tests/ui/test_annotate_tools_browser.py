@@ -252,3 +252,55 @@ def test_the_brush_paints_on_the_slice_that_is_shown(store, browser):
     assert all((each.mask.box[0], each.mask.box[3]) == (2, 4) for each in item.values())
     visitor.close()
     blocks.close(verbose=False)
+
+
+def test_a_scribble_is_many_points_and_one_step(world, visitor):
+    store, _, (patch, _), truth = world
+    part, ids = whole(truth, patch)
+    y, x = centre(part, ids[0])
+    drag(visitor, (y, x - 5), (y, x + 5))
+    draft = annotation.state(store, patch.id).draft
+    assert len(draft.positive) > 3
+    assert {point[0] for point in draft.positive} == {float(y)} or {point[0] for point in draft.positive} == {y}
+    drag(visitor, (y - 12, x - 12), (y - 12, x + 4), button="right")
+    draft = annotation.state(store, patch.id).draft
+    assert len(draft.negative) > 3
+    visitor.press("Control+z")
+    draft = annotation.state(store, patch.id).draft
+    assert (len(draft.positive) > 3, draft.negative) == (True, ())
+    visitor.press("Control+z")
+    assert annotation.state(store, patch.id).draft is None
+
+
+def test_the_sliders_say_how_a_click_is_meant(world, visitor):
+    store, _, (patch, _), truth = world
+    part, ids = whole(truth, patch)
+    y, x = centre(part, ids[0])
+    visitor.click(y, x)
+
+    def size():
+        visitor.saved()
+        visitor.press("Enter")
+        visitor.page.wait_for_selector(".ann [data-part=objects] [data-object]")
+        now = annotation.state(store, patch.id)
+        found = np.count_nonzero(mask_of(store, patch, max(now.objects)))
+        visitor.press("Control+z")
+        return found
+
+    plain = size()
+    visitor.page.locator("[data-part=looseness]").fill("80")
+    visitor.page.locator(".ann-stage").focus()
+    visitor.click(y, x)
+    loose = size()
+    visitor.page.locator("[data-part=looseness]").fill("-80")
+    visitor.page.locator(".ann-stage").focus()
+    visitor.click(y, x)
+    assert annotation.state(store, patch.id).draft.tuning.looseness == -0.8
+    visitor.page.reload()
+    visitor.ready()
+    assert annotation.state(store, patch.id).draft.tuning.looseness == -0.8
+    tight = size()
+    assert tight < plain < loose
+    visitor.page.locator('[data-act="resetTuning"]').click()
+    visitor.click(y, x)
+    assert size() == plain

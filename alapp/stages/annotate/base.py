@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -12,6 +13,18 @@ from alapp.registry import Registry
 
 Point = tuple[float, float]
 """(y, x) in pixels of the slice; the centre of the first pixel is (0, 0)."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a person steers a click method, both in [-1, 1] and 0 by default. `granularity`: of several plausible
+    objects under a click a smaller (-1) or larger (+1) one. `looseness`: its border farther in (-1) or out (+1)."""
+
+    granularity: float = 0.0
+    looseness: float = 0.0
+
+
+PLAIN = Tuning()
 
 
 class ClickSegmenter(Protocol):
@@ -25,6 +38,8 @@ class ClickSegmenter(Protocol):
     suits: ClassVar[str]
     modalities: ClassVar[frozenset[Modality]]
     parameters: ClassVar[tuple[Parameter, ...]]
+    uses_prior: ClassVar[bool]
+    """Whether `prepare` looks at `prior`; otherwise none is read for it."""
 
     def __init__(self, modality: Modality | None = None) -> None:
         """`modality`: of the images to come, for a method that has different weights for each."""
@@ -44,6 +59,7 @@ class ClickSegmenter(Protocol):
         negative: Sequence[Point],
         box: tuple[float, float, float, float] | None = None,
         previous: np.ndarray | None = None,
+        tuning: Tuning = PLAIN,
     ) -> np.ndarray:
         """bool (Y, X): the object under the positive points and not under the negative ones.
 

@@ -4,12 +4,16 @@ Events are only ever appended, so nothing that was accepted can be lost, and und
 event, across reloads and restarts. Kinds, with payload and blob:
 
     open       start: nothing | model | pseudo; label_map, shape    blob: label map of the suggestions
+               doubts: {id: [confidence, flag]}                     -    see doubt.Assessment
     click      positive, negative: [[y, x]...], z, object, box      -    every point of the unfinished object
+               tuning: {granularity, looseness}                     -    see base.Tuning
     accept     object, new, corrected, box, source, overlap         blob: packed mask; overlap: keep | replace
     edit       tool, object, new, set, gone: [id...]                blob: packed masks of `set`, joined
                set: [{object, box, size, source, corrected}...]     -    objects as the tool left them
     take       objects: [id...]                                     -    suggestions accepted as they are
     delete     objects: [id...]                                     -    objects removed, suggestions dismissed
+    ignore     add, box                                             blob: packed mask of a region that is not
+                                                                          annotated (add), or is after all
     submit     backend, shape                                       blob: label map of the whole patch
     undo redo  -
     done       label_map                                            -
@@ -26,11 +30,12 @@ from typing import Any
 import numpy as np
 
 from alapp.errors import InputError
-from alapp.stages.annotate import masks
+from alapp.stages.annotate import edits, masks
+from alapp.stages.annotate.base import PLAIN, Tuning
 from alapp.stages.annotate.masks import Mask
 
 OPEN, STARTED, DONE, SKIPPED = "open", "started", "done", "skipped"
-EDITS = ("open", "accept", "edit", "take", "delete", "submit")
+EDITS = ("open", "accept", "edit", "take", "delete", "ignore", "submit")
 WITHDRAW = 0.5  # a suggestion that a new object covers by this share has served its purpose
 
 
@@ -47,19 +52,27 @@ class Event:
 @dataclass(frozen=True)
 class Instance:
     """An object or a suggestion. `source` says where its pixels come from: a click method's name, `model`,
-    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object."""
+    `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object.
+    `confidence` and `flag` of a suggestion: see `doubt.Assessment`; nobody doubts what a person made."""
 
     mask: Mask
     source: str
     corrected: bool = False
+    confidence: float | None = None
+    flag: str = ""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What undo goes back to: objects and suggestions by id. Never changed in place."""
+    """What undo goes back to: objects and suggestions by id. Never changed in place.
+
+    `ignored` is the region that a person marked as not annotated. Objects lie on top of it (`not_annotated`), so
+    an object that is deleted there leaves no background that nobody looked at.
+    """
 
     objects: Mapping[int, Instance] = field(default_factory=dict)
     suggestions: Mapping[int, Instance] = field(default_factory=dict)
+    ignored: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,7 @@ class Draft:
     negative: tuple[tuple[float, float], ...]
     object: int | None = None
     box: tuple[float, float, float, float] | None = None
+    tuning: Tuning = PLAIN
 
 
 @dataclass(frozen=True)
@@ -141,6 +155,12 @@ def to_labels(state: State, shape: tuple[int, int, int]) -> np.ndarray:
     return labels
 
 
+def not_annotated(state: State) -> Mask | None:
+    """The region that is neither background nor an object for anybody: what was marked, less all objects."""
+    ignored = state.content.ignored
+    return ignored and masks.without(ignored, [item.mask for item in state.objects.values()])
+
+
 def _edit(state: State, event: Event) -> State:
     payload = event.payload
     if event.kind == "open":
@@ -148,7 +168,7 @@ def _edit(state: State, event: Event) -> State:
         # The start of a patch is not something to undo: that would empty a page nobody touched.
         return replace(
             state,
-            content=Content(state.objects, suggestions),
+            content=Content(state.objects, suggestions, state.content.ignored),
             future=(),
             last_id=max(suggestions, default=state.last_id),
             start=event.payload["start"],
@@ -166,10 +186,16 @@ def _edit(state: State, event: Event) -> State:
     elif event.kind == "take":
         content = _taken(state.content, payload["objects"])
         top = 0
+    elif event.kind == "ignore":
+        mark = Mask(tuple(payload["box"]), event.blob or b"")
+        content = replace(state.content, ignored=edits.paint(state.content.ignored, mark, erase=not payload["add"]))
+        top = 0
     else:
         gone = set(payload["objects"])
         content = Content(_less(state.objects, gone), _less(state.suggestions, gone))
         top = 0
+    if event.kind not in ("submit", "ignore"):
+        content = replace(content, ignored=state.content.ignored)
     return replace(
         state,
         content=content,
@@ -186,7 +212,11 @@ def _suggested(event: Event, above: int) -> dict[int, Instance]:
     if not event.blob:
         return {}
     found = masks.of_labels(masks.unpack_labels(event.blob, tuple(event.payload["shape"])))
-    return {above + key: Instance(mask, event.payload["start"]) for key, mask in found.items()}
+    doubts = event.payload.get("doubts", {})  # journals from before there were any have none
+    return {
+        above + key: Instance(mask, event.payload["start"], False, *doubts.get(str(key), (None, "")))
+        for key, mask in found.items()
+    }
 
 
 def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Content:
@@ -260,7 +290,7 @@ def _draft(payload: Mapping[str, Any]) -> Draft | None:
     box = tuple(payload["box"]) if payload.get("box") else None
     if not positive and not negative and box is None and payload.get("object") is None:
         return None
-    return Draft(payload["z"], positive, negative, payload.get("object"), box)
+    return Draft(payload["z"], positive, negative, payload.get("object"), box, Tuning(**payload.get("tuning", {})))
 
 
 def _touched(state: State) -> str:

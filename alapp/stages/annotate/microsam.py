@@ -17,7 +17,7 @@ import numpy as np
 from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.environment import home_relative
 from alapp.errors import BackendError, NotInstalledError, WeightsMissingError
-from alapp.stages.annotate.base import Point
+from alapp.stages.annotate.base import PLAIN, Point, Tuning
 
 MODELS = {
     Modality.LIGHT: ("vit_t_lm", "vit_b_lm", "vit_l_lm"),
@@ -26,6 +26,8 @@ MODELS = {
 """Fit for each modality, the fastest first: a CPU embeds with vit_t in a second, with vit_b in nine."""
 
 CACHED_SLICES = 8  # 3.9 MB each
+
+LOOSEST_LOGIT = 4.0  # logits of SAM lie mostly within 10 of 0
 
 _UNPICKLER_LOCK = threading.Lock()
 
@@ -42,6 +44,7 @@ class MicroSamClicks:
     suits = "Cells, nuclei and organelles whose borders are faint or textured; needs weights (41 to 375 MB)."
     modalities = frozenset(Modality)
     parameters: tuple[Parameter, ...] = ()
+    uses_prior = False
 
     def __init__(
         self, modality: Modality | None = None, checkpoint: Path | str | None = None, model_type: str | None = None
@@ -97,8 +100,10 @@ class MicroSamClicks:
         negative: Sequence[Point],
         box: tuple[float, float, float, float] | None = None,
         previous: np.ndarray | None = None,
+        tuning: Tuning = PLAIN,
     ) -> np.ndarray:
-        """See `base.ClickSegmenter`."""
+        """See `base.ClickSegmenter`. Granularity chooses among the three masks that SAM proposes for points; at
+        full looseness the threshold on SAM's logits is `LOOSEST_LOGIT` instead of 0."""
         with self._lock:
             embedding = self._embeddings[key]
             self._embeddings.move_to_end(key)
@@ -107,7 +112,9 @@ class MicroSamClicks:
                 return np.zeros(embedding["original_size"], bool)
             predictor = self._loaded()
             try:
-                mask = _prompt(predictor, embedding, positive, negative, box, previous if has_previous else None)
+                with _threshold(predictor.model, tuning.looseness * LOOSEST_LOGIT):
+                    known = previous if has_previous else None
+                    mask = _prompt(predictor, embedding, positive, negative, box, known, tuning.granularity)
             except (RuntimeError, ValueError) as error:
                 raise BackendError(f"micro_sam failed on these clicks: {error}") from error
         return np.asarray(mask).reshape(mask.shape[-2:]).astype(bool)
@@ -179,6 +186,17 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.clip((pixels - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
 
 
+@contextmanager
+def _threshold(model: Any, logit: float) -> Iterator[None]:
+    """SAM cuts its logits lower by `logit` inside of the block."""
+    before = model.mask_threshold
+    model.mask_threshold = before - logit
+    try:
+        yield
+    finally:
+        model.mask_threshold = before
+
+
 def _prompt(
     predictor: Any,
     embedding: Any,
@@ -186,6 +204,7 @@ def _prompt(
     negative: Sequence[Point],
     box: tuple[float, float, float, float] | None,
     previous: np.ndarray | None,
+    granularity: float,
 ) -> np.ndarray:
     from micro_sam import prompt_based_segmentation as prompts
 
@@ -201,5 +220,11 @@ def _prompt(
         return prompts.segment_from_box_and_points(predictor, np.array(box), points, signs, image_embeddings=embedding)
     if box is not None:
         return prompts.segment_from_box(predictor, np.array(box), image_embeddings=embedding)
+    if granularity:
+        masks = prompts.segment_from_points(
+            predictor, points, signs, image_embeddings=embedding, multimask_output=True, use_best_multimask=False
+        )
+        by_size = sorted(masks, key=np.count_nonzero)
+        return by_size[round((granularity + 1) / 2 * (len(by_size) - 1))]
     # After one positive click alone, micro_sam takes the best of three masks.
     return prompts.segment_from_points(predictor, points, signs, image_embeddings=embedding)

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from alapp.domain import BackendState, Modality, Parameter, Status
-from alapp.stages.annotate.base import Point
+from alapp.stages.annotate.base import PLAIN, Point, Tuning
 
 OBJECT, BACKGROUND = 1, 2
 RADII = (7, 12, 20, 34, 56)  # pixels; how far an object may reach from its clicks, each one is tried
@@ -22,6 +22,8 @@ SMOOTHING = (0.5, 2.5)  # limits of sigma, pixels
 SMOOTHING_PER_NOISE = 15.0  # fitted: HeLa nuclei (noise 0.03) want 0.5, EM mitochondria (0.17) want 2.5
 AREA_EXPONENT = 0.2  # of two borders that are as strong, the larger object is meant
 PRIOR_WEIGHT = 1.0
+GRANULARITY_EXPONENT = 0.6  # at full granularity the preference for large objects is so much stronger (or weaker)
+LOOSENESS = 0.25  # at full looseness the border moves by this share of the object's radius
 SPOT_PIXELS = 150  # a smaller mask may be a spot in an object (a nucleolus, a crista) and not the object
 SPOT_REACH = 3  # pixels; the border of a spot is stepped over by as much
 SPOT_GROWTH = 1.5  # what is found around a spot has at least as many times the pixels that the search began with
@@ -66,6 +68,7 @@ class SeededWatershed:
     suits = "Objects with a visible border, in any image; needs no download and answers in a few milliseconds."
     modalities = frozenset(Modality)
     parameters: tuple[Parameter, ...] = ()
+    uses_prior = True
 
     def __init__(self, modality: Modality | None = None) -> None:
         """One method for every `modality`: the image itself decides the scale."""
@@ -97,10 +100,24 @@ class SeededWatershed:
         negative: Sequence[Point],
         box: tuple[float, float, float, float] | None = None,
         previous: np.ndarray | None = None,
+        tuning: Tuning = PLAIN,
     ) -> np.ndarray:
-        """See `base.ClickSegmenter`. With `previous` or `box` the scale is known and only one is tried."""
+        """See `base.ClickSegmenter`. With `previous` or `box` the scale is known and only one is tried, whatever
+        the granularity."""
         with self._lock:
             features = self._slices[key]
+        mask = self._find(features, positive, negative, box, previous, tuning.granularity)
+        return _moved_border(mask, tuning.looseness, positive, negative) if tuning.looseness else mask
+
+    def _find(
+        self,
+        features: _Features,
+        positive: Sequence[Point],
+        negative: Sequence[Point],
+        box: tuple[float, float, float, float] | None,
+        previous: np.ndarray | None,
+        granularity: float,
+    ) -> np.ndarray:
         mask = np.zeros(features.gradient.shape, bool)
         if previous is not None and previous.any():
             return _corrected(features, previous, positive, negative)
@@ -110,8 +127,8 @@ class SeededWatershed:
             return mask
         windows = [_window(mask.shape, positive, negative, radius) for radius in RADII]
         candidates = [_candidate(features, window, radius) for window, radius in zip(windows, RADII, strict=True)]
-        best = max(candidates, key=lambda candidate: candidate.score)
-        if np.count_nonzero(best.mask) < SPOT_PIXELS:
+        best = max(candidates, key=lambda candidate: _preferred(candidate, granularity))
+        if np.count_nonzero(best.mask) < SPOT_PIXELS and granularity >= 0:
             best = _around_spot(features, windows, best)
         mask[best.slices] = best.mask
         return mask
@@ -204,6 +221,40 @@ def _score(features: _Features, window: _Window, mask: np.ndarray) -> float:
     return float(gradient[inner | outer].mean() * np.count_nonzero(mask) ** AREA_EXPONENT)
 
 
+def _preferred(candidate: _Candidate, granularity: float) -> float:
+    area = max(np.count_nonzero(candidate.mask), 1)
+    return candidate.score * area ** (GRANULARITY_EXPONENT * granularity)
+
+
+def _moved_border(
+    mask: np.ndarray, looseness: float, positive: Sequence[Point], negative: Sequence[Point]
+) -> np.ndarray:
+    """`mask` bool (Y, X) with its border moved along its distance transform; clicked pixels decide for themselves."""
+    area = np.count_nonzero(mask)
+    if not area:
+        return mask
+    by = abs(looseness) * LOOSENESS * np.sqrt(area / np.pi)
+    # The surroundings of the patch do not count as background.
+    window = tuple(slice(max(0, part.start - int(by) - 2), part.stop + int(by) + 2) for part in _extent(mask))
+    if looseness > 0:
+        moved = ndimage.distance_transform_edt(~mask[window]) <= by
+    else:
+        depth = ndimage.distance_transform_edt(mask[window])
+        # Something is left of the thinnest object.
+        moved = depth > min(by, depth.max() - 1)
+    found = np.zeros_like(mask)
+    found[window] = moved
+    for points, value in ((positive, mask), (negative, None)):
+        for y, x in points:
+            at = round(y), round(x)
+            found[at] = False if value is None else value[at]
+    return found
+
+
+def _extent(mask: np.ndarray) -> tuple[slice, slice]:
+    return ndimage.find_objects(mask.astype(np.uint8))[0]
+
+
 def _corrected(
     features: _Features, previous: np.ndarray, positive: Sequence[Point], negative: Sequence[Point]
 ) -> np.ndarray:
@@ -214,7 +265,7 @@ def _corrected(
     spots = [(rows[0], columns[0]), (rows[-1], columns[-1]), *positive]
     slices = _window(previous.shape, spots, (), reach + 2).slices
     window = _around(slices, positive, negative)
-    core = depth[slices] > 0.5 * reach
+    core = depth[slices] > 0.5 * depth.max()  # a thin object has one too
     core &= window.negative > (0.5 * reach) ** 2
     outside = ndimage.distance_transform_edt(~previous[slices])
     far = (outside > 0.5 * reach) & (window.positive > reach**2)

@@ -19,12 +19,15 @@ UNKNOWN_SIZE = VoxelSize()
 class Case:
     """One labelled image or patch. `load()` gives (image (Y, X, C) or (Z, Y, X, C), labels int32 (Y, X) or
     (Z, Y, X) instance map). `hash` names the content: a case is preprocessed again only when it changes.
-    `key` is unique in the workspace, of letters, digits, '_' and '-' ("pl_12", "gt_7")."""
+    `key` is unique in the workspace, of letters, digits, '_' and '-' ("pl_12", "gt_7"). `ignored()` gives a bool
+    array of the shape of the labels, True where nobody annotated and nothing is to be learned; None: everywhere is
+    annotated."""
 
     key: str
     hash: str
     load: Callable[[], tuple[np.ndarray, np.ndarray]]
     voxel_size: VoxelSize = UNKNOWN_SIZE
+    ignored: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

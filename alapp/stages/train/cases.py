@@ -15,7 +15,7 @@ import numpy as np
 from alapp.domain import Report
 from alapp.errors import InputError
 from alapp.stages.train.base import Case
-from alapp.stages.train.targets import border_core
+from alapp.stages.train.targets import IGNORE, border_core
 from alapp.stages.train.workspace import Layout
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -41,6 +41,30 @@ def load_case(case: Case) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(image).all():
         raise InputError(f"Case {case.key}: the image holds values that are not numbers (NaN or infinite).")
     return image, labels.astype(np.int32, copy=False)
+
+
+def load_ignored(case: Case, shape: tuple[int, ...]) -> np.ndarray:
+    """bool of `shape`: where nobody annotated the case. Raises `InputError` when it does not fit, or leaves nothing
+    to learn from (nnU-Net's loss would be undefined)."""
+    ignored = np.asarray(case.ignored(), bool)
+    if ignored.shape != shape:
+        raise InputError(
+            f"Case {case.key}: the region that is not annotated has shape {ignored.shape}, the labels have {shape}."
+        )
+    if ignored.all():
+        raise InputError(f"Case {case.key}: nothing of it is annotated, so nothing can be learned from it.")
+    return ignored
+
+
+def dataset_of(plan: dict[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
+    """nnU-Net's dataset.json for `cases`: that of the plan, with the ignore label if one of them needs it.
+
+    The plan has none, so projects that were configured before stay as they are; the network is the same with it
+    and without.
+    """
+    if all(case.ignored is None for case in cases):
+        return plan["dataset"]
+    return {**plan["dataset"], "labels": {**plan["dataset"]["labels"], "ignore": IGNORE}}
 
 
 def fingerprint_part(image: np.ndarray, labels: np.ndarray, cases: int) -> dict[str, Any]:
@@ -138,6 +162,8 @@ def _preprocess(plan: dict[str, Any], case: Case, target: Path) -> None:
     image, labels = load_case(case)
     check_shape(plan, image, f"Case {case.key}")
     classes = border_core(labels, plan["border_px"], plan["border_in_plane"]).astype(np.int8)
+    if case.ignored is not None:
+        classes[load_ignored(case, labels.shape)] = IGNORE
     manager = PlansManager(plan["nnunet"])
     configuration = manager.get_configuration(plan["configuration"])
     raw = to_nnunet(image)
@@ -147,7 +173,7 @@ def _preprocess(plan: dict[str, Any], case: Case, target: Path) -> None:
         {"spacing": list(plan["spacing"])},
         manager,
         configuration,
-        plan["dataset"],
+        dataset_of(plan, [case]),
     )
     data, seg = data.astype(np.float32, copy=False), seg.astype(np.int16, copy=False)
     patch = tuple(configuration.patch_size)

@@ -16,7 +16,7 @@ from alapp.domain import Machine, Preset, Report
 from alapp.environment import prepare, usable_cores
 from alapp.errors import CorruptFileError, InputError, NotReadyError
 from alapp.stages.train.base import Case, EpochLog, PlanSummary, TrainResult
-from alapp.stages.train.cases import check_shape, prepare_cases
+from alapp.stages.train.cases import check_shape, dataset_of, prepare_cases
 from alapp.stages.train.plan import make_plan
 from alapp.stages.train.workspace import Layout, nnunet_environment, own_randomness, quiet, resources
 
@@ -168,7 +168,7 @@ def _train(
     torch.backends.cudnn.benchmark = device.type == "cuda"
     with nnunet_environment(layout), quiet():
         trainer = ObjectTrainer(
-            {**plan["nnunet"], "continue_training": False}, plan["configuration"], 0, plan["dataset"], device
+            {**plan["nnunet"], "continue_training": False}, plan["configuration"], 0, dataset_of(plan, cases), device
         )
     seconds = trainer.train_run(run, initial)
     return TrainResult(out / FINAL, iterations, seconds)

@@ -17,6 +17,8 @@ from skimage.segmentation import find_boundaries
 
 BACKGROUND, CORE, BORDER = 0, 1, 2
 CLASSES = {"background": BACKGROUND, "core": CORE, "border": BORDER}
+IGNORE = 3
+"""nnU-Net's ignore label: it must be the highest and be named `ignore`; the network has no output for it."""
 
 _BORDER_SHARE = 0.07
 _ENOUGH_OBJECTS = 5

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
@@ -26,6 +25,7 @@ from alapp.domain import Report
 from alapp.errors import BackendError, InputError
 from alapp.stages.train.base import EpochLog
 from alapp.stages.train.loading import Batches
+from alapp.stages.train.sampling import PatchLoader
 from alapp.stages.train.workspace import seed_everything, write_atomic
 
 LATEST, PREVIOUS, FINAL = "checkpoint_latest.pth", "checkpoint_previous.pth", "checkpoint_final.pth"
@@ -167,7 +167,7 @@ class ObjectTrainer(nnUNetTrainer):
             ignore_label=self.label_manager.ignore_label,
         )  # fmt: skip
         dataset = nnUNetDatasetBlosc2(self.preprocessed_dataset_folder, list(self.run.identifiers))
-        loader = nnUNetDataLoader(
+        loader = PatchLoader(
             dataset, self.batch_size, initial_patch, configuration.patch_size, self.label_manager,
             oversample_foreground_percent=self.oversample_foreground_percent,
             sampling_probabilities=self.run.weights, transforms=transforms,

@@ -20,10 +20,13 @@ SCRIPTS = (
     "tools.js",
     "brush.js",
     "shapes.js",
+    "region.js",
     "editing.js",
     "keys.js",
     "panels.js",
     "drafting.js",
+    "doubting.js",
+    "tuning.js",
     "acting.js",
     "annotator.js",
 )

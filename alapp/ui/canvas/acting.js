@@ -26,6 +26,7 @@ const acting = {
       byId.set(raw.id, item);
     }
     this.items = [...byId.values()];
+    boxes.push(...this.takeRegion(answer));
     if (!byId.has(this.selected) && this.painting?.id !== this.selected) this.selected = null;
     this.also = this.also.filter((id) => byId.has(id));
     if (!byId.has(this.hovered)) this.hovered = null;
@@ -42,17 +43,18 @@ const acting = {
 
   undo() {
     const { draft } = this;
-    const sign = draft?.order.at(-1);
-    if (!sign) {
+    if (!draft?.order.length) {
       if (draft) return this.dropDraft();
       if (this.patch?.can_undo || this.link.busy) this.send("undo", {});
       return;
     }
-    if (draft.order.length === 1 && draft.object === null) return this.clearDraft();
+    const entries = lastStep(draft.order);
+    if (entries === draft.order.length && draft.object === null) return this.clearDraft();
     const box = joinBoxes([flatBox(draft.item), pointsBox(draft)]);
-    draft.order.pop();
-    if (sign === "box") draft.box = null;
-    else draft[sign].pop();
+    for (const sign of draft.order.splice(-entries)) {
+      if (sign === "box") draft.box = null;
+      else draft[sign.replace("+", "")].pop();
+    }
     this.view.draw(box);
     this.sendClick();
   },
@@ -60,10 +62,10 @@ const acting = {
   redo() { this.send("redo", {}); },
 
   remove() {
-    const objects = this.also.length ? this.chosen : [this.hovered || this.selected].filter(Boolean);
+    const objects = this.also.length ? this.chosen : [this.selected || this.hovered].filter(Boolean);
     if (!objects.length) return this.say("Point at an object, or select one, then press Delete.");
     if (objects.includes(this.draft?.object)) this.dropDraft();
-    this.send("remove", { objects });
+    this.answer(objects.length === 1 ? objects[0] : null, () => this.send("remove", { objects }));
   },
 
   take(objects) { this.send("take", { objects }); },
@@ -95,12 +97,14 @@ const acting = {
       ["Accept it, then done", () => { this.acceptDraft(); this.link.idle().then(() => !this.draft && this.finish()); }],
       ["Drop it", () => { this.clearDraft(); this.finish(); }], ["Cancel", () => {}],
     ]);
-    const left = this.items.filter((item) => item.suggestion).length;
+    const left = this.items.filter((item) => item.suggestion && !this.inRegion(item)).length;
     if (left) return this.ask(`${left} suggestion${left === 1 ? " is" : "s are"} not accepted and would not become labels.`, [
       ["Accept all, then done", () => { this.takeAll(); this.close("done"); }],
-      ["Leave out, done", () => this.close("done")], ["Cancel", () => {}],
+      ["Leave out, done", () => this.close("done")],
+      ["Not annotated there, done", () => this.markSuggestions(() => this.close("done"))], ["Cancel", () => {}],
     ]);
-    if (!this.items.length) return this.ask("There is no object on this patch. Is it really empty?", [
+    const where = this.region ? "where it is annotated" : "on this patch";
+    if (this.items.every((item) => item.suggestion)) return this.ask(`There is no object ${where}. Is it really empty?`, [
       ["Yes, it is empty", () => this.close("done")], ["Cancel", () => {}],
     ]);
     this.close("done");

@@ -20,6 +20,7 @@ class Annotator {
     this.painting = null; // an object that is drawn here before the server knows it
     this.stroke = null;
     this.shape = null;
+    this.region = null; // what is marked as not annotated
     this.drag = null;
     this.tool = pointTool;
     this.hinted = new Set();
@@ -29,6 +30,8 @@ class Annotator {
     bindPointer(this);
     bindKeys(this);
     this.bindControls();
+    this.bindDoubts();
+    this.bindTuning();
     this.setBrush(recall("brush") ?? 9);
     new ResizeObserver(() => this.view.resize()).observe(this.canvas);
     showSheet(this);
@@ -109,6 +112,7 @@ class Annotator {
     this.selected = this.hovered = null;
     this.also = [];
     this.painting = this.stroke = this.outlined = null;
+    this.takeRegion(answer);
     this.draft = answer.draft ? this.asDraft(answer.draft) : null;
     this.z = Math.min(this.draft?.z ?? (same ? this.z : Math.floor(answer.depth / 2)), answer.depth - 1);
     remember(`patch-${this.project}`, id);
@@ -137,7 +141,8 @@ class Annotator {
     this.part("patch-name").textContent = patch.name;
     this.stage.dataset.tool = this.closed ? "point" : this.tool.name;
     this.part("closed").hidden = !this.closed;
-    this.part("closed-text").textContent = patch.status === "done" ? "This patch is done." : "This patch is skipped.";
+    this.part("closed-text").textContent = patch.status === "skipped" ? "This patch is skipped."
+      : this.items.some((item) => !item.suggestion) ? "This patch is done." : "This patch is empty, checked.";
     this.part("z-row").hidden = patch.depth < 2;
     this.part("slice").max = patch.depth - 1;
     this.part("slice").value = this.z;
@@ -154,6 +159,7 @@ class Annotator {
     this.button("propagate").hidden = patch.depth < 2;
     showBatch(this);
     showObjects(this);
+    showRegion(this);
     showSheet(this);
     showStatus(this);
   }
@@ -188,11 +194,11 @@ class Annotator {
   }
 
   scene() {
-    const { z, draft, hovered, selected, also, painting, shape } = this;
+    const { z, draft, hovered, selected, also, painting, shape, region } = this;
     // What is being painted stands in for the object as the server knows it, on top of the others.
     const live = painting?.z === z ? painting : null;
     const items = live ? [...this.items.filter((item) => item.id !== live.id), live.item] : this.items;
-    this.view.scene = { items, z, draft, hovered, selected, also, shape };
+    this.view.scene = { items, z, draft, hovered, selected, also, shape, region };
   }
 
   toSlice(z) {
@@ -284,7 +290,7 @@ class Annotator {
   }
 }
 
-for (const methods of [drafting, painting, shaping, editing, acting]) {
+for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

@@ -7,13 +7,25 @@ const drafting = {
     // In a stack, an object that is selected but not yet on this slice goes on here.
     const chosen = this.items.find((item) => item.id === this.selected && !item.suggestion);
     const goesOn = chosen && this.patch.depth > 1 && !chosen.filledOn(this.z);
-    this.draft = { z: this.z, positive: [], negative: [], box: null, order: [], object: goesOn ? chosen.id : null, item: null };
+    this.draft = { z: this.z, positive: [], negative: [], box: null, order: [], object: goesOn ? chosen.id : null, item: null,
+      tuning: this.tuning };
   },
 
   addPoint([y, x], negative, started) {
     this.beginDraft();
     this.draft[negative ? "negative" : "positive"].push([y, x]);
     this.draft.order.push(negative ? "negative" : "positive");
+    this.scene();
+    this.view.draw();
+    this.sendClick(started);
+  },
+
+  // The rest of a scribble that began with a point: one step to undo.
+  addScribble(points, negative, started) {
+    if (!this.draft || !points.length) return;
+    const sign = negative ? "negative" : "positive";
+    this.draft[sign].push(...points);
+    this.draft.order.push(...points.map(() => `${sign}+`));
     this.scene();
     this.view.draw();
     this.sendClick(started);
@@ -36,7 +48,7 @@ const drafting = {
     this.part("start").disabled = true;
     this.link.act("click", () => this.patch?.id === id && {
       patch: id, revision: this.patch.revision, z: draft.z, positive: draft.positive, negative: draft.negative,
-      box: draft.box, object: draft.object, overlap: this.part("overlap").value,
+      box: draft.box, object: draft.object, overlap: this.part("overlap").value, tuning: draft.tuning,
     }, (answer) => {
       if (this.patch?.id !== id || this.failed(answer)) return;
       this.patch.revision = answer.revision;
@@ -66,7 +78,7 @@ const drafting = {
     const { draft } = this;
     if (!draft) {
       const chosen = this.items.find((item) => item.id === this.selected && item.suggestion);
-      if (chosen) this.take([chosen.id]);
+      if (chosen) this.answer(chosen.id, () => this.take([chosen.id]));
       else if (this.tool === brushTool || this.tool === eraseTool) this.select(null);
       return;
     }
@@ -101,7 +113,7 @@ const drafting = {
     const slice = item.slice(this.z);
     const [, y0, x0, , y1, x1] = item.box;
     this.dropDraft();
-    this.draft = { z: this.z, positive: [], negative: [], box: null, object: item.id, order: [],
+    this.draft = { z: this.z, positive: [], negative: [], box: null, object: item.id, order: [], tuning: this.tuning,
       item: new Item({ id: -1, box: [this.z, y0, x0, this.z + 1, y1, x1], runs: encodeRuns(slice), size: item.size }) };
     this.select(item.id);
     this.say(`Correcting object ${item.id}: left click adds, right click takes away, Enter accepts.`);
@@ -145,12 +157,12 @@ const drafting = {
   asDraft(raw) {
     const item = raw.mask ? new Item({ ...raw.mask, id: -1 }) : null;
     const order = [...(raw.box ? ["box"] : []), ...raw.positive.map(() => "positive"), ...raw.negative.map(() => "negative")];
-    return { z: raw.z, positive: raw.positive, negative: raw.negative, box: raw.box, object: raw.object, item, order };
+    return { z: raw.z, positive: raw.positive, negative: raw.negative, box: raw.box, object: raw.object, tuning: raw.tuning, item, order };
   },
 
   saveDraft() {
-    const { z, positive, negative, box, object, order } = this.draft;
-    remember(`draft-${this.patch.id}`, { z, positive, negative, box, object, order });
+    const { z, positive, negative, box, object, order, tuning } = this.draft;
+    remember(`draft-${this.patch.id}`, { z, positive, negative, box, object, order, tuning });
   },
 
   // Points that were set but never reached the server, before a reload.
@@ -158,7 +170,7 @@ const drafting = {
     const kept = recall(`draft-${this.patch.id}`);
     if (!kept || this.closed) return;
     const stored = this.draft;
-    const prompts = (draft) => JSON.stringify([draft.positive, draft.negative, draft.box ?? null]);
+    const prompts = (draft) => JSON.stringify([draft.positive, draft.negative, draft.box ?? null, draft.tuning]);
     if (stored && prompts(stored) === prompts(kept)) {
       stored.order = kept.order;
       return;
@@ -169,6 +181,13 @@ const drafting = {
     this.sendClick();
   },
 };
+
+// How many entries of an order of prompts the last step made: a scribble is many points, the later ones marked "+".
+function lastStep(order) {
+  let count = 1;
+  while (count < order.length && order.at(-count).endsWith("+")) count++;
+  return count;
+}
 
 function pointsBox(draft) {
   const corners = draft.box ? [draft.box.slice(0, 2), draft.box.slice(2)] : [];

@@ -1,6 +1,6 @@
 // Choosing tools and objects, and changes to whole objects. Methods of Annotator.
 
-const TOOLS = Object.fromEntries([pointTool, boxTool, brushTool, eraseTool, lassoTool, splitTool].map((tool) => [tool.name, tool]));
+const TOOLS = Object.fromEntries([pointTool, boxTool, brushTool, eraseTool, lassoTool, splitTool, regionTool].map((tool) => [tool.name, tool]));
 
 const editing = {
   setTool(name) {
@@ -13,6 +13,7 @@ const editing = {
       if (button !== this.stage) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
     }
     this.part("brush-row").hidden = name !== "brush" && name !== "erase";
+    showRegion(this);
     showRing(this, this.ringEvent);
     if (this.tool.hint && !this.hinted.has(name)) this.say(this.tool.hint);
     this.hinted.add(name);

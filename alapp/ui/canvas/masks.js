@@ -12,6 +12,8 @@ class Item {
   constructor(raw) {
     Object.assign(this, { id: raw.id, source: raw.source, corrected: raw.corrected, box: raw.box, size: raw.size });
     this.suggestion = raw.suggestion;
+    this.confidence = raw.confidence ?? null;
+    this.flag = raw.flag || "";
     this.runs = raw.runs;
     this.paths = new Map();
   }

@@ -30,6 +30,7 @@ function showBatch(page) {
     words.append(make("span", "ann-name", `${index + 1}. ${patch.name}`));
     const detail = make("span", "ann-detail", STATE_TEXT[patch.state]);
     if (patch.n_objects) detail.textContent += `, ${patch.n_objects} object${patch.n_objects === 1 ? "" : "s"}`;
+    if (patch.state === "done") detail.textContent = doneText(patch);
     words.append(detail);
     entry.append(mark, words);
     if (patch.role === "validation") entry.append(make("span", "ann-role", "val"));
@@ -49,13 +50,14 @@ function startNote(patch) {
 
 function showObjects(page) {
   const objects = page.items.filter((item) => !item.suggestion);
-  const suggestions = page.items.filter((item) => item.suggestion);
+  const { suggestions } = page;
   page.part("object-count").textContent = objects.length;
   page.part("suggestion-count").textContent = suggestions.length;
   page.part("suggestion-box").hidden = !suggestions.length;
   page.part("objects").replaceChildren(...objects.map((item) => objectRow(page, item)).reverse());
   page.part("suggestions").replaceChildren(...suggestions.map((item) => objectRow(page, item)));
   page.part("no-objects").hidden = objects.length > 0;
+  page.showDoubts();
 }
 
 function objectRow(page, item) {
@@ -66,7 +68,10 @@ function objectRow(page, item) {
   if (!item.suggestion) swatch.style.background = colourOf(item.id);
   const unit = page.patch.depth > 1 ? "vx" : "px";
   row.append(swatch, make("span", "ann-id", `${item.id}`));
-  row.append(make("span", "ann-source", item.corrected ? "corrected" : SOURCE_TEXT[item.source] || ""));
+  const about = item.corrected ? "corrected" : SOURCE_TEXT[item.source] || "";
+  const doubt = FLAG_TEXT[item.flag] || (item.confidence === null ? "" : `${Math.round(100 * item.confidence)} % sure`);
+  row.append(make("span", item.flag ? "ann-source ann-flag" : "ann-source", doubt || about));
+  row.title = FLAG_TITLE[item.flag] || "";
   row.append(make("span", "ann-size", `${item.size.toLocaleString("en-US")} ${unit}`));
   row.addEventListener("click", (event) => {
     if (event.shiftKey || event.ctrlKey || event.metaKey) return page.selectAlso(item.id);

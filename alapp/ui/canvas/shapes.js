@@ -6,7 +6,10 @@ const boxTool = {
   name: "box",
   hint: "Box: drag around an object. Clicks then correct it, Enter accepts it.",
   press(page, event) {
-    if (event.button === 2) return pointTool.press(page, event);
+    if (event.button === 2) {
+      pointTool.press(page, event);
+      return false;
+    }
     this.from = page.within(event);
     this.at = [event.clientX, event.clientY];
     this.shift = event.shiftKey;
@@ -37,6 +40,7 @@ const boxTool = {
 // A drag is a freehand outline, closed when the pointer is lifted; single clicks are the corners of a polygon.
 const lassoTool = {
   name: "lasso",
+  outlines: "fillPolygon",
   hint: "Outline: drag around an object, or click its corners and press Enter. Right drag takes away.",
   path: null,
   press(page, event) {
@@ -77,7 +81,7 @@ const lassoTool = {
     const { path, erase, first } = this;
     if (!path) return false;
     this.cancel(page);
-    if (path.length > 2) page.fillPolygon(path, erase, first);
+    if (path.length > 2) page[page.tool.outlines](path, erase, first);
     return true;
   },
   cancel(page) {

@@ -1,6 +1,9 @@
 // Tools are small objects: press(page, event) is true when it starts a drag, which then gets move and release.
 
-// Left click: this belongs to the object. Right click: this does not.
+const SCRIBBLE_PX = 8; // on the screen, from one point of a scribble to the next
+const SCRIBBLE_MOST = 60; // points; of a longer one every other is left out
+
+// Left click: this belongs to the object. Right click: this does not. A drag is a scribble: many points at once.
 const pointTool = {
   name: "point",
   press(page, event) {
@@ -14,9 +17,25 @@ const pointTool = {
         return false;
       }
     }
+    Object.assign(this, { negative, points: [], line: [page.view.locate(event)], last: [event.clientX, event.clientY] });
     page.addPoint(point, negative, event.timeStamp);
-    return false;
+    return true;
   },
+  move(page, event) {
+    if (Math.hypot(event.clientX - this.last[0], event.clientY - this.last[1]) < SCRIBBLE_PX) return;
+    this.last = [event.clientX, event.clientY];
+    const point = page.view.pixel(event);
+    if (point) this.points.push(point);
+    this.line.push(page.within(event));
+    page.showShape({ points: this.line, closed: false });
+  },
+  release(page, event) {
+    page.showShape(null);
+    let { points } = this;
+    while (points.length > SCRIBBLE_MOST) points = points.filter((_, i) => i % 2);
+    page.addScribble(points, this.negative, event.timeStamp);
+  },
+  cancel(page) { page.showShape(null); },
 };
 
 // Drag with the middle button, or with Space held.

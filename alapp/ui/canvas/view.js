@@ -28,6 +28,7 @@ class View {
     for (const layer of [this.image, this.fill]) Object.assign(layer, { width, height });
     this.grid = new Int32Array(width * height);
     this.hints = new Int32Array(width * height);
+    this.marked = [];
     this.raw = null;
     this.fitted = true; // a tab that is not shown yet has no size: it is fitted when it gets one
     this.fit();
@@ -82,6 +83,15 @@ class View {
     this.onMove();
   }
 
+  // Bring a box (y0, x0, y1, x1) of the image into sight, if it is not.
+  reveal([y0, x0, y1, x1]) {
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    const [top, left] = [this.top + y0 * this.scale, this.left + x0 * this.scale];
+    const [bottom, right] = [this.top + y1 * this.scale, this.left + x1 * this.scale];
+    if (top >= 0 && left >= 0 && bottom <= h && right <= w) return;
+    this.pan(w / 2 - (left + right) / 2, h / 2 - (top + bottom) / 2);
+  }
+
   pan(dx, dy) {
     this.left += dx;
     this.top += dy;
@@ -121,6 +131,7 @@ class View {
       this.hints.fill(0, y * this.width + x0, y * this.width + x1);
     }
     for (const item of items) if (item.on(z)) this.stamp(item, y0, x0, y1, x1);
+    markRows(this, y0, y1);
     const patch = new ImageData(Math.max(1, x1 - x0), Math.max(1, y1 - y0));
     for (let y = y0, i = 0; y < y1; y++) {
       for (let x = x0; x < x1; x++, i += 4) {
@@ -172,6 +183,7 @@ class View {
     context.imageSmoothingEnabled = this.scale < 1;
     if (this.raw) context.drawImage(this.image, 0, 0);
     if (this.filled) context.drawImage(this.fill, 0, 0);
+    drawRegion(this, box);
     this.drawOutlines(box);
     this.drawDraft();
     this.drawShape();
@@ -192,7 +204,7 @@ class View {
       if (strong) this.stroke(path, "#000000", 5);
       context.setLineDash(item.suggestion ? [5 / this.scale, 4 / this.scale] : []);
       if (item.suggestion && !strong) this.stroke(path, "rgba(0,0,0,.65)", 3);
-      this.stroke(path, item.suggestion ? "#ffffff" : colourOf(item.id), strong ? 3 : 1.75);
+      this.stroke(path, item.suggestion ? (item.flag ? "#FFB000" : "#ffffff") : colourOf(item.id), strong ? 3 : 1.75);
       context.setLineDash([]);
       if (chosen) this.stroke(path, "#ffffff", 1);
     }

@@ -13,7 +13,7 @@ from scipy import ndimage
 from alapp.domain import BackendState, Modality
 from alapp.errors import WeightsMissingError
 from alapp.stages.annotate import microsam, volume
-from alapp.stages.annotate.base import CLICK_SEGMENTERS, choose_automatically
+from alapp.stages.annotate.base import CLICK_SEGMENTERS, Tuning, choose_automatically
 from alapp.stages.annotate.watershed import SeededWatershed
 
 
@@ -252,3 +252,38 @@ class TestVolume:
         grown = volume.propagate(known, 0, self.follow(column), stack(column))
         assert np.array_equal(grown[:3], known[:3])
         assert grown[3:].any(axis=(1, 2)).all()
+
+
+class TestTuning:
+    def test_the_border_moves_in_and_out_but_clicked_pixels_decide(self, method):
+        target = disc()
+        method.prepare("a", picture(target))
+        sizes = []
+        for looseness in (-1, -0.5, 0, 0.5, 1):
+            found = method.segment("a", [(40, 50)], [(40, 66)], tuning=Tuning(looseness=looseness))
+            assert found[40, 50]
+            assert not found[40, 66]
+            sizes.append(np.count_nonzero(found))
+        assert sizes == sorted(sizes)
+        assert sizes[0] < sizes[2] < sizes[4]
+
+    def test_granularity_never_makes_the_object_smaller_upwards(self, method):
+        method.prepare("a", picture(disc()))
+        sizes = [np.count_nonzero(method.segment("a", [(40, 50)], [], tuning=Tuning(g))) for g in (-1, 0, 1)]
+        assert sizes[0] <= sizes[2]
+
+    def test_a_spot_or_the_object_around_it(self):
+        pixels = picture(disc(radius=16)).astype(np.int32)
+        pixels[disc(radius=4)] += 60
+        clicks = SeededWatershed()
+        clicks.prepare("a", pixels)
+        small, large = (clicks.segment("a", [(40, 50)], [], tuning=Tuning(g)) for g in (-1.0, 1.0))
+        assert iou(small, disc(radius=4)) > 0.6
+        assert iou(large, disc(radius=16)) > 0.8
+
+    def test_of_the_thinnest_object_something_is_left(self):
+        line = np.zeros((64, 64), bool)
+        line[30, 10:50] = True
+        clicks = SeededWatershed()
+        clicks.prepare("a", picture(line))
+        assert clicks.segment("a", [], [], previous=line, tuning=Tuning(looseness=-1)).any()

@@ -33,6 +33,10 @@ class Book:
         payload = {"object": identity, "box": list(mask.box), "source": "watershed", "overlap": "keep"}
         return self.add("accept", {**payload, "new": True, "corrected": False, **options}, mask.blob)
 
+    def ignore(self, pixels: np.ndarray, add: bool = True) -> Book:
+        mask = masks.from_array(pixels)
+        return self.add("ignore", {"add": add, "box": list(mask.box)}, mask.blob)
+
     def open(self, labels: np.ndarray, start: str = "pseudo") -> Book:
         return self.add("open", {"start": start, "shape": list(SHAPE)}, masks.pack_labels(labels))
 
@@ -43,6 +47,17 @@ class Book:
     @property
     def labels(self) -> np.ndarray:
         return journal.to_labels(self.state, SHAPE)
+
+    @property
+    def not_annotated(self) -> np.ndarray:
+        return painted(journal.not_annotated(self.state))
+
+
+def painted(mask: masks.Mask | None) -> np.ndarray:
+    pixels = np.zeros(SHAPE, bool)
+    if mask:
+        mask.paint(pixels, True)
+    return pixels
 
 
 def suggested() -> Book:
@@ -145,26 +160,64 @@ def test_a_submitted_label_map_replaces_everything_and_can_be_undone():
     assert np.array_equal(book.add("undo").labels == 3, square(0, 8))
 
 
+def test_objects_lie_on_top_of_what_is_not_annotated():
+    book = Book().accept(1, square(0, 0)).ignore(square(0, 0, 8))
+    assert np.array_equal(book.not_annotated, square(0, 0, 8) & ~square(0, 0))
+    book.accept(2, square(4, 4, 6))
+    assert np.array_equal(book.labels == 2, square(4, 4, 6))
+    assert not (book.not_annotated & (book.labels > 0)).any()
+    # What an object leaves behind is not annotated again, and never becomes background by itself.
+    book.add("delete", {"objects": [1, 2]})
+    assert np.array_equal(book.not_annotated, square(0, 0, 8))
+
+
+def test_a_region_grows_shrinks_and_is_undone():
+    book = Book().ignore(square(0, 0)).ignore(square(8, 8))
+    assert np.array_equal(book.not_annotated, square(0, 0) | square(8, 8))
+    assert book.state.status == journal.STARTED
+    book.ignore(square(0, 0), add=False)
+    assert np.array_equal(book.not_annotated, square(8, 8))
+    book.ignore(square(6, 6, 8), add=False)
+    assert book.state.content.ignored is None
+    book.add("undo").add("undo")
+    assert np.array_equal(book.not_annotated, square(0, 0) | square(8, 8))
+
+
+def test_a_region_survives_every_other_event_but_a_whole_label_map():
+    labels = np.zeros(SHAPE, np.int32)
+    labels[square(12, 0)] = 1
+    book = suggested().ignore(square(8, 0)).accept(3, square(0, 12)).add("take", {"objects": [1]}).open(labels, "model")
+    book.add("edit", {"tool": "brush", "object": 3, "new": False, "set": [], "gone": [3]})
+    assert np.array_equal(book.not_annotated, square(8, 0))
+    book.add("submit", {"backend": "oracle", "shape": list(SHAPE)}, masks.pack_labels(labels))
+    assert not book.not_annotated.any()
+
+
+def test_a_journal_without_regions_has_none():
+    assert suggested().accept(3, square(0, 0)).state.content.ignored is None
+
+
 def test_an_unknown_event_is_refused():
     with pytest.raises(InputError, match="Update the app"):
         Book().add("paint").state  # noqa: B018
 
 
-acts = st.lists(st.sampled_from(["accept", "delete", "undo", "redo", "click"]), max_size=40)
+acts = st.lists(st.sampled_from(["accept", "delete", "ignore", "unignore", "undo", "redo", "click"]), max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
 @given(acts, st.randoms(use_true_random=False), st.integers(0, 40))
 def test_undo_and_redo_against_a_model_with_snapshots(kinds, random, split):
-    """The model keeps whole label maps on two stacks; the journal is folded, in one or in two parts."""
-    book, now, past, future, next_id = Book(), np.zeros(SHAPE, np.int32), [], [], 1
+    """The model keeps whole label maps, and the region that is not annotated, on two stacks; the journal is folded,
+    in one or in two parts."""
+    book, past, future, next_id = Book(), [], [], 1
+    now, marked = np.zeros(SHAPE, np.int32), np.zeros(SHAPE, bool)
     for kind in kinds:
+        before = now, marked
+        pixels = square(random.randrange(13), random.randrange(13))
         if kind == "accept":
-            pixels = square(random.randrange(13), random.randrange(13))
-            visible = pixels & (now == 0)
             book.accept(next_id, pixels)
-            past, future = [*past, now], []
-            now = np.where(visible, next_id, now)
+            now = np.where(pixels & (now == 0), next_id, now)
             next_id += 1
         elif kind == "delete":
             present = [int(each) for each in np.unique(now) if each]
@@ -172,19 +225,26 @@ def test_undo_and_redo_against_a_model_with_snapshots(kinds, random, split):
                 continue
             gone = random.choice(present)
             book.add("delete", {"objects": [gone]})
-            past, future = [*past, now], []
             now = np.where(now == gone, 0, now)
+        elif kind in ("ignore", "unignore"):
+            book.ignore(pixels, add=kind == "ignore")
+            marked = marked | pixels if kind == "ignore" else marked & ~pixels
         elif kind == "undo":
             book.add("undo")
             if past:
-                past, future, now = past[:-1], [*future, now], past[-1]
+                past, future, (now, marked) = past[:-1], [*future, before], past[-1]
         elif kind == "redo":
             book.add("redo")
             if future:
-                past, future, now = [*past, now], future[:-1], future[-1]
+                past, future, (now, marked) = [*past, before], future[:-1], future[-1]
         else:
             book.add("click", {"positive": [[1, 1]], "negative": [], "z": 0, "object": None})
+        if kind in ("accept", "delete", "ignore", "unignore"):
+            past, future = [*past, before], []
     assert np.array_equal(book.labels, now)
+    assert np.array_equal(book.not_annotated, marked & (now == 0))
     assert (len(book.state.past), len(book.state.future)) == (len(past), len(future))
     half = journal.fold(book.events[:split])
-    assert np.array_equal(journal.to_labels(journal.fold(book.events[split:], half), SHAPE), now)
+    again = journal.fold(book.events[split:], half)
+    assert np.array_equal(journal.to_labels(again, SHAPE), now)
+    assert np.array_equal(painted(journal.not_annotated(again)), marked & (now == 0))
