@@ -15,10 +15,12 @@ import numpy as np
 from alapp.domain import LabelKind
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds import annotation_classes, annotation_region, clicks
-from alapp.rounds.annotation_batch import BatchPatch, Effort, batch, effort, next_patch, patch_states
+from alapp.rounds.annotation_batch import BatchPatch, batch, next_patch, patch_states
 from alapp.rounds.annotation_journal import STARTS, Change, begin, closed_error, repeated, starts, state, write
 from alapp.rounds.annotation_stack import propagate
 from alapp.rounds.clicks import Box, check_box, check_points, shape
+from alapp.rounds.ledger import Effort
+from alapp.rounds.ledger import of_round as effort
 from alapp.rounds.timing import content_hash
 from alapp.stages.annotate import journal, masks
 from alapp.stages.annotate.base import PLAIN, Point, Tuning

@@ -1,8 +1,7 @@
-"""A batch at a glance: the state of its patches, which one comes next, what the work cost."""
+"""A batch at a glance: the state of its patches, and which one comes next. `ledger` has what the work cost."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,13 +12,11 @@ from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 
-PAUSE_SECONDS = 60  # a longer gap between two acts is a break, not work
-
 
 @dataclass(frozen=True)
 class BatchPatch:
     """A patch of a batch, for the list beside the canvas. `state` as in `patch_states`; `not_annotated` is the share
-    of a finished patch that was marked so, in [0, 1]."""
+    of a finished patch that was marked so, in [0, 1]; `control` as in `storage.rounds.Selected`."""
 
     patch_id: int
     name: str
@@ -29,24 +26,12 @@ class BatchPatch:
     reason: str
     not_annotated: float = 0.0
     note: str = ""
+    control: bool = False
 
     @property
     def empty(self) -> bool:
         """Whether a person looked and found no object."""
         return self.state == DONE and self.n_objects == 0
-
-
-@dataclass(frozen=True)
-class Effort:
-    """What a batch cost: working time in seconds (gaps over a minute are breaks), clicks, objects drawn by
-    clicks or by hand, suggestions accepted as they were, and corrections: objects or suggestions that clicks
-    changed, and each one once that a tool changed after somebody else drew it."""
-
-    seconds: float
-    clicks: int
-    drawn: int
-    accepted: int
-    corrected: int
 
 
 def patch_states(store: Store, patch_ids: Sequence[int]) -> dict[int, str]:
@@ -72,7 +57,8 @@ def batch(store: Store, round_id: int) -> list[BatchPatch]:
         reason = pick.reason.get("sentence", "")
         share = shares.get(pick.patch_id, 0.0) if word == DONE else 0.0
         note = notes.get(pick.patch_id, "")
-        found.append(BatchPatch(pick.patch_id, patch.name, pick.role, word, n_objects, reason, share, note))
+        about = (word, n_objects, reason, share, note, pick.control)
+        found.append(BatchPatch(pick.patch_id, patch.name, pick.role, *about))
     return found
 
 
@@ -87,27 +73,3 @@ def next_patch(store: Store, project_id: int, after: int | None = None) -> int |
         order = order[turn:] + order[: turn - 1]
     states = patch_states(store, order)
     return next((patch_id for patch_id in order if states[patch_id] in (OPEN, STARTED)), None)
-
-
-def effort(store: Store, round_id: int) -> Effort:
-    """What the batch of a round cost so far."""
-    seconds, n_clicks, drawn, accepted, corrected = 0.0, 0, 0, 0, 0
-    last: dict[str, float] = {}
-    handled: set[tuple[int, int]] = set()
-    for row in annotations.work_of_round(store, round_id):
-        gap = row["at"] - last.get(row["session"], row["at"])
-        last[row["session"]] = row["at"]
-        seconds += gap if 0 <= gap <= PAUSE_SECONDS else 0.0
-        payload = json.loads(row["payload"])
-        if row["kind"] == "click":
-            n_clicks += bool(payload["positive"] or payload["negative"] or payload.get("box"))
-        elif row["kind"] == "accept":
-            drawn += payload["new"]
-            corrected += payload["corrected"]
-        elif row["kind"] == "edit" and (row["patch_id"], payload["object"]) not in handled:
-            handled.add((row["patch_id"], payload["object"]))
-            drawn += payload["new"]
-            corrected += not payload["new"]
-        elif row["kind"] == "take":
-            accepted += len(payload["objects"])
-    return Effort(seconds, n_clicks, drawn, accepted, corrected)

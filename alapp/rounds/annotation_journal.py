@@ -63,7 +63,8 @@ def begin(store: Store, patch_id: int, session: str, start: str | None = None) -
     prediction, the `pseudo`-labels or `nothing`.
 
     Without `start`: the model if there is one, else the pseudo-labels; nothing for a validation patch, whose
-    labels must not lean towards the model that they judge. Raises `NotReadyError` if the chosen one is missing.
+    labels must not lean towards the model that they judge, and for one that measures what suggestions save.
+    Raises `NotReadyError` if the chosen one is missing.
     """
     known = state(store, patch_id)
     if known.start is not None and start is None:
@@ -171,8 +172,8 @@ def _doubts(
 def _default_start(store: Store, patch: Patch) -> str:
     round_id = annotations.round_of_patch(store, patch.id)
     picks = round_rows.selected(store, round_id) if round_id else []
-    role = next((pick.role for pick in picks if pick.patch_id == patch.id), PatchRole.TRAIN)
-    if role is PatchRole.VALIDATION:
+    pick = next((pick for pick in picks if pick.patch_id == patch.id), None)
+    if pick is not None and (pick.control or pick.role is PatchRole.VALIDATION):
         return "nothing"
     return next((start for start in ("model", "pseudo") if _newest(store, patch, start)), "nothing")
 

@@ -67,6 +67,7 @@ def batch(store: Store, project_id: int) -> dict[str, Any]:
                 "not_annotated": item.not_annotated,
                 "reason": item.reason,
                 "note": item.note,
+                "control": item.control,
             }
             for item in patches
         ],

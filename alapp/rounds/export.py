@@ -144,6 +144,12 @@ FORMATS: dict[str, Format] = {
     "model": Format(
         "Model", "The newest network as an nnU-Net folder, to predict elsewhere without this app.", export_model.members
     ),
+    "effort": Format(
+        "Effort",
+        "A table of your own work: time, clicks and outcome (accepted, edited, drawn, rejected) of every object.",
+        export_tables.effort,
+        single=True,
+    ),
     "bundle": Format("Everything", "All of the above in one archive, to keep with the paper.", _bundle),
 }
 

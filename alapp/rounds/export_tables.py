@@ -12,11 +12,13 @@ from skimage.measure import regionprops
 
 from alapp.domain import Report, VoxelSize
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, annotation_classes, export_source, results
+from alapp.rounds import annotation_batch, annotation_classes, export_source, ledger, results
+from alapp.rounds.ledger import PatchWork
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
+from alapp.storage.rounds import Selected
 
 
 def measurements(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
@@ -94,6 +96,37 @@ def scores(store: Store, project: Project, report: Report) -> Iterator[tuple[str
         yield "rounds.csv", to_csv(rounds)
     if notes := _note_rows(store, project):
         yield "notes.csv", to_csv(notes)
+
+
+def effort(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
+    """One row for each object that a person accepted, edited, drew or rejected; what they are: `rounds.ledger`.
+    Raises `NotReadyError` before the first."""
+    report(0, 1, "Collecting the effort")
+    known = ledger.patches(store, project.id)
+    rows: list[dict[str, Any]] = []
+    for this in round_rows.rounds(store, project.id):
+        for pick in round_rows.selected(store, this.id):
+            if pick.patch_id in known:
+                rows += _object_rows(store, this.number, pick, known[pick.patch_id])
+    if not rows:
+        raise NotReadyError("No object was made by hand yet. Annotate a patch first.")
+    yield "effort.csv", to_csv(rows)
+
+
+def _object_rows(store: Store, number: int, pick: Selected, work: PatchWork) -> list[dict[str, Any]]:
+    about = {
+        "round": number,
+        "patch": catalogue.patch(store, pick.patch_id).name,
+        "role": str(pick.role),
+        "started_from": " ".join(sorted(work.starts)),
+        "control": int(pick.control),
+        "annotated_again": int(pick.repeats is not None),
+    }
+    return [
+        about
+        | {"object": item.object_id, "outcome": item.outcome, "seconds": round(item.seconds, 2), "clicks": item.clicks}
+        for item in work.objects
+    ]
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -175,7 +208,7 @@ def _curve_row(point: results.CurvePoint) -> dict[str, Any]:
 def _note_rows(store: Store, project: Project) -> list[dict[str, Any]]:
     """The notes that people made on patches of any round."""
     picks = round_rows.selected_in_project(store, project.id)
-    states = annotation.patch_states(store, list(picks))
+    states = annotation_batch.patch_states(store, list(picks))
     return [
         {
             "patch": catalogue.patch(store, patch_id).name,
@@ -188,7 +221,7 @@ def _note_rows(store: Store, project: Project) -> list[dict[str, Any]]:
 
 
 def _round_rows(store: Store, project: Project) -> list[dict[str, Any]]:
-    efforts = {item.number: annotation.effort(store, item.id) for item in round_rows.rounds(store, project.id)}
+    efforts = ledger.by_round(store, project.id)
     return [
         {
             "round": row.number,
@@ -205,6 +238,7 @@ def _round_rows(store: Store, project: Project) -> list[dict[str, Any]]:
             "drawn": efforts[row.number].drawn,
             "accepted": efforts[row.number].accepted,
             "corrected": efforts[row.number].corrected,
+            "rejected": efforts[row.number].rejected,
         }
         for row in results.history(store, project.id)
     ]

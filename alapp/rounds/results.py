@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import InstanceScores, LabelKind, PatchRole, Report
-from alapp.rounds import annotation, embedding, evaluation
+from alapp.rounds import annotation, embedding, evaluation, ledger
 from alapp.stages.select.projection import pca_2d, project_2d
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -92,9 +92,10 @@ def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:
 def history(store: Store, project_id: int) -> list[HistoryRow]:
     """Every round with what was selected, annotated, trained and scored."""
     trained = checkpoint_by_round(store, project_id)
+    efforts = ledger.by_round(store, project_id)
     rows = []
     for item in round_rows.rounds(store, project_id):
-        picks = [pick.patch_id for pick in round_rows.selected(store, item.id)]
+        picks = [pick.patch_id for pick in round_rows.picked(store, item.id)]
         states = list(annotation.patch_states(store, picks).values())
         checkpoint = trained.get(item.number)
         scored = evaluation.summary(store, checkpoint.id, "validation") if checkpoint else None
@@ -110,7 +111,7 @@ def history(store: Store, project_id: int) -> list[HistoryRow]:
                 iterations=checkpoint.iterations if checkpoint else None,
                 f1_50=scored.scores.f1_50 if scored else None,
                 interval=scored.interval if scored else None,
-                annotate_seconds=annotation.effort(store, item.id).seconds,
+                annotate_seconds=efforts[item.number].seconds,
                 train_seconds=checkpoint.seconds if checkpoint else None,
             )
         )

@@ -1,4 +1,8 @@
-"""The next batch: validation patches at random, the rest by the strategy."""
+"""The next batch: validation patches at random, the rest by the strategy.
+
+Where the person wants their work measured, some of the picks start without suggestions, and some patches of earlier
+rounds are shown again (`measuring`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import numpy as np
 
 from alapp.domain import LabelKind, PatchRole, Report
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, embedding
+from alapp.rounds import annotation, embedding, measuring
 from alapp.rounds.timing import timed
 from alapp.stages.select.base import SELECTORS, Context, Pick, Selector
 from alapp.storage import catalogue, labels
@@ -32,7 +36,7 @@ def run_select(
     """Start the next round: re-embed what is new, draw the validation patches, pick the rest.
 
     `budget` counts patches, validation included. Raises `NotReadyError` while the last batch is open, and
-    `InputError` for a budget below 1. Returns {"round", "patches"}.
+    `InputError` for a budget below 1. Returns {"round", "patches"}, patches that are shown again left out.
     """
     project = catalogue.project(store, project_id)
     strategy = strategy or project.strategy
@@ -59,7 +63,10 @@ def run_select(
             pool.vectors, pool.labelled, budget - n_validation, rng, pool.context(excluding=drawn.tolist())
         ).picks
         picks = [(patches[p.row].id, PatchRole.TRAIN, _reason(p, patches)) for p in chosen] + picks
-        made = round_rows.add(store, project_id, strategy, budget, project.seed, picks)
+        training = [patch_id for patch_id, role, _ in picks if role is PatchRole.TRAIN]
+        control = measuring.draw_controls(project, number, training)
+        again = measuring.draw_repeats(store, project, number, [role for _, role, _ in picks])
+        made = round_rows.add(store, project_id, strategy, budget, project.seed, picks, control, again)
     return {"round": made.number, "patches": [patch_id for patch_id, _, _ in picks]}
 
 
@@ -72,7 +79,7 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     """
     this = round_rows.round_by_id(store, round_id)
     project = catalogue.project(store, this.project_id)
-    old = next((item for item in round_rows.selected(store, round_id) if item.patch_id == patch_id), None)
+    old = next((item for item in round_rows.picked(store, round_id) if item.patch_id == patch_id), None)
     if old is None:
         raise NotReadyError("This pick was already changed in another tab. Reload the page.")
     if annotation.patch_states(store, [patch_id]).get(patch_id, "open") != "open":
@@ -105,11 +112,15 @@ def discard_round(store: Store, project_id: int) -> None:
     latest = round_rows.latest(store, project_id)
     if latest is None:
         raise NotReadyError("There is no round to discard.")
-    picks = round_rows.selected(store, latest.id)
-    states = annotation.patch_states(store, [pick.patch_id for pick in picks])
-    if any(states.get(pick.patch_id, "open") != "open" for pick in picks):
+    if not is_untouched(store, latest.id):
         raise InputError("This batch has annotations already, so it stays.")
     round_rows.remove(store, latest.id)
+
+
+def is_untouched(store: Store, round_id: int) -> bool:
+    """Whether no patch of the round has annotations."""
+    picks = round_rows.selected(store, round_id)
+    return set(annotation.patch_states(store, [pick.patch_id for pick in picks]).values()) <= {annotation.OPEN}
 
 
 def foreground(store: Store, patches: list[Patch]) -> np.ndarray | None:

@@ -149,19 +149,6 @@ def states(store: Store, patch_ids: Sequence[int]) -> dict[int, str]:
     return {row["patch_id"]: words.get(row["closing"], "started" if row["worked"] else "open") for row in rows}
 
 
-def work_of_round(store: Store, round_id: int) -> list[dict[str, Any]]:
-    """`patch_id, session, kind, payload (JSON), at` of every event on the patches of a round, by time.
-
-    Events of patches that other rounds selected too are counted for this one as well.
-    """
-    return store.rows(
-        """SELECT e.patch_id, e.session, e.kind, e.payload, e.at FROM annotation_event AS e
-           JOIN selection ON selection.patch_id = e.patch_id AND selection.round_id = ?
-           ORDER BY e.at, e.id""",
-        (round_id,),
-    )
-
-
 def round_of_patch(store: Store, patch_id: int) -> int | None:
     """The newest round that selected the patch."""
     row = store.row("SELECT round_id FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,))

@@ -39,6 +39,8 @@ class Project:
     visitor: str | None
     expires: str | None
     deleted: str | None
+    control_share: float
+    repeat_share: float
 
 
 @dataclass(frozen=True)
@@ -225,16 +227,19 @@ _PATCH = """
 
 
 def patches(store: Store, project_id: int) -> list[Patch]:
-    """All patches that can be selected, ordered by id."""
-    sql = _PATCH + " WHERE image.project_id = ? AND image.deleted IS NULL AND image.role = 'train' ORDER BY patch.id"
+    """All patches that can be selected, ordered by id. Patches that repeat another one are not among them."""
+    sql = (
+        _PATCH + " WHERE image.project_id = ? AND image.deleted IS NULL AND image.role = 'train' "
+        "AND patch.repeats IS NULL ORDER BY patch.id"
+    )
     return [_patch(row) for row in store.rows(sql, (project_id,))]
 
 
 def patch_counts(store: Store, project_id: int) -> dict[int, int]:
-    """Number of patches by image id."""
+    """Number of patches by image id, repeats left out."""
     rows = store.rows(
         """SELECT image_id, count(*) AS n FROM patch JOIN image ON image.id = patch.image_id
-           WHERE project_id = ? AND deleted IS NULL GROUP BY image_id""",
+           WHERE project_id = ? AND deleted IS NULL AND repeats IS NULL GROUP BY image_id""",
         (project_id,),
     )
     return {row["image_id"]: row["n"] for row in rows}

@@ -109,6 +109,9 @@ class Store:
                 if done:
                     self._backup(db, done[-1].name)
                 db.conn.execute("PRAGMA journal_mode = WAL")
+                # A migration that builds a table anew drops the old one: with foreign keys on, that would delete
+                # every row that refers to it.
+                db.conn.execute("PRAGMA foreign_keys = OFF")
                 migrations.apply(db)
 
     def _pending(self) -> bool:

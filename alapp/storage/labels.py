@@ -121,10 +121,11 @@ def latest_by_image(store: Store, project_id: int, kind: LabelKind) -> dict[int,
 
 
 def latest_by_patch(store: Store, project_id: int, kind: LabelKind) -> dict[int, LabelMap]:
-    """The newest map of each patch of a project, by patch id."""
+    """The newest map of each patch of a project, by patch id; patches that repeat another one are left out."""
     rows = store.rows(
         """SELECT label_map.*, max(label_map.id) FROM label_map JOIN image ON image.id = label_map.image_id
-           WHERE label_map.project_id = ? AND kind = ? AND patch_id IS NOT NULL AND image.deleted IS NULL
+           JOIN patch ON patch.id = label_map.patch_id
+           WHERE label_map.project_id = ? AND kind = ? AND image.deleted IS NULL AND patch.repeats IS NULL
            GROUP BY patch_id""",
         (project_id, kind),
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+from sqlite_utils import Database
 
 from alapp.domain import PatchRole
 from alapp.errors import ConflictError
@@ -27,7 +30,11 @@ class Round:
 
 @dataclass(frozen=True)
 class Selected:
-    """A row of `selection`. `reason` has "sentence" and, where known, "distance" and "nearest_patch"."""
+    """A row of `selection`. `reason` has "sentence" and, where known, "distance" and "nearest_patch".
+
+    `control`: the patch starts without suggestions, to measure what they save. `repeats`: the patch that is shown
+    again as this one, to measure how well the person agrees with themselves; None for all others.
+    """
 
     id: int
     round_id: int
@@ -35,6 +42,8 @@ class Selected:
     role: PatchRole
     rank: int
     reason: dict[str, Any]
+    control: bool = False
+    repeats: int | None = None
 
 
 def add(
@@ -44,8 +53,14 @@ def add(
     budget: int,
     seed: int,
     picks: Iterable[tuple[int, PatchRole, Mapping[str, Any]]],
+    control: Collection[int] = (),
+    repeats: Mapping[int, int] | None = None,
 ) -> Round:
-    """Add the next round with its picks (patch id, role, reason), in one transaction."""
+    """Add the next round with its picks (patch id, role, reason), in one transaction.
+
+    `control`: ids of picks that start without suggestions. `repeats`: patches of earlier rounds that are shown
+    again, each with its rank in the batch.
+    """
     with store.atomic() as db:
         last = next(db.query("SELECT max(number) AS n FROM round WHERE project_id = ?", (project_id,)))["n"]
         row = {
@@ -57,10 +72,31 @@ def add(
             "created": now(),
         }
         round_id = insert(db, "round", row)
-        for rank, (patch_id, role, reason) in enumerate(picks):
+        taken = {rank: original for original, rank in (repeats or {}).items()}
+        ranks = (rank for rank in itertools.count() if rank not in taken)
+        for rank, (patch_id, role, reason) in zip(ranks, picks, strict=False):
             values = {"round_id": round_id, "patch_id": patch_id, "role": role, "rank": rank}
-            insert(db, "selection", {**values, "reason": to_json(dict(reason))})
+            insert(
+                db, "selection", {**values, "reason": to_json(dict(reason)), "control": int(patch_id in set(control))}
+            )
+        for rank, original in taken.items():
+            _repeat(db, round_id, original, rank)
     return Round(id=round_id, **row)
+
+
+def _repeat(db: Database, round_id: int, original: int, rank: int) -> None:
+    """Show a patch again: a new patch with its box, picked with its role and reason, so that nothing tells them
+    apart."""
+    made = db.conn.execute(
+        """INSERT INTO patch (image_id, z, y, x, depth, height, width, repeats)
+           SELECT image_id, z, y, x, depth, height, width, id FROM patch WHERE id = ? AND repeats IS NULL""",
+        (original,),
+    ).lastrowid
+    db.conn.execute(
+        """INSERT INTO selection (round_id, patch_id, role, rank, reason, control)
+           SELECT ?, ?, role, ?, reason, control FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1""",
+        (round_id, made, rank, original),
+    )
 
 
 def swap(store: Store, round_id: int, old_patch: int, new_patch: int, reason: Mapping[str, Any]) -> None:
@@ -75,7 +111,13 @@ def swap(store: Store, round_id: int, old_patch: int, new_patch: int, reason: Ma
 
 def remove(store: Store, round_id: int) -> None:
     """Remove a round with its picks (nothing of it was annotated)."""
-    store.execute("DELETE FROM round WHERE id = ?", (round_id,))
+    with store.atomic() as db:
+        db.conn.execute(
+            """DELETE FROM patch WHERE repeats IS NOT NULL
+               AND id IN (SELECT patch_id FROM selection WHERE round_id = ?)""",
+            (round_id,),
+        )
+        db.conn.execute("DELETE FROM round WHERE id = ?", (round_id,))
 
 
 def rounds(store: Store, project_id: int) -> list[Round]:
@@ -97,22 +139,34 @@ def latest(store: Store, project_id: int) -> Round | None:
 
 
 def selected(store: Store, round_id: int) -> list[Selected]:
-    """Picks of a round, in order."""
-    return [
-        _selected(row) for row in store.rows("SELECT * FROM selection WHERE round_id = ? ORDER BY rank", (round_id,))
-    ]
+    """Picks of a round, in order, patches that repeat another one among them."""
+    rows = store.rows(
+        """SELECT selection.*, patch.repeats FROM selection JOIN patch ON patch.id = selection.patch_id
+           WHERE round_id = ? ORDER BY rank""",
+        (round_id,),
+    )
+    return [_selected(row) for row in rows]
+
+
+def picked(store: Store, round_id: int) -> list[Selected]:
+    """The picks that the strategy and chance made, in order: those of `selected` without the repeats. Ranks are
+    counted anew, so that no gap tells where a repeat stands."""
+    kept = [pick for pick in selected(store, round_id) if pick.repeats is None]
+    return [replace(pick, rank=rank) for rank, pick in enumerate(kept)]
 
 
 def selected_in_project(store: Store, project_id: int) -> dict[int, Selected]:
-    """Every pick of a project, by patch id."""
+    """Every pick of a project, by patch id; patches that repeat another one are left out."""
     rows = store.rows(
-        """SELECT selection.* FROM selection JOIN round ON round.id = selection.round_id
+        """SELECT selection.*, patch.repeats FROM selection JOIN round ON round.id = selection.round_id
            JOIN patch ON patch.id = selection.patch_id JOIN image ON image.id = patch.image_id
-           WHERE round.project_id = ? AND image.deleted IS NULL ORDER BY round.number, rank""",
+           WHERE round.project_id = ? AND image.deleted IS NULL AND patch.repeats IS NULL
+           ORDER BY round.number, rank""",
         (project_id,),
     )
     return {row["patch_id"]: _selected(row) for row in rows}
 
 
 def _selected(row: dict[str, Any]) -> Selected:
-    return Selected(**row | {"role": PatchRole(row["role"]), "reason": json.loads(row["reason"])})
+    values = {"role": PatchRole(row["role"]), "reason": json.loads(row["reason"]), "control": bool(row["control"])}
+    return Selected(**row | values)

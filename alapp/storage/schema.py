@@ -263,3 +263,37 @@ def m006_classes(db: Database) -> None:
     db.executescript("""
     ALTER TABLE project ADD COLUMN classes TEXT NOT NULL DEFAULT '[]';  -- JSON, see rounds/annotation_classes.py
     """)
+
+
+@migrations()
+def m007_measuring(db: Database) -> None:
+    """Patches that start without suggestions, and patches that are shown a second time, to measure the work.
+
+    A repeat has the box of its original, which the table's UNIQUE constraint forbids, so the table is built anew
+    in the way that SQLite documents (https://sqlite.org/lang_altertable.html, section 7): foreign keys must be off,
+    else dropping the old table would delete what refers to it.
+    """
+    if db.execute("PRAGMA foreign_keys").fetchone()[0]:
+        raise RuntimeError("This migration must run with foreign keys off.")
+    db.executescript("""
+    ALTER TABLE project ADD COLUMN control_share REAL NOT NULL DEFAULT 0;   -- of a batch's training patches
+    ALTER TABLE project ADD COLUMN repeat_share REAL NOT NULL DEFAULT 0;    -- of the batch size
+    ALTER TABLE selection ADD COLUMN control INTEGER NOT NULL DEFAULT 0;    -- 1: starts without suggestions
+    CREATE TABLE patch_new (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        image_id INTEGER NOT NULL REFERENCES image ON DELETE CASCADE,
+        z INTEGER NOT NULL, y INTEGER NOT NULL, x INTEGER NOT NULL,
+        depth INTEGER NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
+        repeats INTEGER REFERENCES patch ON DELETE CASCADE   -- the patch that is shown again as this one
+    ) STRICT;
+    INSERT INTO patch_new (id, image_id, z, y, x, depth, height, width)
+        SELECT id, image_id, z, y, x, depth, height, width FROM patch;
+    DELETE FROM sqlite_sequence WHERE name = 'patch_new';
+    INSERT INTO sqlite_sequence (name, seq) SELECT 'patch_new', seq FROM sqlite_sequence WHERE name = 'patch';
+    DROP TABLE patch;
+    ALTER TABLE patch_new RENAME TO patch;
+    CREATE UNIQUE INDEX patch_box ON patch (image_id, z, y, x, depth, height, width) WHERE repeats IS NULL;
+    CREATE INDEX patch_repeats ON patch (repeats) WHERE repeats IS NOT NULL;
+    """)
+    if broken := db.execute("PRAGMA foreign_key_check").fetchall():
+        raise RuntimeError(f"After the migration, {len(broken)} rows refer to nothing.")

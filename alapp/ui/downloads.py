@@ -48,9 +48,9 @@ def buttons() -> dict[str, gr.Button]:
     """A button and a sentence for each format."""
     made = {}
     names = list(FORMATS)
-    for start in range(0, len(names), 3):
+    for start in range(0, len(names), 4):
         with gr.Row():
-            for name in names[start : start + 3]:
+            for name in names[start : start + 4]:
                 with gr.Column(min_width=240):
                     made[name] = gr.Button(FORMATS[name].title, size="sm")
                     gr.HTML(tables.note(FORMATS[name].suits), padding=False)

@@ -46,7 +46,7 @@ def show_patch(store: Store, project_id: int | None, patch_id: Any) -> tuple[Any
 def show_pick(store: Store, project_id: int | None, index: Any) -> tuple[Any, ...]:
     """The panel for a pick of the newest round, by its place in the gallery."""
     latest = round_rows.latest(store, project_id) if project_id else None
-    picks = round_rows.selected(store, latest.id) if latest else []
+    picks = round_rows.picked(store, latest.id) if latest else []
     if not isinstance(index, int) or not 0 <= index < len(picks):
         raise NotReadyError("This pick was changed in the meantime. Reload the page.")
     return show_patch(store, project_id, picks[index].patch_id)

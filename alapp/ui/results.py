@@ -9,11 +9,10 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, evaluation, results
+from alapp.rounds import evaluation, results
 from alapp.storage import catalogue, models
-from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
-from alapp.ui import comparison, downloads, plots, tables
+from alapp.ui import comparison, downloads, effort, plots, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 
@@ -75,20 +74,16 @@ def build(page: Page) -> Tab:
         wrap=False,
         max_height=340,
     )
-    with gr.Row():
-        with gr.Column(scale=3, min_width=300):
-            gr.Markdown("### Your effort")
-            effort = gr.HTML(padding=False)
-        with gr.Column(scale=5, min_width=560):
-            gr.Markdown("### Computing time")
-            timings = gr.HTML(padding=False)
+    effort_parts = effort.build()
+    gr.Markdown("### Computing time")
+    timings = gr.HTML(padding=False)
     export_status, files = _exports(page)
 
     views = gr.State([])
     shown = gr.State(None)
     picture = [caption, panels, titles, open_button, z, shown]
     compared = [listing, thumbnails, views, *picture, table]
-    outputs = [curve, summary, rounds, apply, *compared, effort, timings, export_status, files]
+    outputs = [curve, summary, rounds, apply, *compared, *effort_parts, timings, export_status, files]
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     rounds.input(
@@ -146,7 +141,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         gr.Dropdown(choices, value=newest, interactive=True),
         apply_button(store, project_id),
         *show_model(store, project_id, newest),
-        effort_cards(store, project_id),
+        *effort.refresh(store, project_id),
         timing_table(store, project_id),
         downloads.export_text(store, project_id),
         downloads.export_files(store, project_id),
@@ -169,7 +164,7 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
         [],
         *comparison.no_picture(),
         [],
-        tables.empty("How long you annotated, and how many clicks it took."),
+        *effort.refresh(store, project_id),
         tables.empty("How long each stage took on this computer."),
         downloads.export_text(store, project_id),
         downloads.export_files(store, project_id),
@@ -251,25 +246,6 @@ def _image_rows(store: Store, checkpoint_id: int) -> list[list[Any]]:
         ]
         for row in results.image_table(store, checkpoint_id)
     ]
-
-
-def effort_cards(store: Store, project_id: int) -> str:
-    """What the annotation cost so far, all rounds together."""
-    parts = [annotation.effort(store, item.id) for item in round_rows.rounds(store, project_id)]
-    if not parts or not any(part.seconds or part.clicks or part.accepted for part in parts):
-        return tables.empty("Minutes and clicks are counted while you annotate on the Annotate tab.")
-    made = sum(part.drawn + part.corrected + part.accepted for part in parts)
-    seconds = sum(part.seconds for part in parts)
-    return tables.cards(
-        [
-            (tables.minutes(seconds), "annotating, breaks left out"),
-            (f"{sum(part.clicks for part in parts)}", "clicks"),
-            (f"{sum(part.drawn for part in parts)}", "objects made by clicks"),
-            (f"{sum(part.accepted for part in parts)}", "suggestions accepted"),
-            (f"{sum(part.corrected for part in parts)}", "objects corrected"),
-            (f"{seconds / made:.1f} s" if made else tables.DASH, "for each object"),
-        ]
-    )
 
 
 STAGES = {

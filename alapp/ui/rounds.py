@@ -9,7 +9,7 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, oracle, results, selection
+from alapp.rounds import annotation, measuring, oracle, results, selection
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue, models
 from alapp.storage import rounds as round_rows
@@ -78,6 +78,18 @@ def build(page: Page) -> Tab:
                 info="How many patches you will annotate before the network trains again.",
             )  # fmt: skip
             share = gr.HTML(padding=False)
+            with gr.Accordion("Measure my work", open=False, elem_id="rounds-measure"):
+                control = gr.Dropdown(
+                    share_choices(), value=0.0, label="Patches to draw without suggestions",
+                    info="A few training patches, picked at random, start from nothing: how much longer they take is "
+                    "what suggestions save you. At least one in each batch.",
+                )  # fmt: skip
+                repeat = gr.Dropdown(
+                    share_choices(), value=0.0, label="Patches to annotate a second time",
+                    info="A few patches that you finished without suggestions in earlier rounds come back unmarked, "
+                    "on top of the batch: how well your two answers agree is the best score a model can be held to. "
+                    "Their labels are only compared, never trained on.",
+                )  # fmt: skip
             select_button = gr.Button("Select the batch", variant="primary")
             heading = gr.Markdown("### Picks")
             picks = gr.Gallery(
@@ -93,7 +105,9 @@ def build(page: Page) -> Tab:
     timeline = gr.HTML(padding=False)
     stale = gr.State(0)
 
-    outputs = [stale, map_note, strategy, select_button, heading, picks, hint, discard, reference, timeline]
+    outputs = [
+        stale, map_note, strategy, control, repeat, select_button, heading, picks, hint, discard, reference, timeline,
+    ]  # fmt: skip
     store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     panel = [detail, picture, about, open_button, swap_button, chosen]
@@ -103,6 +117,10 @@ def build(page: Page) -> Tab:
     colour_by.change(told(lambda p, by, one: draw_map(store, p, by, one)), drawing, patch_map, **quick)
     for trigger in (stale.change, budget.change):
         trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **quick)
+    for measure in (control, repeat):
+        measure.input(
+            told(lambda p, c, r: keep_shares(store, p, c, r)), [page.project_id, control, repeat], None, **quick
+        )
     strategy.input(told(lambda p, s: keep_strategy(store, p, s)), [page.project_id, strategy], None, **quick)
     select_button.click(
         told(lambda p, n, s, c: start_selection(store, p, n, s, c)),
@@ -149,23 +167,26 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     if project_id is None:
         nothing = tables.empty("Open or create a project first, on the Project tab.")
         return [
-            time.time(), tables.note(MAP_HELP), gr.Radio(interactive=False), gr.Button(interactive=False),
+            time.time(), tables.note(MAP_HELP), gr.Radio(interactive=False),
+            gr.Dropdown(interactive=False), gr.Dropdown(interactive=False), gr.Button(interactive=False),
             "### Picks", gr.Gallery(value=[], visible=False), nothing, gr.Button(visible=False),
             gr.Button(visible=False), nothing,
         ]  # fmt: skip
     project = catalogue.project(store, project_id)
     latest = round_rows.latest(store, project_id)
-    chosen = round_rows.selected(store, latest.id) if latest else []
+    chosen = round_rows.picked(store, latest.id) if latest else []
     states = annotation.patch_states(store, [pick.patch_id for pick in chosen])
     pictures = [
         (gallery.thumbnail(store, catalogue.patch(store, pick.patch_id)), picks_panel.caption(pick, states))
         for pick in chosen
     ]
-    untouched = bool(chosen) and all(state == annotation.OPEN for state in states.values())
+    untouched = bool(chosen) and selection.is_untouched(store, latest.id)
     return [
         time.time(),
         map_help(store, project_id),
         gr.Radio(value=project.strategy, interactive=True),
+        gr.Dropdown(value=project.control_share, interactive=True),
+        gr.Dropdown(value=project.repeat_share, interactive=True),
         select_button_state(store, project_id),
         f"### Picks of round {latest.number}" if latest else "### Picks",
         gr.Gallery(value=pictures, visible=bool(pictures)),
@@ -231,6 +252,17 @@ def keep_strategy(store: Store, project_id: int | None, strategy: str) -> None:
         return
     SELECTORS.load(strategy)
     catalogue.update_project(store, project_id, strategy=strategy)
+
+
+def share_choices() -> list[tuple[str, float]]:
+    """(what the menu shows, share) for what may be measured."""
+    return [(f"{100 * share:.0f}% of the batch" if share else "none", share) for share in measuring.SHARES]
+
+
+def keep_shares(store: Store, project_id: int | None, control: Any, repeat: Any) -> None:
+    """Remember what to measure in the batches to come."""
+    if project_id is not None:
+        measuring.set_shares(store, project_id, control, repeat)
 
 
 def select_button_state(store: Store, project_id: int) -> gr.Button:

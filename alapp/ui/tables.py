@@ -27,7 +27,11 @@ div.al-card span{opacity:.75;font-size:13px;line-height:1.3;display:block}
 pre.al-log{max-height:320px;overflow:auto;font-size:12px;white-space:pre-wrap;font-family:var(--font-mono);margin:0}
 div.al-bar{height:6px;border-radius:3px;background:var(--border-color-primary);overflow:hidden;margin-top:6px}
 div.al-bar div{height:100%;background:var(--color-accent)}
+div.al-panel{border:1px solid var(--border-color-primary);border-radius:8px;padding:8px 12px;font-size:14px;
+ line-height:1.45;height:100%}
+div.al-panel b{display:block;color:var(--body-text-color)}
 div.al-panels{display:flex;font-size:14px}
+#results-effort [role=gridcell]:nth-child(n+5) .cell-wrap span,
 #results-images [role=gridcell]:nth-child(n+3) .cell-wrap span{text-align:right;width:100%}
 div.al-panels span{flex:1;text-align:center}
 </style>"""
@@ -65,6 +69,11 @@ def empty(sentence: str) -> str:
 def note(*sentences: str) -> str:
     """A quiet paragraph."""
     return f'{STYLE}<div class="al-note">{" ".join(escape(sentence) for sentence in sentences)}</div>'
+
+
+def panel(title: str, sentence: str) -> str:
+    """A sentence with a heading, in a frame."""
+    return f'{STYLE}<div class="al-panel"><b>{escape(title)}</b>{escape(sentence)}</div>'
 
 
 def progress(sentence: str, fraction: float) -> str:

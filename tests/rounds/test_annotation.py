@@ -9,7 +9,7 @@ from PIL import Image
 
 from alapp.domain import LabelKind, PatchRole
 from alapp.errors import BackendError, ConflictError, InputError, NotReadyError
-from alapp.rounds import annotation, annotation_journal, annotation_pictures, annotation_view, clicks, importing
+from alapp.rounds import annotation, annotation_journal, annotation_pictures, annotation_view, clicks, importing, ledger
 from alapp.stages.annotate import masks
 from alapp.stages.annotate.base import CLICK_SEGMENTERS
 from alapp.stages.annotate.watershed import SeededWatershed
@@ -369,7 +369,7 @@ class TestVolume:
         item = change.after.objects[1]
         assert (item.mask.box[0], item.mask.box[3]) == (1, 3)
         assert not item.corrected
-        assert annotation.effort(store, 1).drawn == 0
+        assert ledger.patches(store, patch.project_id)[patch.id].count(ledger.DRAWN) == 1
 
     def test_only_an_object_on_the_slice_can_be_carried(self, store, stack):
         patch, _ = stack

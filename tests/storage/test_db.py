@@ -57,7 +57,7 @@ def test_an_older_database_is_migrated_after_a_backup(tmp_path: Path) -> None:
     assert backup.name.endswith("-m003_rounds.sqlite")
     with closing(sqlite3.connect(backup)) as copy:
         assert copy.execute("SELECT kind FROM job").fetchall() == [("old",)]
-        assert not copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoint'").fetchall()
+        assert not copy.execute("SELECT 1 FROM pragma_table_info('patch') WHERE name = 'repeats'").fetchall()
     Store(tmp_path / "s")
     assert len(list((store.root / "backups").iterdir())) == 1
 

@@ -8,8 +8,16 @@ import re
 from alapp.storage.db import Store
 from alapp.storage.schema import migrations
 
-NAMES = ["m001_projects", "m002_jobs", "m003_rounds", "m004_models", "m005_probabilities", "m006_classes"]
-SHA256 = "5efaecbf3444baa12a020856a0f9d05a72b93de45c12ac76def4dcec8170b65a"
+NAMES = [
+    "m001_projects",
+    "m002_jobs",
+    "m003_rounds",
+    "m004_models",
+    "m005_probabilities",
+    "m006_classes",
+    "m007_measuring",
+]
+SHA256 = "f5e2e34323ba7fb390e505d6b15a1126e6ce58c2b3ec3021761122bcaa250df2"
 
 
 def schema(store: Store) -> str:

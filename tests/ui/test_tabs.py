@@ -81,7 +81,7 @@ def test_with_a_batch(tabs, store, project, batch):  # noqa: F811
 
 def test_with_a_trained_round(tabs, store, trained):  # noqa: F811
     made = check(tabs, trained.id)
-    (table,) = of_kind(made["results"], gr.Dataframe)
+    table, _ = of_kind(made["results"], gr.Dataframe)
     assert [row[0] for row in table["data"]] == ["image_0", "image_1", "image_2"]
     plot = rounds.draw_map(store, trained.id, "status", None)
     assert {trace.name for trace in plot.data} == {"not labelled", "labelled", "validation"}

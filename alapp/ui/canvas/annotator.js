@@ -185,8 +185,9 @@ class Annotator {
     for (const option of this.part("start").options) option.disabled = !patch.starts.includes(option.value);
     this.part("start").value = patch.start;
     this.part("start").disabled = this.closed;
-    const role = this.batch.patches.find((each) => each.id === patch.id)?.role;
-    this.part("start-note").hidden = role !== "validation";
+    const note = startNote(this.batch.patches.find((each) => each.id === patch.id));
+    this.part("start-note").hidden = !note;
+    this.part("start-note").textContent = note;
     for (const name of ["acceptDraft", "finish", "skip", "remove", ...RESHAPING]) this.button(name).disabled = this.closed;
     for (const button of this.root.querySelectorAll("button[data-tool]")) button.disabled = this.closed;
     this.button("undo").disabled = this.closed || !(patch.can_undo || this.draft?.order.length);

@@ -42,6 +42,13 @@ function showBatch(page) {
   list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 }
 
+// Why a patch of the batch opens without suggestions; nothing for the others.
+function startNote(patch) {
+  if (patch?.role === "validation") return "This patch judges the model, so it starts from nothing unless you choose otherwise.";
+  if (patch?.control) return "You wanted to measure what suggestions save, so this patch starts from nothing: please draw it from scratch.";
+  return "";
+}
+
 function showObjects(page) {
   const objects = page.items.filter((item) => !item.suggestion);
   const { suggestions } = page;
