@@ -1,4 +1,4 @@
-"""Shared fixtures: an empty state folder and store."""
+"""Shared fixtures: an empty state folder and store, and headless Chromium."""
 
 from __future__ import annotations
 
@@ -8,8 +8,26 @@ import pytest
 
 from alapp.storage.db import Store
 
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A fresh state folder."""
     return Store(tmp_path / "state")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Headless Chromium; skips where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=str(CHROMIUM) if CHROMIUM.exists() else None, args=FLAGS
+            )
+        except sync_api.Error as error:
+            pytest.skip(f"no Chromium here: {error}")
+        yield browser
+        browser.close()

@@ -18,6 +18,7 @@ import pytest
 from alapp.domain import LabelKind, PatchRole
 from alapp.errors import InputError
 from alapp.rounds import annotation, importing
+from alapp.rounds.annotation_edits import COLOURS
 from alapp.stages.annotate import edits, journal, masks
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows
@@ -204,7 +205,8 @@ class Model:
         large, small = (flat(part) & ~self._others(object_id) for part in parts)
         if not large.any() or not small.any():
             raise Refused
-        self._put({object_id: large, self.last_id + 1: small})
+        fresh = self.last_id + 1
+        self._put({object_id: large, fresh + ((fresh - object_id) % COLOURS == 0): small})
 
     def _take(self, object_ids):
         self.past.append((self.objects, self.suggestions))

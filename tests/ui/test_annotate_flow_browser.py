@@ -262,7 +262,8 @@ def arrows(visitor, dy, dx):
 
 
 def position(visitor):
-    return [int(word.lstrip("yx ")) for word in visitor.page.inner_text("[data-part=position]").split(",")]
+    place = visitor.page.inner_text("[data-part=position]").split(":")[0]  # the intensity follows
+    return [int(word.lstrip("yx ")) for word in place.split(",")]
 
 
 def go(visitor, y, x):

@@ -208,7 +208,8 @@ class Annotator {
     const { id } = this.patch;
     const { z } = this;
     this.scene();
-    if (!(await this.loadPicture())) return false;
+    const shown = this.loadPicture();
+    if (!(shown === true || (await shown))) return false;
     this.view.refresh();
     this.root.dataset.slice = `${id}/${z}`;
     this.prepareSlice(id, z);

@@ -50,7 +50,7 @@ const cursoring = {
     }
     const { tool } = this;
     if (!tool.press(this, event)) return;
-    if (tool === lassoTool) return tool.release(this, event); // its corners are clicks
+    if (tool === lassoTool || tool === pointTool) return tool.release(this, event); // their points are clicks
     this.drag = tool;
     this.dragPointer = CURSOR_POINTER;
     if (!this.pressHinted) this.say("Move with the arrow keys, then press I again. Esc cancels.");

@@ -93,7 +93,7 @@ const drafting = {
     // object.
     draft.accepting = true;
     for (const act of this.link.queue) if (act.replaces === "click") act.replaces = null;
-    if (!draft.settled && draft.object === null) this.nextId();
+    draft.becomes = draft.settled ?? draft.object ?? this.nextId();
     const { id } = this.patch;
     forget(`draft-${id}`); // the act is kept now, and it must not come back as points too
     this.link.act("accept", () => {

@@ -134,22 +134,26 @@ const looking = {
   // The channels as the server wants them.
   lookMessage() { return { channels: Object.entries(this.look.channels).map(([index, channel]) => ({ index: Number(index), ...channel })) }; },
 
-  // The slice that is open, in its windows and colours; false if it is no longer wanted, or could not be had.
-  async loadPicture() {
+  // The slice that is open, in its windows and colours; false if it is no longer wanted, or could not be had. A picture
+  // that is here already is shown at once, not in a later turn.
+  loadPicture() {
     const { id } = this.patch;
     const { z } = this;
     const turn = (this.pictureTurn = (this.pictureTurn ?? 0) + 1);
     this.pictures.settings = this.lookMessage();
-    const { picture, answer } = this.pictures.get(id, z) ?? (await this.pictures.load(id, z));
-    if (this.patch?.id !== id || this.z !== z || this.failed(answer)) return false;
-    // A newer one may have come first.
-    if (turn < (this.pictureShown ?? 0)) return true;
-    this.pictureShown = turn;
-    // What was set while the picture was made stays set.
-    this.channels = answer.channels.map((channel, index) => ({ ...channel, ...this.look.channels[index] }));
-    this.view.show(picture);
-    this.showLook();
-    return true;
+    const found = this.pictures.get(id, z);
+    const show = ({ picture, answer }) => {
+      if (this.patch?.id !== id || this.z !== z || this.failed(answer)) return false;
+      // A newer one may have come first.
+      if (turn < (this.pictureShown ?? 0)) return true;
+      this.pictureShown = turn;
+      // What was set while the picture was made stays set.
+      this.channels = answer.channels.map((channel, index) => ({ ...channel, ...this.look.channels[index] }));
+      this.view.show(picture);
+      this.showLook();
+      return true;
+    };
+    return found ? show(found) : this.pictures.load(id, z).then(show);
   },
 
   // The same slice in other windows or colours: one request in flight, the newest settings win.

@@ -30,7 +30,8 @@ const stacking = {
 
   propagate(direction = "both") {
     if (!this.isStack || this.closed) return;
-    const object = this.settle() ?? this.selected;
+    // What Enter has just accepted may not be in the list yet.
+    const object = this.settle() ?? (this.draft?.accepting ? this.draft.becomes : this.selected);
     if (!object) return this.say("Select an object first, then press G.");
     const stop = this.working(`Carrying object ${object} through the stack…`);
     this.send("propagate", { object, z: this.z, direction }, (answer) => {
