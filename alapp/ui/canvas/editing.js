@@ -13,7 +13,9 @@ const editing = {
     for (const button of this.root.querySelectorAll("[data-tool]")) {
       if (button !== this.stage) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
     }
-    this.part("brush-row").hidden = name !== "brush" && name !== "erase";
+    const painted = name === "brush" || name === "erase";
+    this.part("brush-row").hidden = !painted;
+    this.part("tuning-row").hidden = painted;
     showRegion(this);
     showRing(this, this.ringEvent);
     if (this.tool.hint && !this.hinted.has(name)) this.say(this.tool.hint);

@@ -57,7 +57,7 @@ function showObjects(page) {
   page.part("suggestion-box").hidden = !suggestions.length;
   page.part("objects").replaceChildren(...objects.map((item) => objectRow(page, item)).reverse());
   page.part("suggestions").replaceChildren(...suggestions.map((item) => objectRow(page, item)));
-  page.part("no-objects").hidden = objects.length > 0;
+  page.part("no-objects").hidden = objects.length > 0 || suggestions.length > 0;
   page.showDoubts();
   showKinds(page);
   showSweep(page);
