@@ -14,7 +14,7 @@ from alapp.stages.annotate import masks, volume
 from alapp.stages.annotate.base import CLICK_SEGMENTERS, PLAIN, ClickSegmenter, Point, Tuning, choose_automatically
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import annotations, catalogue, labels
-from alapp.storage.catalogue import Patch
+from alapp.storage.catalogue import Patch, Project
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
 
@@ -45,7 +45,10 @@ def check_points(patch: Patch, z: int, points: Sequence[Point]) -> None:
 def click_method(store: Store, project_id: int) -> str:
     """The name of the project's click method. `auto` is resolved for its modality, without any download, and
     leaves out a method that failed in this process."""
-    project = catalogue.project(store, project_id)
+    return _method_of(catalogue.project(store, project_id))
+
+
+def _method_of(project: Project) -> str:
     if project.click_method != "auto":
         return project.click_method
     chosen = choose_automatically(project.modality)[0]
@@ -54,7 +57,12 @@ def click_method(store: Store, project_id: int) -> str:
 
 def segmenter(store: Store, project_id: int) -> ClickSegmenter:
     """The process's one instance of the project's click method, with its caches."""
-    key = (click_method(store, project_id), catalogue.project(store, project_id).modality)
+    project = catalogue.project(store, project_id)
+    return _instance(_method_of(project), project.modality)
+
+
+def _instance(name: str, modality: Modality) -> ClickSegmenter:
+    key = name, modality
     with _lock:
         if key not in _segmenters:
             _segmenters[key] = CLICK_SEGMENTERS.create(key[0], modality=key[1])
@@ -155,14 +163,14 @@ def _try(store: Store, patch: Patch, act: Callable[[ClickSegmenter], T]) -> T:
     """`act` with the project's method. A method that `auto` chose and that fails gives way to the built-in one;
     one that the user chose shows its error."""
     project = catalogue.project(store, patch.project_id)
-    name = click_method(store, project.id)
+    name = _method_of(project)
     try:
-        return act(segmenter(store, project.id))
+        return act(_instance(name, project.modality))
     except BackendError as error:
         if project.click_method != "auto" or name == BUILT_IN:
             raise
         _failures[name, project.modality] = f"{error} The built-in click method is used instead."
-        return act(segmenter(store, project.id))
+        return act(_instance(BUILT_IN, project.modality))
 
 
 def _make_ready(store: Store, patch: Patch, z: int, backend: ClickSegmenter) -> None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ def to_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
+_held: ContextVar[tuple[Path, Database] | None] = ContextVar("held", default=None)
+
+
 class Store:
     """A state folder: its database and its files. Holds no open connection, so it may be shared by threads.
 
@@ -56,8 +60,25 @@ class Store:
         return self.root / DATABASE
 
     @contextmanager
+    def held(self) -> Iterator[None]:
+        """One connection for all statements of this thread (or task) inside of the block.
+
+        For a request that asks for a dozen small things: opening a connection takes longer than most of them.
+        """
+        with self.connect() as db:
+            token = _held.set((self.root, db))
+            try:
+                yield
+            finally:
+                _held.reset(token)
+
+    @contextmanager
     def connect(self) -> Iterator[Database]:
         """A connection for a few statements, each of its own transaction unless in `atomic()`."""
+        held = _held.get()
+        if held is not None and held[0] == self.root:
+            yield held[1]
+            return
         connection = sqlite3.connect(self.database, timeout=TIMEOUT_SECONDS)
         with closing(connection):
             connection.execute("PRAGMA foreign_keys = ON")
@@ -68,14 +89,17 @@ class Store:
     def atomic(self) -> Iterator[Database]:
         """A connection in one write transaction (BEGIN IMMEDIATE): everything happens or nothing does."""
         with self.connect() as db:
-            db.conn.isolation_level = None
+            before, db.conn.isolation_level = db.conn.isolation_level, None
             db.conn.execute("BEGIN IMMEDIATE")
             try:
                 yield db
             except BaseException:
                 db.conn.execute("ROLLBACK")
                 raise
-            db.conn.execute("COMMIT")
+            else:
+                db.conn.execute("COMMIT")
+            finally:
+                db.conn.isolation_level = before
 
     def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """All rows of a SELECT."""

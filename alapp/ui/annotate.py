@@ -105,8 +105,9 @@ def _answering(store: Store, act: Callable[[Store, dict[str, Any]], dict[str, An
         try:
             if not isinstance(message, dict):
                 raise InputError("The page sent something unreadable. Reload it.")
-            _check_project(store, message)
-            return act(store, message)
+            with store.held():
+                _check_project(store, message)
+                return act(store, message)
         except Exception as error:
             return {"error": sentence(error), "conflict": isinstance(error, ConflictError)}
 

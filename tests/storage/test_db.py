@@ -128,3 +128,30 @@ def test_small_helpers(store: Store) -> None:
     assert to_json({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'
     with pytest.raises(NotReadyError, match="This image does not exist"):
         required(None, "This image")
+
+
+def test_a_held_connection_serves_reads_and_transactions_and_ends(store: Store) -> None:
+    with store.held():
+        with store.connect() as first, store.connect() as second:
+            assert first is second
+        with pytest.raises(sqlite3.IntegrityError), store.atomic() as db:
+            db.conn.execute(
+                "INSERT INTO job (kind, params, state, created) VALUES ('a', '', 'done', ''), (NULL, '', '', '')"
+            )
+        assert store.rows("SELECT * FROM job") == []
+        store.insert("job", {"kind": "b", "params": "{}", "state": "done", "created": "2026-01-01"})
+        # Another connection sees it at once: nothing waits for the end of the block.
+        with closing(sqlite3.connect(store.database)) as other:
+            assert other.execute("SELECT kind FROM job").fetchall() == [("b",)]
+    with store.connect() as fresh:
+        assert fresh is not first
+    with pytest.raises(sqlite3.ProgrammingError):
+        first.conn.execute("SELECT 1")
+
+
+def test_a_held_connection_belongs_to_its_own_folder(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    with store.held():
+        other.insert("job", {"kind": "c", "params": "{}", "state": "done", "created": "2026-01-01"})
+        assert store.rows("SELECT * FROM job") == []
+    assert len(other.rows("SELECT * FROM job")) == 1

@@ -36,9 +36,11 @@ function bindRows(page, list, label) {
     const all = rows();
     const entry = all.find((row) => row.dataset.object === focused) ?? all.find((row) => row.classList.contains("ann-selected")) ?? all[0];
     for (const row of all) {
-      row.setAttribute("role", "option");
-      row.setAttribute("aria-selected", String(row.classList.contains("ann-selected")));
-      row.tabIndex = row === entry ? 0 : -1;
+      const selected = String(row.classList.contains("ann-selected"));
+      const stop = row === entry ? 0 : -1;
+      if (row.getAttribute("role") !== "option") row.setAttribute("role", "option");
+      if (row.getAttribute("aria-selected") !== selected) row.setAttribute("aria-selected", selected);
+      if (row.tabIndex !== stop) row.tabIndex = stop;
     }
     list.setAttribute("aria-hidden", String(!all.length));
     return entry;

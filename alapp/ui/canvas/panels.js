@@ -55,18 +55,39 @@ function showObjects(page) {
   page.part("object-count").textContent = objects.length;
   page.part("suggestion-count").textContent = suggestions.length;
   page.part("suggestion-box").hidden = !suggestions.length;
-  page.part("objects").replaceChildren(...objects.map((item) => objectRow(page, item)).reverse());
-  page.part("suggestions").replaceChildren(...suggestions.map((item) => objectRow(page, item)));
+  arrange(page.part("objects"), objects.map((item) => keptRow(page, item)).reverse());
+  arrange(page.part("suggestions"), suggestions.map((item) => keptRow(page, item)));
   page.part("no-objects").hidden = objects.length > 0 || suggestions.length > 0;
   page.showDoubts();
   showKinds(page);
   showSweep(page);
 }
 
+const madeRows = new WeakMap(); // by item: an object that changes is another item
+
+// The row of an object, made anew only where it would look different: an act must not cost hundreds of rows.
+function keptRow(page, item) {
+  const look = `${page.view.tone(item.id)} ${page.kindName(item.kind)} ${item.suggestion}`;
+  let kept = madeRows.get(item);
+  if (kept?.look !== look) madeRows.set(item, (kept = { look, row: objectRow(page, item) }));
+  kept.row.classList.toggle("ann-selected", page.chosen.includes(item.id));
+  return kept.row;
+}
+
+// Make `rows` the children of a list; what is there already stays where it is.
+function arrange(list, rows) {
+  const wanted = new Set(rows);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  let at = list.firstElementChild;
+  for (const row of rows) {
+    if (row === at) at = at.nextElementSibling;
+    else list.insertBefore(row, at);
+  }
+}
+
 function objectRow(page, item) {
   const row = make("li", "ann-object");
   row.dataset.object = item.id;
-  if (page.chosen.includes(item.id)) row.classList.add("ann-selected");
   const swatch = make("span", item.suggestion ? "ann-swatch ann-dashed" : "ann-swatch");
   if (!item.suggestion) swatch.style.background = page.view.tone(item.id);
   const unit = page.patch.depth > 1 ? "vx" : "px";
