@@ -8,6 +8,8 @@ const editing = {
     this.cancelDrag();
     if (lassoTool.path) lassoTool.cancel(this);
     if (this.tool === rulerTool) rulerTool.cancel(this);
+    const hint = this.tool.hint;
+    if (hint && this.part("message-text").textContent === hint) showMessage(this, "");
     this.tool = TOOLS[name];
     this.stage.dataset.tool = name;
     for (const button of this.root.querySelectorAll("[data-tool]")) {
