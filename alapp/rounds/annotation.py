@@ -27,6 +27,7 @@ from alapp.stages.annotate.base import PLAIN, Point, Tuning
 from alapp.stages.annotate.journal import DONE, OPEN, SKIPPED, STARTED, State
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import annotations, catalogue, labels
+from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
@@ -238,13 +239,14 @@ def mark_done(
         annotations.append(store, patch_id, base, "done", {}, None, session)
     pixels = journal.to_labels(now, shape(patch))
     content = [(key, item.mask.box, hashlib.sha256(item.mask.blob).hexdigest()) for key, item in now.objects.items()]
+    pick = round_rows.pick_of(store, patch_id)
     region = journal.not_annotated(now)
     marked = [(region.box, hashlib.sha256(region.blob).hexdigest())] if region else []
     row = {
         "project_id": patch.project_id,
         "image_id": patch.image_id,
         "patch_id": patch_id,
-        "round_id": annotations.round_of_patch(store, patch_id),
+        "round_id": pick.round_id if pick else None,
         "backend": backend,
         "input_hash": content_hash(patch_id, content, *marked),
     }

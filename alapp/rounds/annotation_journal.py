@@ -170,9 +170,7 @@ def _doubts(
 
 
 def _default_start(store: Store, patch: Patch) -> str:
-    round_id = annotations.round_of_patch(store, patch.id)
-    picks = round_rows.selected(store, round_id) if round_id else []
-    pick = next((pick for pick in picks if pick.patch_id == patch.id), None)
+    pick = round_rows.pick_of(store, patch.id)
     if pick is not None and (pick.control or pick.role is PatchRole.VALIDATION):
         return "nothing"
     return next((start for start in ("model", "pseudo") if _newest(store, patch, start)), "nothing")

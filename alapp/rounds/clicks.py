@@ -13,7 +13,8 @@ from alapp.errors import BackendError, InputError
 from alapp.stages.annotate import masks, volume
 from alapp.stages.annotate.base import CLICK_SEGMENTERS, PLAIN, ClickSegmenter, Point, Tuning, choose_automatically
 from alapp.stages.annotate.masks import Mask
-from alapp.storage import annotations, catalogue, labels
+from alapp.storage import catalogue, labels
+from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
@@ -189,7 +190,10 @@ def _prediction(store: Store, patch: Patch, backend: ClickSegmenter) -> LabelMap
 
     Labels that judge the model must not lean towards it, so clicks on validation patches never see it.
     """
-    if not backend.uses_prior or annotations.role_of_patch(store, patch.id) is PatchRole.VALIDATION:
+    if not backend.uses_prior:
+        return None
+    pick = round_rows.pick_of(store, patch.id)
+    if pick is not None and pick.role is PatchRole.VALIDATION:
         return None
     return labels.latest_of_image(store, patch.image_id, LabelKind.PREDICTED)
 

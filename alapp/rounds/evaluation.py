@@ -89,7 +89,9 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
             input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
         )
         labels.add_probability(store, known[image.id], 1.0 - probabilities[0])
-    labels.drop_probabilities(store, project_id, checkpoint.id)
+    # Not `checkpoint`: an earlier one may be predicted again, e.g. after images were added.
+    newest = models.latest_checkpoint(store, project_id) or checkpoint
+    labels.drop_probabilities(store, project_id, newest.id)
     report(1, 1, f"Predicted {len(images)} images")
     return known
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from alapp.domain import PatchRole
 from alapp.errors import ConflictError
 from alapp.storage.db import Store, insert, now, to_json
 
@@ -147,18 +146,6 @@ def states(store: Store, patch_ids: Sequence[int]) -> dict[int, str]:
     )
     words = {"done": "done", "skip": "skipped", "reopen": "started"}
     return {row["patch_id"]: words.get(row["closing"], "started" if row["worked"] else "open") for row in rows}
-
-
-def round_of_patch(store: Store, patch_id: int) -> int | None:
-    """The newest round that selected the patch."""
-    row = store.row("SELECT round_id FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,))
-    return row["round_id"] if row else None
-
-
-def role_of_patch(store: Store, patch_id: int) -> PatchRole | None:
-    """The role for which the newest round selected the patch; None if no round did."""
-    row = store.row("SELECT role FROM selection WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1", (patch_id,))
-    return PatchRole(row["role"]) if row else None
 
 
 def done_objects(store: Store, patch_ids: Sequence[int]) -> dict[int, int]:

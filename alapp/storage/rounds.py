@@ -148,6 +148,16 @@ def selected(store: Store, round_id: int) -> list[Selected]:
     return [_selected(row) for row in rows]
 
 
+def pick_of(store: Store, patch_id: int) -> Selected | None:
+    """How the newest round that selected the patch did so; None if no round did."""
+    row = store.row(
+        """SELECT selection.*, patch.repeats FROM selection JOIN patch ON patch.id = selection.patch_id
+           WHERE patch_id = ? ORDER BY round_id DESC LIMIT 1""",
+        (patch_id,),
+    )
+    return _selected(row) if row else None
+
+
 def picked(store: Store, round_id: int) -> list[Selected]:
     """The picks that the strategy and chance made, in order: those of `selected` without the repeats. Ranks are
     counted anew, so that no gap tells where a repeat stands."""

@@ -67,29 +67,7 @@ def build(page: Page) -> Tab:
                     open_button = gr.Button("Open in Annotate", variant="primary", size="sm")
                     swap_button = gr.Button("Veto, and take the next best instead", size="sm")
         with gr.Column(scale=5, min_width=380):
-            gr.Markdown("### Next batch")
-            strategy = gr.Radio(
-                strategies(),
-                label="How to choose the patches",
-                info="Core-set is the method of this app; the others are there to compare with.",
-            )
-            budget = gr.Slider(
-                1, 32, value=selection.DEFAULT_BUDGET, step=1, label="Patches in the batch",
-                info="How many patches you will annotate before the network trains again.",
-            )  # fmt: skip
-            share = gr.HTML(padding=False)
-            with gr.Accordion("Measure my work", open=False, elem_id="rounds-measure"):
-                control = gr.Dropdown(
-                    share_choices(), value=0.0, label="Patches to draw without suggestions",
-                    info="A few training patches, picked at random, start from nothing: how much longer they take is "
-                    "what suggestions save you. At least one in each batch.",
-                )  # fmt: skip
-                repeat = gr.Dropdown(
-                    share_choices(), value=0.0, label="Patches to annotate a second time",
-                    info="A few patches that you finished without suggestions in earlier rounds come back unmarked, "
-                    "on top of the batch: how well your two answers agree is the best score a model can be held to. "
-                    "Their labels are only compared, never trained on.",
-                )  # fmt: skip
+            strategy, budget, share, control, repeat = _next_batch()
             select_button = gr.Button("Select the batch", variant="primary")
             heading = gr.Markdown("### Picks")
             picks = gr.Gallery(
@@ -153,6 +131,34 @@ def build(page: Page) -> Tab:
         told(lambda p, c: answer_by_reference(store, p, c)), [page.project_id, page.changed], page.changed, **quick
     )
     return Tab("rounds", outputs, lambda project: refresh(store, project))
+
+
+def _next_batch() -> tuple[gr.Radio, gr.Slider, gr.HTML, gr.Dropdown, gr.Dropdown]:
+    """What the next batch shall be: strategy, size, the sentence on its share, and what it measures."""
+    gr.Markdown("### Next batch")
+    strategy = gr.Radio(
+        strategies(),
+        label="How to choose the patches",
+        info="Core-set is the method of this app; the others are there to compare with.",
+    )
+    budget = gr.Slider(
+        1, 32, value=selection.DEFAULT_BUDGET, step=1, label="Patches in the batch",
+        info="How many patches you will annotate before the network trains again.",
+    )  # fmt: skip
+    share = gr.HTML(padding=False)
+    with gr.Accordion("Measure my work", open=False, elem_id="rounds-measure"):
+        control = gr.Dropdown(
+            share_choices(), value=0.0, label="Patches to draw without suggestions",
+            info="A few training patches, picked at random, start from nothing: how much longer they take is what "
+            "suggestions save you. At least one in each batch.",
+        )  # fmt: skip
+        repeat = gr.Dropdown(
+            share_choices(), value=0.0, label="Patches to annotate a second time",
+            info="A few patches that you finished without suggestions in earlier rounds come back unmarked, on top of "
+            "the batch: how well your two answers agree is the best score a model can be held to. Their labels are "
+            "only compared, never trained on.",
+        )  # fmt: skip
+    return strategy, budget, share, control, repeat
 
 
 def strategies() -> list[tuple[str, str]]:

@@ -265,3 +265,12 @@ def test_only_the_newest_predictions_keep_their_probabilities(store, project, fa
             kept[labels.read(store, item) > 0], np.full(np.count_nonzero(labels.read(store, item)), 255)
         )
     assert len(list((store.files.project(project.id) / "probabilities").iterdir())) == len(newest)
+
+
+def test_an_earlier_model_that_is_predicted_again_does_not_take_the_newest_probabilities(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    run_round(store, project)
+    newest = labels.of_checkpoint(store, models.latest_checkpoint(store, project.id).id)
+    training.run_pretrain(store, project.id, silent)  # known already: nothing is trained
+    assert all(labels.probability(store, item) is not None for item in newest.values())

@@ -96,3 +96,11 @@ def test_accepting_above_a_confidence_leaves_the_suspicious_to_the_person(predic
     visitor.ready()
     assert visitor.page.locator("[data-part=above]").input_value() == "55"
     assert button.is_disabled()
+
+
+def test_rejecting_with_the_mouse_leaves_the_view_where_it_is(predicted, visitor):
+    visitor.page.mouse.move(*visitor.where(60, 20))
+    visitor.press("Delete")
+    visitor.revision(2)
+    assert listed(visitor) == [5, 1, 4, 2]
+    assert selected(visitor) == []

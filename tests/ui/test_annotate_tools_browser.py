@@ -304,3 +304,24 @@ def test_the_sliders_say_how_a_click_is_meant(world, visitor):
     visitor.page.locator('[data-act="resetTuning"]').click()
     visitor.click(y, x)
     assert size() == plain
+
+
+def test_there_is_an_end_to_scribbling_before_the_server_refuses(world, visitor):
+    store, _, (patch, _), truth = world
+    part, ids = whole(truth, patch)
+    y, x = centre(part, ids[0])
+    visitor.click(y, x)
+    page = visitor.page
+    for _ in range(30):
+        if page.get_by_text("as many points as it can have").is_visible():
+            break
+        page.mouse.move(*visitor.where(y, x - 3))
+        page.mouse.down()
+        for turn in range(8):
+            page.mouse.move(*visitor.where(y - 20 + 40 * (turn % 2), x + 20 * (turn % 3)), steps=12)
+        page.mouse.up()
+        visitor.saved()
+    else:
+        pytest.fail("there was no end")
+    assert 300 < len(annotation.state(store, patch.id).draft.positive) <= 410
+    assert page.locator("[data-part=message].ann-error").count() == 0

@@ -50,7 +50,8 @@ class ClickSegmenter(Protocol):
 
     def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
         """Make ready for clicks on `image` (Y, X, C), any numeric dtype. `prior`: foreground probability
-        float32 (Y, X) of the current network, or None."""
+        float32 (Y, X) of the current network, or None. A key that is ready stays as it is: another image or prior
+        takes another key."""
 
     def segment(
         self,

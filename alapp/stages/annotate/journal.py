@@ -88,7 +88,7 @@ class Content:
 @dataclass(frozen=True)
 class Draft:
     """The unfinished object: its points (y, x) and box (y0, x0, y1, x1) on slice `z`, and the object that it
-    corrects or extends."""
+    corrects or extends; `tuning` as the sliders stood."""
 
     z: int
     positive: tuple[tuple[float, float], ...]

@@ -95,7 +95,7 @@ class SeededWatershed:
     def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
         """Compute and keep the gradient of `image` (Y, X, C); `prior` (Y, X) adds the network's own borders."""
         with self._lock:
-            if key in self._slices and prior is None:
+            if key in self._slices:
                 self._slices.move_to_end(key)
                 return
         made = features(image, prior, SEED_RADIUS)

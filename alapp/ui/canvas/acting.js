@@ -65,7 +65,8 @@ const acting = {
     const objects = this.also.length ? this.chosen : [this.selected || this.hovered].filter(Boolean);
     if (!objects.length) return this.say("Point at an object, or select one, then press Delete.");
     if (objects.includes(this.draft?.object)) this.dropDraft();
-    this.answer(objects.length === 1 ? objects[0] : null, () => this.send("remove", { objects }));
+    // Who points at one with the mouse goes on with the mouse: the view must not jump to another.
+    this.answer(objects.length === 1 ? this.selected : null, () => this.send("remove", { objects }));
   },
 
   take(objects) { this.send("take", { objects }); },

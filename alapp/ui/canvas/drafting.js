@@ -1,5 +1,7 @@
 // Clicking an object: points go to the server, a mask comes back, Enter accepts it. Methods of Annotator.
 
+const MOST_POINTS = 400; // of one sign, before the server refuses more
+
 const drafting = {
   // The unfinished object, begun if there is none.
   beginDraft() {
@@ -25,6 +27,9 @@ const drafting = {
   addScribble(points, negative, started) {
     if (!this.draft || !points.length) return;
     const sign = negative ? "negative" : "positive";
+    const room = MOST_POINTS - this.draft[sign].length;
+    if (room < 1) return this.say("This object has as many points as it can have. Accept it, then correct it with E.");
+    while (points.length > room) points = points.filter((_, i) => i % 2);
     this.draft[sign].push(...points);
     this.draft.order.push(...points.map(() => `${sign}+`));
     this.scene();
