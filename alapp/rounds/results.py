@@ -131,8 +131,9 @@ def image_table(store: Store, checkpoint_id: int) -> list[dict[str, Any]]:
         if image.id not in predicted:
             continue
         found = predicted[image.id]
-        # Maps of a version that did not count have neither.
-        foreground, pixels = found.params.get("foreground", 0), found.params.get("pixels", 1)
+        # A map of an earlier version has no counts.
+        foreground, pixels = found.params.get("foreground"), found.params.get("pixels")
+        counted = foreground is not None and found.n_objects > 0
         pooled = evaluation.pool(scored[image.id]) if image.id in scored else None
         table.append(
             {
@@ -140,8 +141,8 @@ def image_table(store: Store, checkpoint_id: int) -> list[dict[str, Any]]:
                 "image": image.name,
                 "role": str(image.role),
                 "objects": found.n_objects,
-                "mean_area": foreground / found.n_objects if found.n_objects else 0.0,
-                "foreground": foreground / pixels,
+                "mean_area": foreground / found.n_objects if counted else None,
+                "foreground": None if foreground is None else foreground / pixels,
                 "labelled_patches": len(scored.get(image.id, ())),
                 "f1_50": pooled.f1_50 if pooled else None,
                 "ap_50": pooled.ap_50 if pooled else None,

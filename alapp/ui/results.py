@@ -239,8 +239,8 @@ def _image_rows(store: Store, checkpoint_id: int) -> list[list[Any]]:
             row["image"],
             "testing" if row["role"] == "test" else "training",
             row["objects"],
-            round(row["mean_area"], 1),
-            round(100 * row["foreground"], 1),
+            None if row["mean_area"] is None else round(row["mean_area"], 1),
+            None if row["foreground"] is None else round(100 * row["foreground"], 1),
             row["labelled_patches"],
             *(rounded(row[name]) for name in ("f1_50", "ap_50", "pq", "dice")),
         ]

@@ -274,3 +274,13 @@ def test_an_earlier_model_that_is_predicted_again_does_not_take_the_newest_proba
     newest = labels.of_checkpoint(store, models.latest_checkpoint(store, project.id).id)
     training.run_pretrain(store, project.id, silent)  # known already: nothing is trained
     assert all(labels.probability(store, item) is not None for item in newest.values())
+
+
+def test_predictions_of_a_version_that_did_not_count_leave_their_cells_empty(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    checkpoint = models.latest_checkpoint(store, project.id)
+    store.execute("UPDATE label_map SET params = '{}' WHERE kind = 'predicted'")
+    for row in results.image_table(store, checkpoint.id):
+        assert (row["mean_area"], row["foreground"]) == (None, None)
+        assert row["objects"] > 0
