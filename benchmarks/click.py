@@ -14,11 +14,14 @@ the drawing. Figures:
 - `open_ms_1024_300`: from the click in the strip of patches to image and masks; median over two such patches in turn.
 - `brush_worst_frame_ms`, `brush_p99_frame_ms`: time between frames while strokes are drawn over 1024 x 1024 with 300
   objects, each stroke saved while the next one is drawn.
+- `empty_worst_frame_ms`, `empty_p99_frame_ms`: the control, the same mouse movements over a page without any script of
+  ours, in the same run: frames that this machine itself drops.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,7 @@ from benchmarks import cli, click_baseline
 
 SIZE, LARGE = 512, 1024
 OBJECTS = 300
+VIEWPORT = {"width": 1280, "height": 900}
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -90,7 +94,7 @@ def crowded(store: Store, spare: int) -> tuple[Project, np.ndarray]:
 
 def opened(browser: object, url: str) -> object:
     """The Annotate page, ready for clicks, that notes in `painted` how long each mask took."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport=VIEWPORT)
     page.goto(url)
     page.wait_for_selector(".ann[data-slice]")
     ready(page)
@@ -161,6 +165,23 @@ def brush(page: object, strokes: int) -> list[float]:
     page.bring_to_front()
     page.keyboard.press("Escape")
     page.keyboard.press("b")
+    frames = frames_of_strokes(page, strokes, lambda y, x: where(page, y, x))
+    page.wait_for_selector('.ann [data-part="save"][data-saved="true"]')
+    return frames
+
+
+def empty(browser: object, strokes: int) -> list[float]:
+    """Milliseconds between frames of the movements of `brush`, over a page that does nothing."""
+    page = browser.new_page(viewport=VIEWPORT)
+    page.set_content(f'<canvas width="{LARGE}" height="{LARGE}"></canvas>')
+    scale = (VIEWPORT["height"] - 20) / LARGE
+    frames = frames_of_strokes(page, strokes, lambda y, x: (10 + x * scale, 10 + y * scale))
+    page.close()
+    return frames
+
+
+def frames_of_strokes(page: object, strokes: int, position: Callable[[int, int], tuple[float, float]]) -> list[float]:
+    """Milliseconds between frames from the press of each stroke to its release; `position` of pixel (y, x)."""
     page.evaluate(
         """() => {
             window.frames_ms = [];
@@ -180,14 +201,13 @@ def brush(page: object, strokes: int) -> list[float]:
             page.keyboard.press("Enter")
         start, end = rng.integers(40, LARGE - 40, (2, 2))
         middle = rng.integers(40, LARGE - 40, 2)
-        page.mouse.move(*where(page, *map(int, start)))
+        page.mouse.move(*position(*map(int, start)))
         page.evaluate("window.drawing = true")
         page.mouse.down()
-        page.mouse.move(*where(page, *map(int, middle)), steps=60)
-        page.mouse.move(*where(page, *map(int, end)), steps=60)
+        page.mouse.move(*position(*map(int, middle)), steps=60)
+        page.mouse.move(*position(*map(int, end)), steps=60)
         page.mouse.up()
         page.evaluate("window.drawing = false")
-    page.wait_for_selector('.ann [data-part="save"][data-saved="true"]')
     return page.evaluate("window.frames_ms")
 
 
@@ -260,6 +280,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         small = in_turn(browser, Path(folder) / "small", wanted)
         crowd = large(browser, Path(folder) / "large", min(wanted, 30), opens, strokes)
+        crowd["empty"] = empty(browser, strokes)
         browser.close()
     medians = {name: float(np.median(times)) for name, times in (small | crowd).items()}
     figures = {
@@ -274,6 +295,8 @@ def main() -> None:
         "open_ms_1024_300": medians["open"],
         "brush_worst_frame_ms": max(crowd["frame"]),
         "brush_p99_frame_ms": float(np.percentile(crowd["frame"], 99)),
+        "empty_worst_frame_ms": max(crowd["empty"]),
+        "empty_p99_frame_ms": float(np.percentile(crowd["empty"], 99)),
     }
     figures = {name: round(value, 2 if "over" in name else 1) for name, value in figures.items()}
     settings = {
@@ -281,7 +304,7 @@ def main() -> None:
         "opens": len(crowd["open"]),
         "strokes": strokes,
         "frames": len(crowd["frame"]),
-        "frames_over_32_ms": int(np.sum(np.array(crowd["frame"]) > 32)),
+        "frames_over_32_ms": {name: int(np.sum(np.array(crowd[name]) > 32)) for name in ("frame", "empty")},
         "method": "watershed",
     }
     cli.write(options.json, figures, settings | cli.machine("gradio", "playwright", "scikit-image"))

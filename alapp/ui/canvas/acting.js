@@ -12,8 +12,9 @@ const acting = {
     });
   },
 
-  takeIn(answer) {
-    const boxes = [];
+  // What the server says is so; `touched` is a box that was painted before the answer came.
+  takeIn(answer, touched = null) {
+    const boxes = [touched];
     const byId = new Map(this.items.map((item) => [item.id, item]));
     for (const id of answer.removed) {
       boxes.push(flatBox(byId.get(id)));
@@ -36,7 +37,16 @@ const acting = {
     const entry = this.batch.patches.find((patch) => patch.id === this.patch.id);
     if (entry) Object.assign(entry, { state: status, n_objects });
     this.scene();
-    const box = joinBoxes(boxes);
+    this.untold = { box: joinBoxes([this.untold?.box, ...boxes]) };
+    // The strokes are on the screen already; what else there is to show would hold up the one that is being drawn.
+    if (!this.stroke) this.tell();
+  },
+
+  // Show what the answers said that came during a stroke.
+  tell() {
+    if (!this.untold) return;
+    const { box } = this.untold;
+    this.untold = null;
     if (box) this.view.refresh(box);
     this.showPatch();
   },

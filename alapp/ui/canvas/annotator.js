@@ -141,7 +141,7 @@ class Annotator {
     this.items = answer.items.map((raw) => new Item(raw));
     this.selected = this.hovered = null;
     this.also = [];
-    this.painting = this.stroke = this.outlined = null;
+    this.painting = this.stroke = this.outlined = this.untold = null;
     this.takeRegion(answer);
     this.draft = answer.draft ? this.asDraft(answer.draft) : null;
     this.z = Math.min(this.draft?.z ?? (same ? this.z : Math.floor(answer.depth / 2)), answer.depth - 1);

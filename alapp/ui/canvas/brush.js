@@ -11,9 +11,10 @@ class LiveItem extends Item {
 
   take(item) {
     const [top, left] = flatBox(item);
-    item.slice(this.box[0]).forEach((set, i) => {
-      if (set) this.decoded[(top + Math.floor(i / item.width)) * this.width + left + (i % item.width)] = 1;
-    });
+    const pixels = item.slice(this.box[0]);
+    for (let y = 0; y < item.height; y++) {
+      this.decoded.set(pixels.subarray(y * item.width, (y + 1) * item.width), (top + y) * this.width + left);
+    }
   }
 
   outline(z, box) {
@@ -91,10 +92,17 @@ const painting = {
       this.painting = { id: started, z: this.z, item: live, waiting: 0 };
     }
     // What the server has to hear: the object is new only until its first stroke was sent.
-    this.stroke = { tool, erase, object: id, pixels: new Uint8Array(this.patch.height * this.patch.width), box: null };
+    this.stroke = { tool, erase, object: id, pixels: this.strokeRoom(), box: null };
     if (this.selected !== started) this.select(started);
     else this.scene();
     return true;
+  },
+
+  // One byte a pixel, all 0; the same memory for every stroke, as the collector of garbage costs a frame.
+  strokeRoom() {
+    const size = this.patch.height * this.patch.width;
+    if (this.room?.length !== size) this.room = new Uint8Array(size);
+    return this.room.fill(0);
   },
 
   // Paint everything within the brush's radius of the line from `a` to `b` (y, x); returns the box that changed.
@@ -136,6 +144,7 @@ const painting = {
   endStroke() {
     const { stroke, painting } = this;
     this.stroke = null;
+    requestAnimationFrame(() => this.stroke || this.tell()); // the end of the stroke is drawn and sent first
     const sent = stroke.box && strokeMask(stroke, this.patch.width, painting.z);
     if (!sent) {
       if (stroke.box) this.say("All of this lies on other objects, which keep their pixels.");
@@ -151,8 +160,7 @@ const painting = {
       painting.waiting--;
       if (this.failed(answer)) return this.dropPainting();
       if (!painting.waiting && !this.stroke && this.painting === painting) this.painting = null;
-      this.takeIn(answer);
-      this.view.refresh(stroke.box);
+      this.takeIn(answer, stroke.box);
     });
   },
 
@@ -167,7 +175,9 @@ const painting = {
     if (!this.items.some((item) => item.id === this.selected)) this.selected = null;
     this.patch.next = this.patch.last_id + 1;
     this.scene();
+    this.untold = null;
     this.view.refresh();
+    this.showPatch();
   },
 
   // The id that the server will give to the next new object.

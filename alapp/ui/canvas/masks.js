@@ -106,22 +106,52 @@ function tracePixels(pixels, top, left, height, width, path = new Path2D(), with
   return path;
 }
 
+// Tracing clears every edge that it follows, so this room is empty again after each use. Allocating it anew, for each
+// stroke that spans the patch, makes the garbage collector hold up a frame.
+let edgeRoom = new Uint8Array(0);
+
 // For each corner of the pixels a bit for each edge that starts there: 1 right, 2 down, 4 left, 8 up, with the set
-// pixel on the right-hand side.
+// pixel on the right-hand side. It goes from run to run, as most of a large box is far from any edge.
 function directedEdges(pixels, height, width, [y0, x0, y1, x1]) {
   const columns = x1 - x0 + 1;
-  const edges = new Uint8Array((y1 - y0 + 1) * columns);
-  for (let y = y0, i = 0; y <= y1; y++) {
-    for (let x = x0; x <= x1; x++, i++) {
-      const inside = y < height && x < width;
-      const here = inside ? pixels[y * width + x] : 0;
-      const above = y > 0 && x < width ? pixels[(y - 1) * width + x] : 0;
-      const before = x > 0 && y < height ? pixels[y * width + x - 1] : 0;
-      if (x < x1 && here !== above) edges[here ? i : i + 1] |= here ? 1 : 4;
-      if (y < y1 && here !== before) edges[here ? i + columns : i] |= here ? 8 : 2;
+  const size = (y1 - y0 + 1) * columns;
+  if (edgeRoom.length < size) edgeRoom = new Uint8Array(size);
+  const edges = edgeRoom.subarray(0, size);
+  let above = runEnds(pixels, height, width, y0 - 1, x0 - 1, x1 + 1);
+  for (let y = y0, start = -x0; y <= y1; y++, start += columns) {
+    const here = runEnds(pixels, height, width, y, x0 - 1, x1 + 1);
+    let [i, j, at] = [0, 0, x0];
+    while (i < here.length || j < above.length) {
+      const next = Math.min(here[i] ?? Infinity, above[j] ?? Infinity);
+      if ((i ^ j) & 1) {
+        for (let x = at; x < Math.min(next, x1); x++) edges[start + (i & 1 ? x : x + 1)] |= i & 1 ? 1 : 4;
+      }
+      if (here[i] === next) i++;
+      if (above[j] === next) j++;
+      at = Math.max(next, x0);
     }
+    if (y < y1) {
+      here.forEach((x, k) => {
+        if (x >= x0 && x <= x1) edges[start + x + (k & 1 ? 0 : columns)] |= k & 1 ? 2 : 8;
+      });
+    }
+    above = here;
   }
   return edges;
+}
+
+// Where runs of set pixels begin and end, in turn, in columns x0 to x1 (exclusive) of row y.
+function runEnds(pixels, height, width, y, x0, x1) {
+  const ends = [];
+  if (y < 0 || y >= height) return ends;
+  const left = Math.max(0, x0);
+  const row = pixels.subarray(y * width + left, y * width + Math.min(width, x1));
+  for (let at = row.indexOf(1); at >= 0; ) {
+    const end = row.indexOf(0, at);
+    ends.push(left + at, left + (end < 0 ? row.length : end));
+    at = end < 0 ? -1 : row.indexOf(1, end);
+  }
+  return ends;
 }
 
 function joinBoxes(boxes) {

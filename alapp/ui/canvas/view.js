@@ -34,6 +34,7 @@ class View {
     for (const layer of [this.image, this.fill]) Object.assign(layer, { width, height });
     this.grid = new Int32Array(width * height);
     this.hints = new Int32Array(width * height);
+    this.kept = new Int32Array(width * height); // room for the grid as it was: allocating it takes half a frame
     this.marked = [];
     this.raw = null;
     this.around = null;
@@ -166,30 +167,42 @@ class View {
   refresh(box = null) {
     if (!this.width) return;
     const [y0, x0, y1, x1] = box || [0, 0, this.height, this.width];
-    const { items, z, hovered, selected, also } = this.scene;
-    const only = this.alone && new Set([hovered, selected, ...also]);
+    const { items, z } = this.scene;
+    const [first, last] = [y0 * this.width, y1 * this.width];
+    const before = box && !this.alone && this.kept.subarray(first, last);
+    if (before) before.set(this.grid.subarray(first, last));
     for (let y = y0; y < y1; y++) {
       this.grid.fill(0, y * this.width + x0, y * this.width + x1);
       this.hints.fill(0, y * this.width + x0, y * this.width + x1);
     }
     for (const item of items) if (item.on(z)) this.stamp(item, y0, x0, y1, x1);
     markRows(this, y0, y1);
+    // An answer mostly says what was painted already, in a box that can span the patch: only what differs is filled.
+    const changed = before ? differing(before, this.grid.subarray(first, last), this.width, x0, x1) : [0, x0, y1 - y0, x1];
+    if (changed) this.paintFill(y0 + changed[0], changed[1], y0 + changed[2], changed[3]);
+    this.draw(box);
+    this.onChange();
+  }
+
+  paintFill(y0, x0, y1, x1) {
+    const { hovered, selected, also } = this.scene;
+    const only = this.alone && new Set([hovered, selected, ...also]);
     const patch = new ImageData(Math.max(1, x1 - x0), Math.max(1, y1 - y0));
     const { data } = patch;
-    for (let y = y0, i = 0; y < y1; y++) {
+    let colour = null;
+    for (let y = y0, i = 0, known = 0; y < y1; y++) {
       for (let x = x0; x < x1; x++, i += 4) {
         const id = this.grid[y * this.width + x];
-        if (!id || (only && !only.has(id))) continue;
-        const colour = this.rgb(id);
+        if (!id) continue;
+        if (id !== known) [known, colour] = [id, only && !only.has(id) ? null : this.rgb(id)];
+        if (!colour) continue;
         data[i] = colour[0];
         data[i + 1] = colour[1];
         data[i + 2] = colour[2];
         data[i + 3] = 255;
       }
     }
-    this.fill.getContext("2d").putImageData(patch, x0, y0);
-    this.draw(box);
-    this.onChange();
+    this.fill.getContext("2d", { willReadFrequently: true }).putImageData(patch, x0, y0);
   }
 
   // Another object is selected or under the pointer inside `box`.
@@ -202,10 +215,12 @@ class View {
     const target = item.suggestion ? this.hints : this.grid;
     const pixels = item.slice(this.scene.z);
     const [top, left, bottom, right] = flatBox(item);
+    const [from, to] = [Math.max(x0, left), Math.min(x1, right)];
+    if (from >= to) return;
     for (let y = Math.max(y0, top); y < Math.min(y1, bottom); y++) {
-      for (let x = Math.max(x0, left); x < Math.min(x1, right); x++) {
-        if (pixels[(y - top) * item.width + x - left]) target[y * this.width + x] = item.id;
-      }
+      const ends = runEnds(pixels, item.height, item.width, y - top, from - left, to - left);
+      const at = y * this.width + left;
+      for (let k = 0; k < ends.length; k += 2) target.fill(item.id, at + ends[k], at + ends[k + 1]);
     }
   }
 
@@ -352,4 +367,17 @@ class View {
 
 function overlap(a, b) {
   return a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+}
+
+// The box (y0, x0, y1, x1) in which two arrays of rows of `width` differ, columns x0 to x1 only; null if nowhere.
+function differing(before, after, width, x0, x1) {
+  let found = null;
+  for (let y = 0, start = 0; start < after.length; y++, start += width) {
+    let [from, to] = [start + x0, start + x1];
+    while (from < to && before[from] === after[from]) from++;
+    if (from === to) continue;
+    while (before[to - 1] === after[to - 1]) to--;
+    found = joinBoxes([found, [y, from - start, y + 1, to - start]]);
+  }
+  return found;
 }
