@@ -66,8 +66,7 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
     such a model were removed, they are made again.
     """
     known = labels.of_checkpoint(store, checkpoint.id)
-    newest, current = models.latest_checkpoint(store, project_id), verdicts.current_checkpoint(store, project_id)
-    keep = {item.id for item in (newest, current) if item} or {checkpoint.id}
+    keep = with_probabilities(store, project_id)
     bare = labels.without_probability(store, checkpoint.id) if checkpoint.id in keep else set()
     images = [image for image in catalogue.images(store, project_id) if image.id not in known or image.id in bare]
     workspace = store.root / models.plan(store, checkpoint.plan_id).workspace
@@ -100,6 +99,12 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
     labels.drop_probabilities(store, project_id, keep)
     report(1, 1, f"Predicted {len(images)} images")
     return known
+
+
+def with_probabilities(store: Store, project_id: int) -> set[int]:
+    """Ids of the models whose probabilities are kept: the current one, and the newest, which may become current."""
+    found = models.latest_checkpoint(store, project_id), verdicts.current_checkpoint(store, project_id)
+    return {item.id for item in found if item}
 
 
 def rescore(store: Store, project_id: int) -> None:

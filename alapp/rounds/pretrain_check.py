@@ -27,6 +27,7 @@ from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
 from alapp.storage.models import Checkpoint, Plan
+from alapp.storage.rounds import Round
 from alapp.storage.verdicts import Verdict, VerdictKind
 
 TRIAL_SHARE, TRIAL_MOST = 0.2, 2_000
@@ -41,6 +42,8 @@ MIN_TRAINING = 3
 TIE = 0.02
 """Starting from scratch must be better by more than this: pre-training starts ahead in a trial this short, so it is
 not lucky often, and it has seen images that nobody labelled yet."""
+
+STARTS = ("pretrained", "scratch")
 
 GOOD = 0.7
 """A pre-trained model with at least this F1 on people's labels is a good start, and not worth a trial."""
@@ -65,11 +68,13 @@ def choose(
     plan: Plan,
     start: Checkpoint,
     labelled: Labelled,
+    this: Round,
     iterations: int,
     seed: int,
     report: Report,
 ) -> Checkpoint | None:
-    """The pre-trained model to start from, or None to start from scratch. Records the verdict with its numbers.
+    """The pre-trained model that round `this` starts from, or None to start from scratch. Records the verdict with its
+    numbers.
 
     `iterations` are the round's. With the same labels the known verdict holds; after a kill the trials go on where
     they were. Raises `Cancelled` from `report`.
@@ -87,8 +92,14 @@ def choose(
         for item in verdicts.of_checkpoint(store, start.id, VerdictKind.PRETRAINING)
         if item.facts["input_hash"] == key
     ]
-    verdict = known[-1] if known else _measure(store, project, plan, start, labelled, iterations, seed, key, report)
-    report(1, 1, sentence(verdict))
+    verdict = known[-1] if known else None
+    if verdict is None:
+        facts = _measure(store, project, plan, start, labelled, iterations, seed, key, report)
+        accepted = facts["trial"] is None or facts["trial"]["scratch"] <= facts["trial"]["pretrained"] + TIE
+        facts |= {"input_hash": key, "round": this.number}
+        verdict = verdicts.add(store, start, VerdictKind.PRETRAINING, accepted, facts)
+        _clean(store.root / plan.workspace, key)
+    report(1, 1, "The pre-trained model is checked")
     return start if verdict.accepted else None
 
 
@@ -108,7 +119,7 @@ def sentence(verdict: Verdict) -> str:
     if facts["f1_pseudo"] is not None:
         found += f"; the pseudo-labels themselves have F1 {facts['f1_pseudo']:.2f}"
     if facts["trial"] is None:
-        return f"The round starts from the pre-trained model{_untried(facts['reason'])}. {found}."
+        return f"Round {facts['round']} started from the pre-trained model{_untried(facts['reason'])}. {found}."
     trial = facts["trial"]
     patches = f"{trial['patches']} patch{'' if trial['patches'] == 1 else 'es'} with your labels"
     numbers = (
@@ -116,8 +127,8 @@ def sentence(verdict: Verdict) -> str:
         f"{trial['pretrained']:.2f} and starting from scratch {trial['scratch']:.2f} on {patches}"
     )
     if verdict.accepted:
-        return f"The round starts from the pre-trained model: {numbers}. {found}."
-    return f"Pre-training was left out, because it does harm here: {numbers}. {found}."
+        return f"Round {facts['round']} started from the pre-trained model: {numbers}. {found}."
+    return f"Round {facts['round']} left the pre-training out, because it does harm here: {numbers}. {found}."
 
 
 def _untried(reason: str) -> str:
@@ -136,13 +147,13 @@ def _measure(
     seed: int,
     key: str,
     report: Report,
-) -> Verdict:
+) -> dict[str, Any]:
+    """What the labels say of the pre-trained model and the pseudo-labels, and the trials, if they can be made."""
     report(0, 1, "Checking the pre-trained model on your labels")
     everything = {**labelled.training, **labelled.validation}
     model = pool(_against_labels(store, everything, labels.of_checkpoint(store, start.id)) or [_nothing()])
     made = _against_labels(store, everything, pseudo.pseudo_maps(store, project.id))
     facts: dict[str, Any] = {
-        "input_hash": key,
         "n_true": model.n_true,
         "n_model": model.n_pred,
         "f1_model": model.f1_50,
@@ -152,25 +163,29 @@ def _measure(
     }
     learn, held = split(labelled, np.random.default_rng([seed, 40]))
     if model.n_true >= promotion.MIN_OBJECTS and model.f1_50 >= GOOD:
-        return verdicts.add(store, start, VerdictKind.PRETRAINING, True, {**facts, "reason": "good"})
+        return {**facts, "reason": "good"}
     if not learn:
-        return verdicts.add(store, start, VerdictKind.PRETRAINING, True, {**facts, "reason": "few"})
+        return {**facts, "reason": "few"}
     short = max(1, min(round(TRIAL_SHARE * iterations), TRIAL_MOST))
-    paths = {"pretrained": store.files.resolve(start.path), "scratch": None}
-    workspace, scores, folders = store.root / plan.workspace, {}, []
+    paths = dict(zip(STARTS, (store.files.resolve(start.path), None), strict=True))
+    workspace, scores = store.root / plan.workspace, {}
     with timed(store, project.id, "train"):
         for index, (name, path) in enumerate(paths.items()):
-            out = workspace / "runs" / f"trial-{key[:12]}-{name}"
             here = part(report, index / 2, (index + 1) / 2)
-            scores[name] = _trial(workspace, out, learn, held, short, seed, path, here).f1_50
-            folders.append(out)
-    facts["trial"] = {"iterations": short, "patches": len(held), **scores}
-    kept = scores["scratch"] <= scores["pretrained"] + TIE
-    verdict = verdicts.add(store, start, VerdictKind.PRETRAINING, kept, facts)
-    for folder in folders:
-        # Windows keeps files that are being read; what is left is small and never read again.
-        shutil.rmtree(folder, ignore_errors=True)
-    return verdict
+            scores[name] = _trial(workspace, _folder(workspace, key, name), learn, held, short, seed, path, here).f1_50
+    return {**facts, "trial": {"iterations": short, "patches": len(held), **scores}}
+
+
+def _folder(workspace: Path, key: str, name: str) -> Path:
+    return workspace / "runs" / f"trial-{key[:12]}-{name}"
+
+
+def _clean(workspace: Path, key: str) -> None:
+    """Remove the trials' files, which only served a trial that was killed to go on."""
+    for name in STARTS:
+        folder = _folder(workspace, key, name)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def split(labelled: Labelled, rng: np.random.Generator) -> tuple[list[Case], list[Case]]:

@@ -78,7 +78,7 @@ def compare_models(store: Store, current: Checkpoint, new: Checkpoint) -> Paired
 
 def judge(store: Store, candidate: Checkpoint) -> Verdict | None:
     """Decide whether a scored model becomes the current one, and record it. None when it is the current one already
-    or the same was decided before.
+    or was refused for the same reason before.
 
     A clearly worse model is refused. So is a model from pseudo-labels alone that would replace one from human
     labels, unless the comparison can be made.
@@ -103,9 +103,11 @@ def judge(store: Store, candidate: Checkpoint) -> Verdict | None:
     }
     accepted = not found.clearly_worse and not unproven
     known = verdicts.of_checkpoint(store, candidate.id, VerdictKind.PROMOTION)
-    if known and (known[-1].accepted, known[-1].facts) == (accepted, facts):
+    if known and not accepted and not known[-1].accepted and known[-1].facts == facts:
         return None
-    return verdicts.add(store, candidate, VerdictKind.PROMOTION, accepted, facts)
+    verdict = verdicts.add(store, candidate, VerdictKind.PROMOTION, accepted, facts)
+    labels.drop_probabilities(store, candidate.project_id, evaluation.with_probabilities(store, candidate.project_id))
+    return verdict
 
 
 def _before(store: Store, candidate: Checkpoint) -> Checkpoint | None:
@@ -120,6 +122,14 @@ def use(store: Store, project_id: int, checkpoint_id: int) -> Verdict:
     Suggestions, exports, new images and the next training then go on from it. Raises `NotReadyError` when the model
     does not exist, its file is gone, or it is in use already.
     """
+    chosen = check_usable(store, project_id, checkpoint_id)
+    current = verdicts.current_checkpoint(store, project_id)
+    facts = {"replaces": current.id if current else None}
+    return verdicts.add(store, chosen, VerdictKind.PROMOTION, True, facts, DecidedBy.PERSON)
+
+
+def check_usable(store: Store, project_id: int, checkpoint_id: int) -> Checkpoint:
+    """The model, if it can take the place of the current one; else raises as `use` does."""
     chosen = models.checkpoint(store, checkpoint_id)
     if chosen.project_id != project_id:
         raise NotReadyError("This model belongs to another project. Reload the page.")
@@ -132,8 +142,7 @@ def use(store: Store, project_id: int, checkpoint_id: int) -> Verdict:
     current = verdicts.current_checkpoint(store, project_id)
     if current is not None and current.id == checkpoint_id:
         raise NotReadyError(f"{name} is in use already.")
-    facts = {"replaces": current.id if current else None}
-    return verdicts.add(store, chosen, VerdictKind.PROMOTION, True, facts, DecidedBy.PERSON)
+    return chosen
 
 
 def needs_predicting(store: Store, project_id: int) -> bool:

@@ -70,7 +70,7 @@ def checkpoint_by_round(store: Store, project_id: int) -> dict[int, Checkpoint]:
     last = {item.checkpoint_id: item for item in verdicts.of_project(store, project_id, VerdictKind.PROMOTION)}
 
     def preference(item: Checkpoint) -> tuple[bool, bool, int]:
-        return item == current, item.id in last and last[item.id].accepted, item.id
+        return current is not None and item.id == current.id, item.id in last and last[item.id].accepted, item.id
 
     found = sorted(models.checkpoints(store, project_id), key=preference)
     return {numbers.get(item.round_id, 0): item for item in found}
@@ -79,8 +79,9 @@ def checkpoint_by_round(store: Store, project_id: int) -> dict[int, Checkpoint]:
 def shown_round(store: Store, project_id: int) -> int | None:
     """The round number of the model in use, which the pages show first; None before the first model."""
     current = verdicts.current_checkpoint(store, project_id)
-    found = checkpoint_by_round(store, project_id)
-    return next((number for number, item in found.items() if item == current), None)
+    if current is None or current.round_id is None:
+        return None if current is None else 0
+    return round_rows.round_by_id(store, current.round_id).number
 
 
 def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:

@@ -83,7 +83,7 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
         )
         begin = 0.25
         start_from = pretrain_check.choose(
-            store, project, plan, start_from, labelled, length, seed, part(report, 0.05, begin)
+            store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin)
         )
     checkpoint = train(store, project, plan, Run(this, cases, start_from, length, seed), part(report, begin, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from alapp.domain import LabelKind
-from alapp.storage import labels
+from alapp.storage import labels, models
 from alapp.storage.db import Store, now, to_json
 from alapp.storage.labels import LabelMap
 from alapp.storage.models import Checkpoint
@@ -85,14 +85,14 @@ def current_checkpoint(
     id, the last one that was not trained in that round. Without any verdict it is the newest model.
     """
     row = store.row(
-        """SELECT checkpoint.* FROM checkpoint
+        """SELECT checkpoint.id FROM checkpoint
            LEFT JOIN verdict ON verdict.checkpoint_id = checkpoint.id AND verdict.kind = 'promotion'
            WHERE checkpoint.project_id = :project AND coalesce(verdict.accepted, 1)
              AND (:preset IS NULL OR preset = :preset) AND (:round IS NULL OR round_id IS NOT :round)
            ORDER BY coalesce(verdict.id, 0) DESC, checkpoint.id DESC LIMIT 1""",
         {"project": project_id, "preset": preset, "round": before_round},
     )
-    return Checkpoint(**row) if row else None
+    return models.checkpoint(store, row["id"]) if row else None
 
 
 def judged(store: Store, project_id: int) -> set[int]:
