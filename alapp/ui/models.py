@@ -19,8 +19,8 @@ from alapp.ui.errors import told
 from alapp.ui.page import Page
 
 HEAD = (
-    "Model", "State", "Started from", "Preset", "Iterations", "Patches learned", "Time", "On disk",
-    "F1 at IoU 0.5 (95% interval)", "Made (UTC)",
+    "Model", "Round", "State", "Started from", "Preset", "Iterations", "Patches", "Time", "On disk",
+    "F1 (95% interval)", "Made (UTC)",
 )  # fmt: skip
 EXPLANATION = (
     "The model in use makes the suggestions, is exported, is applied to new images, and is what the next training goes "
@@ -38,11 +38,11 @@ def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
         anyway = gr.Button(visible=False, size="sm", scale=0, min_width=170, elem_id="models-anyway")
         undo = gr.Button(visible=False, size="sm", scale=0, min_width=280, elem_id="models-undo")
     listing = gr.HTML(padding=False, elem_id="models-list")
-    with gr.Row(equal_height=True, visible=False) as choice:
+    with gr.Row(visible=False, elem_id="models-choice") as choice:
         menu = gr.Dropdown(
             [], label="Another model", info=EXPLANATION, scale=4, min_width=320, elem_id="models-menu"
         )  # fmt: skip
-        ask = gr.Button("Use this model …", scale=0, min_width=200, elem_id="models-use")
+        ask = gr.Button("Use this model …", size="md", scale=0, min_width=200, elem_id="models-use")
     with gr.Row(visible=False, elem_id="models-confirm") as confirm:
         with gr.Column(scale=4, min_width=320):
             question = gr.HTML(padding=False)
@@ -102,15 +102,17 @@ def choice_text(model: Model) -> str:
 
 def table(found: list[Model]) -> str:
     """All models, newest first; `found` is oldest first."""
-    return tables.table(HEAD, [_row(model) for model in reversed(found)], text_columns=4)
+    numbers: dict[int | None, str] = {model.checkpoint.id: str(index) for index, model in enumerate(found, start=1)}
+    return tables.table(HEAD, [_row(model, numbers) for model in reversed(found)], text_columns=5)
 
 
-def _row(model: Model) -> list[str]:
+def _row(model: Model, numbers: dict[int | None, str]) -> list[str]:
     item, score = model.checkpoint, model.score
     return [
-        model.name,
+        numbers[item.id],
+        str(model.round_number) if item.round_id else "pre-training",
         state_text(model),
-        model.parent or "scratch",
+        f"model {numbers[item.parent_id]}" if item.parent_id in numbers else "scratch",
         item.preset,
         f"{item.iterations:,}",
         str(item.n_cases),
@@ -122,7 +124,7 @@ def _row(model: Model) -> list[str]:
 
 
 def state_text(model: Model) -> str:
-    """In use, refused (with the two scores that were compared), or "" for a model of an earlier time."""
+    """Whether the model is in use, was, or was refused, with the two scores that were compared."""
     if model.current:
         return "in use"
     if model.verdict is None:
@@ -132,7 +134,7 @@ def state_text(model: Model) -> str:
     facts = model.verdict.facts
     if not facts["checked"]:
         return "not used: unchecked"
-    return f"not used: F1 {facts['f1_new']:.2f} against {facts['f1_current']:.2f}"
+    return f"not used: {facts['f1_new']:.2f} against {facts['f1_current']:.2f}"
 
 
 def ask_to_use(store: Store, project_id: int | None, checkpoint_id: Any) -> list[Any]:

@@ -258,12 +258,9 @@ def newest_sentence(store: Store, item: Checkpoint) -> str:
         if scored
         else " It has no score yet, because no validation patch is finished."
     )
-    text = f"The newest model trained for {tables.minutes(item.seconds)} on {item.n_cases} patches.{result}"
-    return (
-        text
-        if promotion.refused(store, item.project_id) is None
-        else f"{text} {promotion.news(store, item.project_id)}"
-    )
+    refused = promotion.refused(store, item.project_id)
+    kept = "" if refused is None else " It is not used; the list of models below says why."
+    return f"The newest model trained for {tables.minutes(item.seconds)} on {item.n_cases} patches.{result}{kept}"
 
 
 def log_text(store: Store, project_id: int) -> str:
