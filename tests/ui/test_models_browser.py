@@ -105,6 +105,7 @@ def test_use_anyway_undo_and_go_back_on_the_page(store, refused, chromium):
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
+        expect(page.locator("#header-rail")).to_contain_text("Images")
         page.get_by_role("tab", name="Train").click()
         news, row = page.locator("#models-news"), page.locator("#models-list tr:has(td)")
         expect(news).to_contain_text("Model 4 (round 3) was kept but is not used")
