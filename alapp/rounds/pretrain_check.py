@@ -83,7 +83,8 @@ def choose(
         "pretraining",
         plan.input_hash,
         start.sha256,
-        [sorted((case.key, case.hash) for case in part.values()) for part in (labelled.training, labelled.validation)],
+        sorted((case.key, case.hash) for case in labelled.training.values()),
+        sorted((case.key, case.hash) for case in labelled.validation.values()),
         iterations,
         seed,
     )
@@ -98,7 +99,7 @@ def choose(
         accepted = facts["trial"] is None or facts["trial"]["scratch"] <= facts["trial"]["pretrained"] + TIE
         facts |= {"input_hash": key, "round": this.number}
         verdict = verdicts.add(store, start, VerdictKind.PRETRAINING, accepted, facts)
-        _clean(store.root / plan.workspace, key)
+    _clean(store.root / plan.workspace, key)
     report(1, 1, "The pre-trained model is checked")
     return start if verdict.accepted else None
 

@@ -102,7 +102,7 @@ def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint 
         earlier = [
             item
             for item in models.checkpoints(store, project.id)
-            if item.preset == project.preset and item.round_id != this.id
+            if item.preset == project.preset and item.round_id != this.id and lineage.available(store, item)
         ]
         found = earlier[-1] if earlier else None
     if found is not None and not lineage.available(store, found):

@@ -12,7 +12,7 @@ from alapp.stages.train.base import TRAINERS
 from alapp.storage import catalogue, models, verdicts
 from alapp.ui import models as model_list
 from alapp.ui import results as results_tab
-from alapp.ui import shell, train
+from alapp.ui import rounds, shell, train
 from alapp.ui.security import launch_options
 from alapp.ui.theme import CSS, THEME
 from tests.rounds.conftest import fast  # noqa: F401  (fixture)
@@ -87,6 +87,12 @@ def test_results_open_with_the_model_in_use(store, refused):
     assert ("Round 2 (in use)", 2) in updates[2].choices
     assert "Model 4 (round 3) was kept but is not used" in updates[1]
     assert "<b>1.00</b>" in updates[1]
+
+
+def test_the_timeline_says_why_the_last_model_is_not_used(store, refused):
+    assert "Model 4 (round 3) was kept but is not used" in rounds.refresh(store, refused.id)[-1]
+    model_list.use(store, refused.id, models.checkpoints(store, refused.id)[-1].id, 0)
+    assert "Model 4" not in rounds.refresh(store, refused.id)[-1]
 
 
 @pytest.mark.browser
