@@ -15,7 +15,7 @@ from alapp.errors import InputError, NotReadyError
 from alapp.rounds.clicks import shape
 from alapp.stages.annotate import doubt, journal, masks
 from alapp.stages.annotate.journal import DONE, Event, State
-from alapp.storage import annotations, catalogue, labels
+from alapp.storage import annotations, catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
@@ -187,5 +187,6 @@ def _start_map(store: Store, patch: Patch, start: str) -> LabelMap | None:
 
 
 def _newest(store: Store, patch: Patch, start: str) -> LabelMap | None:
-    kind = LabelKind.PREDICTED if start == "model" else LabelKind.PSEUDO
-    return labels.latest_of_image(store, patch.image_id, kind)
+    if start == "model":
+        return verdicts.prediction(store, patch.project_id, patch.image_id)
+    return labels.latest_of_image(store, patch.image_id, LabelKind.PSEUDO)

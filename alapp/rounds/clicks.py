@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from alapp.domain import LabelKind, Modality, PatchRole
+from alapp.domain import Modality, PatchRole
 from alapp.errors import BackendError, InputError
 from alapp.stages.annotate import masks, volume
 from alapp.stages.annotate.base import CLICK_SEGMENTERS, PLAIN, ClickSegmenter, Point, Tuning, choose_automatically
 from alapp.stages.annotate.masks import Mask
-from alapp.storage import catalogue, labels
+from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
 from alapp.storage.db import Store
@@ -186,7 +186,7 @@ def _key(store: Store, patch: Patch, z: int, predicted: LabelMap | None) -> str:
 
 
 def _prediction(store: Store, patch: Patch, backend: ClickSegmenter) -> LabelMap | None:
-    """The newest prediction of the patch's image, if the click method looks at it.
+    """The current prediction of the patch's image, if the click method looks at it.
 
     Labels that judge the model must not lean towards it, so clicks on validation patches never see it.
     """
@@ -195,7 +195,7 @@ def _prediction(store: Store, patch: Patch, backend: ClickSegmenter) -> LabelMap
     pick = round_rows.pick_of(store, patch.id)
     if pick is not None and pick.role is PatchRole.VALIDATION:
         return None
-    return labels.latest_of_image(store, patch.image_id, LabelKind.PREDICTED)
+    return verdicts.prediction(store, patch.project_id, patch.image_id)
 
 
 def _prior(store: Store, patch: Patch, z: int, predicted: LabelMap) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from alapp.rounds.timing import content_hash, timed
 from alapp.stages import instances
 from alapp.stages.metrics import annotated_only, bootstrap_interval, pool, score_instances
 from alapp.stages.train.base import NETWORK, TRAINERS
-from alapp.storage import catalogue, labels, models
+from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image
 from alapp.storage.db import Store
@@ -40,29 +40,35 @@ def predict_and_score(store: Store, project_id: int, checkpoint: Checkpoint, rep
 
 
 def run_predict(store: Store, project_id: int, report: Report) -> dict[str, int]:
-    """Predict and score, by the newest model, the images that were added since it was trained.
+    """Predict and score, by the current model, the images that it has not predicted (or no longer in full).
 
     Raises `NotReadyError` before the first training.
     """
-    newest = models.latest_checkpoint(store, project_id)
-    if newest is None:
+    current = verdicts.current_checkpoint(store, project_id)
+    if current is None:
         raise NotReadyError("Train a model first, then it can be applied to new images.")
     count = len(unpredicted(store, project_id))
-    predict_and_score(store, project_id, newest, report)
+    predict_and_score(store, project_id, current, report)
     return {"images": count}
 
 
 def unpredicted(store: Store, project_id: int) -> list[Image]:
-    """Images that the newest model has not predicted; all of them before the first training."""
-    newest = models.latest_checkpoint(store, project_id)
-    known = labels.of_checkpoint(store, newest.id) if newest else {}
+    """Images that the current model has not predicted; all of them before the first training."""
+    current = verdicts.current_checkpoint(store, project_id)
+    known = labels.of_checkpoint(store, current.id) if current else {}
     return [image for image in catalogue.images(store, project_id) if image.id not in known]
 
 
 def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Report) -> dict[int, LabelMap]:
-    """Instances of every image by `checkpoint`, by image id; images it has predicted are skipped."""
+    """Instances of every image by `checkpoint`, by image id; images it has predicted are skipped.
+
+    Probabilities are kept for the current model and for the newest, which may become current. Where those of
+    such a model were removed, they are made again.
+    """
     known = labels.of_checkpoint(store, checkpoint.id)
-    images = [image for image in catalogue.images(store, project_id) if image.id not in known]
+    keep = with_probabilities(store, project_id)
+    bare = labels.without_probability(store, checkpoint.id) if checkpoint.id in keep else set()
+    images = [image for image in catalogue.images(store, project_id) if image.id not in known or image.id in bare]
     workspace = store.root / models.plan(store, checkpoint.plan_id).workspace
     network = TRAINERS.create(NETWORK)
     for index, image in enumerate(images):
@@ -75,25 +81,30 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
             pixels,
             lambda done, total, _, here=here, name=image.name: here(done, total, f"Predicting {name}"),
         )
-        found = instances.from_probabilities(probabilities, voxel_size=image.voxel_size)
-        known[image.id] = labels.add(
-            store,
-            LabelKind.PREDICTED,
-            found,
-            project_id=project_id,
-            image_id=image.id,
-            checkpoint_id=checkpoint.id,
-            round_id=checkpoint.round_id,
-            backend="nnunet",
-            params={"foreground": int(np.count_nonzero(found)), "pixels": found.size},  # for the table of images
-            input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
-        )
+        if image.id not in known:
+            found = instances.from_probabilities(probabilities, voxel_size=image.voxel_size)
+            known[image.id] = labels.add(
+                store,
+                LabelKind.PREDICTED,
+                found,
+                project_id=project_id,
+                image_id=image.id,
+                checkpoint_id=checkpoint.id,
+                round_id=checkpoint.round_id,
+                backend="nnunet",
+                params={"foreground": int(np.count_nonzero(found)), "pixels": found.size},  # for the table of images
+                input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
+            )
         labels.add_probability(store, known[image.id], 1.0 - probabilities[0])
-    # Not `checkpoint`: an earlier one may be predicted again, e.g. after images were added.
-    newest = models.latest_checkpoint(store, project_id) or checkpoint
-    labels.drop_probabilities(store, project_id, newest.id)
+    labels.drop_probabilities(store, project_id, keep)
     report(1, 1, f"Predicted {len(images)} images")
     return known
+
+
+def with_probabilities(store: Store, project_id: int) -> set[int]:
+    """Ids of the models whose probabilities are kept: the current one, and the newest, which may become current."""
+    found = models.latest_checkpoint(store, project_id), verdicts.current_checkpoint(store, project_id)
+    return {item.id for item in found if item}
 
 
 def rescore(store: Store, project_id: int) -> None:

@@ -20,7 +20,7 @@ README = """COCO instance segmentation. Boxes are [x, y, width, height] in pixel
 encodings, which pycocotools and detectron2 read. The slices of a stack are images of their own.
 
 human_train.json, human_validation.json   labels that a person finished; their images are patches
-predicted.json                            what the newest model found on whole images
+predicted.json                            what the current model found on whole images
 images/                                   the pixels, as TIFF
 
 A part of a patch that nobody annotated is one annotation with "iscrowd": 1, which COCO's evaluation leaves out and

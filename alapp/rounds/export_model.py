@@ -1,4 +1,4 @@
-"""The newest network as a folder that nnU-Net itself predicts from, without this app."""
+"""The current network as a folder that nnU-Net itself predicts from, without this app."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from alapp.domain import Report
 from alapp.environment import prepare
 from alapp.errors import CorruptFileError, NotReadyError
-from alapp.storage import models
+from alapp.storage import models, verdicts
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 
@@ -35,7 +35,7 @@ Beside the files of each stack put a file image.json with its spacing (z, y, x) 
 def members(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
     """Files of nnU-Net's results folder. Raises `NotReadyError` before the first model, `CorruptFileError` when
     its file is damaged."""
-    checkpoint = models.latest_checkpoint(store, project.id)
+    checkpoint = verdicts.current_checkpoint(store, project.id)
     if checkpoint is None:
         raise NotReadyError("There is no model to export yet. Train one first.")
     store.files.verify(checkpoint.path, checkpoint.sha256)

@@ -1,4 +1,4 @@
-"""What exports are made of: finished patches with human labels, and the newest predictions of whole images."""
+"""What exports are made of: finished patches with human labels, and the current model's predictions of whole images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tifffile
 
 from alapp.domain import LabelKind, PatchRole, VoxelSize
 from alapp.rounds import annotation, annotation_region
-from alapp.storage import catalogue, labels
+from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image, Patch, Project
 from alapp.storage.db import Store
@@ -66,8 +66,8 @@ def finished(store: Store, project: Project) -> list[Finished]:
 
 
 def predictions(store: Store, project: Project) -> list[tuple[Image, LabelMap]]:
-    """The newest prediction of each image that has one, in the order of import."""
-    maps = labels.latest_by_image(store, project.id, LabelKind.PREDICTED)
+    """The current model's prediction of each image that has one, in the order of import."""
+    maps = verdicts.predictions(store, project.id)
     return [(image, maps[image.id]) for image in catalogue.images(store, project.id) if image.id in maps]
 
 

@@ -14,7 +14,7 @@ from alapp.domain import Report, VoxelSize
 from alapp.errors import NotReadyError
 from alapp.rounds import annotation_batch, annotation_classes, export_source, ledger, results
 from alapp.rounds.ledger import PatchWork
-from alapp.storage import annotations, catalogue, labels
+from alapp.storage import annotations, catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -22,7 +22,7 @@ from alapp.storage.rounds import Selected
 
 
 def measurements(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
-    """One table of all objects: the newest predictions of whole images; before the first model, the finished
+    """One table of all objects: the current model's predictions of whole images; before the first model, the finished
     patches. Raises `NotReadyError` without either.
 
     In a project with several classes the finished patches follow the predictions, because only the objects of a
@@ -83,7 +83,7 @@ def measured(
 
 
 def scores(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
-    """Learning curve, scores of images by the newest model, rounds with effort. Raises `NotReadyError` before the
+    """Learning curve, scores of images by the current model, rounds with effort. Raises `NotReadyError` before the
     first model."""
     points = results.learning_curve(store, project.id)
     if not points:
@@ -91,7 +91,8 @@ def scores(store: Store, project: Project, report: Report) -> Iterator[tuple[str
     report(0, 2, "Collecting scores")
     yield "learning_curve.csv", to_csv([_curve_row(point) for point in points])
     report(1, 2, "Collecting scores of images")
-    yield "images.csv", to_csv(results.image_table(store, points[-1].checkpoint_id))
+    current = verdicts.current_checkpoint(store, project.id)
+    yield "images.csv", to_csv(results.image_table(store, current.id if current else points[-1].checkpoint_id))
     if rounds := _round_rows(store, project):
         yield "rounds.csv", to_csv(rounds)
     if notes := _note_rows(store, project):

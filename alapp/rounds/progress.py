@@ -8,7 +8,7 @@ from typing import Any
 
 from alapp.domain import ImageRole, LabelKind
 from alapp.rounds import annotation, pseudo
-from alapp.storage import catalogue, labels, models
+from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -73,7 +73,9 @@ def progress(store: Store, project_id: int) -> Progress:
     project = catalogue.project(store, project_id)
     images = catalogue.images(store, project_id, ImageRole.TRAIN)
     labelled = labels.latest_by_image(store, project_id, LabelKind.PSEUDO) if images else {}
-    checkpoints = models.checkpoints(store, project_id)
+    # A training that was stopped before its model was scored and judged is not finished.
+    judged = verdicts.judged(store, project_id)
+    checkpoints = [item for item in models.checkpoints(store, project_id) if item.id in judged]
     batch = current_batch(store, project_id, {item.round_id for item in checkpoints})
     pseudo_left = len(images) - len([image for image in images if image.id in labelled])
     facts = _Facts(

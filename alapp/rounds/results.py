@@ -11,11 +11,12 @@ import numpy as np
 from alapp.domain import InstanceScores, LabelKind, PatchRole, Report
 from alapp.rounds import annotation, embedding, evaluation, ledger
 from alapp.stages.select.projection import pca_2d, project_2d
-from alapp.storage import catalogue, labels, models
+from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint, Embedding
+from alapp.storage.verdicts import VerdictKind
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,25 @@ class MapPoint:
 
 
 def checkpoint_by_round(store: Store, project_id: int) -> dict[int, Checkpoint]:
-    """The newest checkpoint of each round number; 0 is the pre-trained one."""
+    """The checkpoint of each round number, 0 is the pre-trained one: the one in use, else the newest that was
+    accepted, else the newest."""
     numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
-    return {
-        numbers.get(item.round_id, 0) if item.round_id else 0: item for item in models.checkpoints(store, project_id)
-    }
+    current = verdicts.current_checkpoint(store, project_id)
+    last = {item.checkpoint_id: item for item in verdicts.of_project(store, project_id, VerdictKind.PROMOTION)}
+
+    def preference(item: Checkpoint) -> tuple[bool, bool, int]:
+        return current is not None and item.id == current.id, item.id in last and last[item.id].accepted, item.id
+
+    found = sorted(models.checkpoints(store, project_id), key=preference)
+    return {numbers.get(item.round_id, 0): item for item in found}
+
+
+def shown_round(store: Store, project_id: int) -> int | None:
+    """The round number of the model in use, which the pages show first; None before the first model."""
+    current = verdicts.current_checkpoint(store, project_id)
+    if current is None or current.round_id is None:
+        return None if current is None else 0
+    return round_rows.round_by_id(store, current.round_id).number
 
 
 def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:

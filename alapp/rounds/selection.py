@@ -16,7 +16,7 @@ from alapp.errors import InputError, NotReadyError
 from alapp.rounds import annotation, embedding, measuring
 from alapp.rounds.timing import timed
 from alapp.stages.select.base import SELECTORS, Context, Pick, Selector
-from alapp.storage import catalogue, labels
+from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
 from alapp.storage.db import Store
@@ -124,12 +124,12 @@ def is_untouched(store: Store, round_id: int) -> bool:
 
 
 def foreground(store: Store, patches: list[Patch]) -> np.ndarray | None:
-    """Fraction of foreground of each patch by the newest predictions, else by the pseudo-labels; None without."""
+    """Fraction of foreground of each patch by the current model, else by the pseudo-labels; None without."""
     if not patches:
         return None
     project_id = patches[0].project_id
     maps = labels.latest_by_image(store, project_id, LabelKind.PSEUDO)
-    maps |= labels.latest_by_image(store, project_id, LabelKind.PREDICTED)
+    maps |= verdicts.predictions(store, project_id)
     if not maps:
         return None
     rows: dict[int, list[int]] = {}

@@ -17,7 +17,7 @@ from alapp.errors import InputError
 from alapp.rounds import evaluation, importing, oracle, pseudo, selection, training
 from alapp.stages import images as image_files
 from alapp.stages.select.base import SELECTORS
-from alapp.storage import catalogue, labels, models
+from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -162,7 +162,7 @@ def _full(store: Store, project: Project, setup: Simulation, report: Report) -> 
 
 
 def _result(store: Store, project: Project, number: int) -> dict[str, Any]:
-    checkpoint = models.checkpoints(store, project.id)[-1]
+    checkpoint = verdicts.current_checkpoint(store, project.id)
     chosen = round_rows.selected_in_project(store, project.id)
     patches = catalogue.patches(store, project.id)
     seconds = models.timings(store, project.id).get(number, {})

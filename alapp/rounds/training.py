@@ -1,4 +1,4 @@
-"""nnU-Net: plan once, pre-train on the pseudo-labels, fine-tune each round from the last checkpoint."""
+"""nnU-Net: plan once, pre-train on the pseudo-labels, fine-tune each round from the current model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.environment import machine
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, annotation_region, evaluation, pseudo
+from alapp.rounds import annotation, annotation_region, evaluation, lineage, pretrain_check, promotion, pseudo
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog
-from alapp.storage import catalogue, labels, models
+from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
 from alapp.storage.db import Store
@@ -42,7 +42,7 @@ class Run:
 
 
 def run_pretrain(store: Store, project_id: int, report: Report, iterations: int | None = None) -> dict[str, Any]:
-    """Pseudo-label what is missing, plan, train on the pseudo-labels, predict.
+    """Pseudo-label what is missing, plan, train on the pseudo-labels, predict, decide whether to use the model.
 
     Raises `NotReadyError` when pseudo-labels are not decided, switched off, or empty.
     """
@@ -57,11 +57,13 @@ def run_pretrain(store: Store, project_id: int, report: Report, iterations: int 
     run = Run(None, cases, None, _iterations(project, plan, "pretrain", iterations), project.seed)
     checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
+    promotion.judge(store, checkpoint)
     return {"checkpoint": checkpoint.id, "iterations": run.iterations, "cases": len(cases)}
 
 
 def run_round(store: Store, project_id: int, report: Report, iterations: int | None = None) -> dict[str, Any]:
-    """Fine-tune on everything labelled so far, from the last checkpoint, then predict and score.
+    """Fine-tune on everything labelled so far, from the current model, then predict, score, and decide whether to use
+    the new model.
 
     Raises `NotReadyError` when the batch is not finished or nothing can be learnt from.
     """
@@ -73,21 +75,43 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
     if not cases:
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
     plan = ensure_plan(store, project, cases, part(report, 0.0, 0.05))
-    start_from = start_checkpoint(store, project, this)
-    run = Run(this, cases, start_from, _iterations(project, plan, "round", iterations), project.seed + this.number)
-    checkpoint = train(store, project, plan, run, part(report, 0.05, 0.85))
+    length, seed = _iterations(project, plan, "round", iterations), project.seed + this.number
+    start_from, begin = start_checkpoint(store, project, this), 0.05
+    if start_from is not None and pretrain_check.due(project, start_from):
+        labelled = pretrain_check.Labelled(
+            finished_cases(store, project, PatchRole.TRAIN), finished_cases(store, project, PatchRole.VALIDATION)
+        )
+        begin = 0.25
+        start_from = pretrain_check.choose(
+            store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin)
+        )
+    checkpoint = train(store, project, plan, Run(this, cases, start_from, length, seed), part(report, begin, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
-    return {"checkpoint": checkpoint.id, "round": this.number, "iterations": run.iterations, "cases": len(cases)}
+    promotion.judge(store, checkpoint)
+    return {"checkpoint": checkpoint.id, "round": this.number, "iterations": length, "cases": len(cases)}
 
 
 def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint | None:
-    """The newest checkpoint of the project's preset from before this round."""
-    earlier = [
-        item
-        for item in models.checkpoints(store, project.id)
-        if item.preset == project.preset and item.round_id != this.id
-    ]
-    return earlier[-1] if earlier else None
+    """The model of the project's preset that was in use before this round was trained.
+
+    If none of this preset was ever good enough to be used, the newest one: it is still better than to start anew.
+    Raises `NotReadyError` when its file is gone.
+    """
+    found = verdicts.current_checkpoint(store, project.id, project.preset, before_round=this.id)
+    if found is None:
+        earlier = [
+            item
+            for item in models.checkpoints(store, project.id)
+            if item.preset == project.preset and item.round_id != this.id and lineage.available(store, item)
+        ]
+        found = earlier[-1] if earlier else None
+    if found is not None and not lineage.available(store, found):
+        name = lineage.names(store, project.id)[found.id]
+        raise NotReadyError(
+            f"The training would go on from {name}, but its file is gone. Choose another model to use under Models on "
+            "the Train tab."
+        )
+    return found
 
 
 def ensure_plan(store: Store, project: Project, cases: Iterable[Case], report: Report) -> Plan:
@@ -146,16 +170,21 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) 
 
 def human_cases(store: Store, project: Project) -> tuple[Case, ...]:
     """Every finished training patch with its newest human labels; validation patches are never among them."""
+    found = finished_cases(store, project, PatchRole.TRAIN)
+    maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
+    return tuple(found.values()) if any(maps[patch_id].n_objects for patch_id in found) else ()
+
+
+def finished_cases(store: Store, project: Project, role: PatchRole) -> dict[int, Case]:
+    """Every finished patch of a role with its newest human labels, by patch id."""
     chosen = round_rows.selected_in_project(store, project.id)
     done = annotation.patch_states(store, list(chosen))
     maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
-    train_ids = [
-        patch_id
+    return {
+        patch_id: _patch_case(store, catalogue.patch(store, patch_id), maps[patch_id])
         for patch_id, item in chosen.items()
-        if item.role is PatchRole.TRAIN and done.get(patch_id) == annotation.DONE and patch_id in maps
-    ]
-    cases = tuple(_patch_case(store, catalogue.patch(store, patch_id), maps[patch_id]) for patch_id in train_ids)
-    return cases if any(maps[patch_id].n_objects for patch_id in train_ids) else ()
+        if item.role is role and done.get(patch_id) == annotation.DONE and patch_id in maps
+    }
 
 
 def pseudo_cases(store: Store, project: Project) -> tuple[Case, ...]:

@@ -41,6 +41,7 @@ class Project:
     deleted: str | None
     control_share: float
     repeat_share: float
+    check_pretraining: bool
 
 
 @dataclass(frozen=True)
@@ -290,6 +291,7 @@ def _project(row: dict[str, Any]) -> Project:
             "preset": Preset(row["preset"]),
             "pseudo_params": json.loads(row["pseudo_params"]),
             "classes": tuple(json.loads(row["classes"])),
+            "check_pretraining": bool(row["check_pretraining"]),
         }
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -154,11 +154,22 @@ def probability(store: Store, item: LabelMap) -> np.ndarray | None:
     return store.files.read_array(row["path"]) if row else None
 
 
-def drop_probabilities(store: Store, project_id: int, keep_checkpoint: int) -> None:
-    """Remove those of all checkpoints but one: each is as large as the images, and only the newest are used."""
+def without_probability(store: Store, checkpoint_id: int) -> set[int]:
+    """Ids of the images that the checkpoint predicted, but whose probabilities were removed."""
+    rows = store.rows(
+        """SELECT image_id FROM label_map WHERE checkpoint_id = ? AND kind = 'predicted' AND patch_id IS NULL
+           AND id NOT IN (SELECT label_map_id FROM probability)""",
+        (checkpoint_id,),
+    )
+    return {row["image_id"] for row in rows}
+
+
+def drop_probabilities(store: Store, project_id: int, keep: Collection[int]) -> None:
+    """Remove those of all checkpoints but the ids in `keep`: each is as large as the images."""
     superseded = """FROM probability WHERE label_map_id IN
-        (SELECT id FROM label_map WHERE project_id = ? AND checkpoint_id IS NOT ?)"""
-    key = (project_id, keep_checkpoint)
+        (SELECT id FROM label_map WHERE project_id = ?
+         AND coalesce(checkpoint_id, 0) NOT IN (SELECT value FROM json_each(?)))"""
+    key = (project_id, json.dumps(list(keep)))
     paths = [row["path"] for row in store.rows(f"SELECT path {superseded}", key)]
     store.execute(f"DELETE {superseded}", key)
     for path in paths:

@@ -297,3 +297,28 @@ def m007_measuring(db: Database) -> None:
     """)
     if broken := db.execute("PRAGMA foreign_key_check").fetchall():
         raise RuntimeError(f"After the migration, {len(broken)} rows refer to nothing.")
+
+
+@migrations()
+def m008_verdicts(db: Database) -> None:
+    """Which model a project uses, and why: a model that was trained is compared before it replaces another one.
+
+    Until now the newest model was the one in use, so every model of an old database counts as accepted.
+    """
+    db.executescript("""
+    CREATE TABLE verdict (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        checkpoint_id INTEGER NOT NULL REFERENCES checkpoint ON DELETE CASCADE,
+        kind TEXT NOT NULL,                -- promotion: is it used | pretraining: does the first round start from it
+        accepted INTEGER NOT NULL,
+        decided_by TEXT NOT NULL,          -- check | person
+        facts TEXT NOT NULL,               -- JSON, the numbers behind it, see rounds/promotion.py and pretrain_check.py
+        created TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX verdict_project ON verdict (project_id, kind);
+    CREATE INDEX verdict_checkpoint ON verdict (checkpoint_id);
+    INSERT INTO verdict (project_id, checkpoint_id, kind, accepted, decided_by, facts, created)
+        SELECT project_id, id, 'promotion', 1, 'check', '{}', created FROM checkpoint ORDER BY id;
+    ALTER TABLE project ADD COLUMN check_pretraining INTEGER NOT NULL DEFAULT 1;
+    """)

@@ -10,7 +10,7 @@ import numpy as np
 
 from alapp.domain import LabelKind
 from alapp.stages.display import to_display
-from alapp.storage import catalogue, labels
+from alapp.storage import catalogue, labels, verdicts
 from alapp.storage.catalogue import Image, Patch
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
@@ -23,7 +23,7 @@ LARGE = 640
 
 WORDS = {
     LabelKind.HUMAN: "your labels",
-    LabelKind.PREDICTED: "the newest prediction",
+    LabelKind.PREDICTED: "the prediction of the model in use",
     LabelKind.PSEUDO: "pseudo-labels",
 }
 
@@ -33,7 +33,7 @@ def best_labels(store: Store, patch: Patch) -> LabelMap | None:
     human = labels.latest_of_patch(store, patch.id, LabelKind.HUMAN)
     return (
         human
-        or labels.latest_of_image(store, patch.image_id, LabelKind.PREDICTED)
+        or verdicts.prediction(store, patch.project_id, patch.image_id)
         or labels.latest_of_image(store, patch.image_id, LabelKind.PSEUDO)
     )
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import NotReadyError
-from alapp.rounds import evaluation, results
+from alapp.rounds import evaluation, promotion, results
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
 from alapp.ui import comparison, downloads, effort, plots, tables
@@ -128,19 +128,20 @@ def _exports(page: Page) -> tuple[gr.HTML, gr.File]:
 
 
 def refresh(store: Store, project_id: int | None) -> list[Any]:
-    """Updates of all outputs, in order: the newest model's results."""
+    """Updates of all outputs, in order: the results of the model in use."""
     trained = results.checkpoint_by_round(store, project_id) if project_id is not None else {}
     if project_id is None or not trained:
         return _nothing(store, project_id)
-    newest = max(trained)
-    choices = [(round_title(number, newest), number) for number in sorted(trained, reverse=True)]
+    shown = results.shown_round(store, project_id)
+    in_use = max(trained) if shown is None else shown
+    choices = [(round_title(number, in_use), number) for number in sorted(trained, reverse=True)]
     points = results.learning_curve(store, project_id)
     return [
         plots.learning_curve(points),
-        summary_cards(points),
-        gr.Dropdown(choices, value=newest, interactive=True),
+        summary_cards(points, in_use) + tables.note(promotion.news(store, project_id)),
+        gr.Dropdown(choices, value=in_use, interactive=True),
         apply_button(store, project_id),
-        *show_model(store, project_id, newest),
+        *show_model(store, project_id, in_use),
         *effort.refresh(store, project_id),
         timing_table(store, project_id),
         downloads.export_text(store, project_id),
@@ -172,7 +173,7 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
 
 
 def apply_button(store: Store, project_id: int) -> gr.Button:
-    """The button for images that were added since the newest model was trained; hidden when there are none."""
+    """The button for images that were added since the model in use was trained; hidden when there are none."""
     count = len(evaluation.unpredicted(store, project_id))
     busy = any(job.kind in ("train", "pretrain", "predict") for job in jobs.active(store, project_id))
     return gr.Button(f"Apply to {count} new image{'s' if count > 1 else ''}", visible=bool(count) and not busy)
@@ -186,24 +187,24 @@ def start_applying(store: Store, project_id: int | None, changed: int) -> int:
     return changed + 1
 
 
-def round_title(number: int, newest: int) -> str:
+def round_title(number: int, in_use: int) -> str:
     """How a model is called in the menu."""
     title = f"Round {number}" if number else "Pseudo-labels only (pre-training)"
-    return f"{title} (newest)" if number == newest else title
+    return f"{title} (in use)" if number == in_use else title
 
 
-def summary_cards(points: list[results.CurvePoint]) -> str:
-    """The newest score and what the last round gained."""
+def summary_cards(points: list[results.CurvePoint], in_use: int) -> str:
+    """The score of the model in use, by its round number, and what the last round gained."""
     newest = points[-1]
     items = [(f"{newest.labelled}", f"patches labelled ({100 * newest.fraction:.0f}% of all)")]
     for title, split in (("validation patches", "validation"), ("test images", "test")):
         scored = [getattr(point, split) for point in points if getattr(point, split)]
         if not scored:
             continue
-        last = scored[-1]
+        last = next((getattr(point, split) for point in points if point.round_number == in_use), None) or scored[-1]
         items.insert(0, (tables.score(last.scores.f1_50), f"F1 on {last.n} {title}{_range(last.interval)}"))
         if len(scored) > 1:
-            gain = last.scores.f1_50 - scored[-2].scores.f1_50
+            gain = scored[-1].scores.f1_50 - scored[-2].scores.f1_50
             items.append((f"{gain:+.2f}", f"F1 by the last round, {title}"))
     text = tables.cards(items)
     if not any(point.validation or point.test for point in points):

@@ -9,7 +9,7 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, measuring, oracle, results, selection
+from alapp.rounds import annotation, measuring, oracle, promotion, results, selection
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue, models
 from alapp.storage import rounds as round_rows
@@ -199,7 +199,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         picks_hint(chosen, states),
         gr.Button(visible=untouched),
         gr.Button(visible=oracle.can_answer(store, project_id)),
-        timeline_table(results.history(store, project_id)),
+        timeline_table(results.history(store, project_id)) + refusal_note(store, project_id),
     ]
 
 
@@ -321,6 +321,11 @@ def picks_hint(picks: list[Selected], states: dict[int, str]) -> str:
         "distance" in pick.reason for pick in picks
     ) else ""  # fmt: skip
     return tables.note(f"{done} of {len(picks)} finished. Click a pick to see why it was chosen.", numbers)
+
+
+def refusal_note(store: Store, project_id: int) -> str:
+    """Why the last training's model is not used, below the timeline that shows its score; "" when it is."""
+    return tables.note(promotion.news(store, project_id)) if promotion.refused(store, project_id) else ""
 
 
 def timeline_table(history: list[results.HistoryRow]) -> str:

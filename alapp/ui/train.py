@@ -13,11 +13,11 @@ from alapp.domain import Machine, Preset
 from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import Job
-from alapp.rounds import evaluation, progress
+from alapp.rounds import evaluation, progress, promotion
 from alapp.storage import catalogue, models
-from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
+from alapp.ui import models as model_list
 from alapp.ui import plots, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
@@ -65,6 +65,12 @@ def build(page: Page) -> Tab:
                     label="Iterations",
                     info="Leave empty for the number in the plan. One iteration is one step on one small batch.",
                 )
+                check = gr.Checkbox(
+                    label="Check the pre-training before the first round",
+                    info="Two short trials, from the pre-trained model and from scratch, tell which start is better. "
+                    "They make the first round up to 40% longer.",
+                    elem_id="train-check",
+                )
         with gr.Column(scale=6, min_width=420):
             gr.Markdown("### Loss")
             status = gr.HTML(padding=False)
@@ -77,27 +83,29 @@ def build(page: Page) -> Tab:
                     "validation patches tells."
                 ),
             )
-    gr.Markdown("### Models")
-    checkpoints = gr.HTML(padding=False)
+    model_outputs, refresh_models = model_list.build(page)
     with gr.Accordion("Log of the last training", open=False):
         log = gr.HTML(padding=False)
     timer = gr.Timer(2, active=False)
 
     store = page.store
     live = [status, loss, log, timer]
-    outputs = [plan, preset, why, start, checkpoints, *live]
+    outputs = [plan, preset, why, start, check, *live]
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     timer.tick(told(lambda p: watch(store, p)), page.project_id, live, queue=False, **quick)
     preset.input(
         told(lambda p, value: choose_preset(store, p, value)), [page.project_id, preset], [plan, why, start], **quick
     )
+    check.input(told(lambda p, on: model_list.set_check(store, p, on)), [page.project_id, check], None, **quick)
     start.click(
         told(lambda p, n, c: start_training(store, p, n, c)),
         [page.project_id, iterations, page.changed],
         [start, timer, page.changed],
         **quick,
     )
-    return Tab("train", outputs, lambda project: refresh(store, project))
+    return Tab(
+        "train", [*outputs, *model_outputs], lambda project: [*refresh(store, project), *refresh_models(project)]
+    )
 
 
 def preset_choices(computer: Machine) -> list[tuple[str, str]]:
@@ -115,8 +123,8 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     if project_id is None:
         nothing = tables.empty("Open or create a project first, on the Project tab.")
         return [
-            nothing, gr.Radio(interactive=False), "", gr.Button("Start", interactive=False), nothing,
-            *watch(store, None),
+            nothing, gr.Radio(interactive=False), "", gr.Button("Start", interactive=False),
+            gr.Checkbox(interactive=False), *watch(store, None),
         ]  # fmt: skip
     project = catalogue.project(store, project_id)
     begin = what_to_start(store, project_id)
@@ -125,7 +133,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         gr.Radio(value=str(project.preset), interactive=True),
         tables.note(begin.why),
         start_button(store, project_id, begin),
-        checkpoint_table(store, project_id),
+        gr.Checkbox(value=project.check_pretraining, interactive=True),
         *watch(store, project_id),
     ]
 
@@ -149,7 +157,7 @@ def what_to_start(store: Store, project_id: int) -> Start:
     if state.next.job == "pretrain":
         return Start("pretrain", state.next.text, "The network first learns from the automatic pseudo-labels.")
     if state.next.job == "train":
-        return Start("train", state.next.text, "The network goes on from its last state, with all you have labelled.")
+        return Start("train", state.next.text, "The network goes on from the model in use, with all you have labelled.")
     if batch and batch.left == 0 and batch.trained:
         return Start(
             "train",
@@ -250,42 +258,9 @@ def newest_sentence(store: Store, item: Checkpoint) -> str:
         if scored
         else " It has no score yet, because no validation patch is finished."
     )
-    return f"The newest model trained for {tables.minutes(item.seconds)} on {item.n_cases} patches.{result}"
-
-
-def checkpoint_table(store: Store, project_id: int) -> str:
-    """All models, newest first."""
-    found = models.checkpoints(store, project_id)
-    if not found:
-        return tables.empty("Every training leaves a model here, with its score and its size on disk.")
-    numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
-    head = [
-        "Round",
-        "Preset",
-        "Iterations",
-        "Patches learned",
-        "Time",
-        "On disk",
-        "F1 at IoU 0.5 (95% interval)",
-        "Made (UTC)",
-    ]
-    rows = [_checkpoint_row(store, item, numbers) for item in reversed(found)]
-    return tables.table(head, rows, text_columns=2)
-
-
-def _checkpoint_row(store: Store, item: Checkpoint, numbers: dict[int, int]) -> list[str]:
-    path = store.files.resolve(item.path)
-    scored = evaluation.summary(store, item.id, "validation")
-    return [
-        str(numbers[item.round_id]) if item.round_id else "pre-training",
-        item.preset,
-        f"{item.iterations:,}",
-        str(item.n_cases),
-        tables.minutes(item.seconds),
-        tables.size(path.stat().st_size) if path.exists() else "missing",
-        tables.score(scored.scores.f1_50, scored.interval) if scored else tables.DASH,
-        item.created[:16].replace("T", " "),
-    ]
+    refused = promotion.refused(store, item.project_id)
+    kept = "" if refused is None else " It is not used; the list of models below says why."
+    return f"The newest model trained for {tables.minutes(item.seconds)} on {item.n_cases} patches.{result}{kept}"
 
 
 def log_text(store: Store, project_id: int) -> str:

@@ -16,8 +16,9 @@ NAMES = [
     "m005_probabilities",
     "m006_classes",
     "m007_measuring",
+    "m008_verdicts",
 ]
-SHA256 = "f5e2e34323ba7fb390e505d6b15a1126e6ce58c2b3ec3021761122bcaa250df2"
+SHA256 = "d86e76993de404c6bf46707ed7f10ea93e1502d490c89e67c970f8919d4e48fd"
 
 
 def schema(store: Store) -> str:

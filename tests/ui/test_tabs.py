@@ -9,10 +9,11 @@ import pytest
 from alapp import jobs
 from alapp.domain import LabelKind, PatchRole, silent
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, export, pseudo, selection, training
+from alapp.rounds import annotation, export, lineage, pseudo, selection, training
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.ui import comparison, downloads, picks, rounds, tables, train
+from alapp.ui import models as model_list
 from alapp.ui import results as results_tab
 from alapp.ui.page import Page
 from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
@@ -220,7 +221,7 @@ def test_tables_escape_what_users_write():
 
 def test_the_model_table_is_newest_first(store, trained):  # noqa: F811
     training.run_round(store, trained.id, silent, iterations=9)
-    html = train.checkpoint_table(store, trained.id)
+    html = model_list.table(lineage.models_of(store, trained.id))
     assert html.index(">9<") < html.index(">6<")
     assert len(models.checkpoints(store, trained.id)) == 2
 
