@@ -7,6 +7,7 @@ apart along their borders. Stacks with thick slices are decoded slice by slice a
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -19,14 +20,23 @@ from skimage.segmentation import relabel_sequential, watershed
 
 from alapp.domain import VoxelSize
 
-FOREGROUND = 0.5
-"""A pixel belongs to an object where core and border together are more likely than background."""
 
-SEED_HIGH, SEED_LOW = 0.5, 0.2
-"""Hysteresis on core minus border probability: a seed is where it exceeds the low value and somewhere the high."""
+@dataclass(frozen=True)
+class Decoding:
+    """How instances are read from probabilities; the defaults suit most images, `alapp.stages.decoding` fits them.
 
-FRAGMENT_SHARE = 0.15
-"""Objects smaller than this share of the median object's size are fragments."""
+    A pixel belongs to an object where core and border together exceed `foreground`. A seed is where core minus
+    border exceeds `seed_low` and somewhere `seed_high` (hysteresis): higher values split more. Objects smaller than
+    `fragment_share` of the typical object's size are removed.
+    """
+
+    foreground: float = 0.5
+    seed_high: float = 0.5
+    seed_low: float = 0.2
+    fragment_share: float = 0.15
+
+
+DEFAULT = Decoding()
 
 ANISOTROPIC = 3.0
 """From this ratio of slice thickness to pixel size (nnU-Net's threshold), slices are decoded one by one."""
@@ -36,12 +46,17 @@ LINK_SHARE = 0.15
 
 
 def from_probabilities(
-    prob: np.ndarray, voxel_size: VoxelSize | None = None, min_size: int | None = None, in_plane: bool | None = None
+    prob: np.ndarray,
+    voxel_size: VoxelSize | None = None,
+    min_size: int | None = None,
+    in_plane: bool | None = None,
+    decoding: Decoding = DEFAULT,
 ) -> np.ndarray:
     """Instance map int32 (Y, X) or (Z, Y, X), 0 background, ids 1..n without gaps.
 
     `prob` is float (K, Y, X) or (K, Z, Y, X) in [0, 1] with the classes background, core, border. Objects with
-    fewer than `min_size` pixels (voxels) are removed; by default those below 15% of the median object's size.
+    fewer than `min_size` pixels (voxels) are removed; by default those below `decoding.fragment_share` of the typical
+    object's size.
     Stacks are decoded slice by slice and linked if `in_plane`, by default when slices are at least three times
     as thick as pixels are wide according to `voxel_size`. Deterministic.
     """
@@ -50,9 +65,9 @@ def from_probabilities(
     if prob.ndim == 4:
         by_slice = _is_anisotropic(voxel_size or VoxelSize()) if in_plane is None else in_plane
         if by_slice:
-            planes = [_watershed(prob[:, z]) for z in range(prob.shape[1])]
-            return remove_fragments(link_slices(np.stack(planes)), min_size)
-    return remove_fragments(_watershed(prob), min_size)
+            planes = [_watershed(prob[:, z], decoding) for z in range(prob.shape[1])]
+            return remove_fragments(link_slices(np.stack(planes)), min_size, decoding.fragment_share)
+    return remove_fragments(_watershed(prob, decoding), min_size, decoding.fragment_share)
 
 
 def _is_anisotropic(voxel_size: VoxelSize) -> bool:
@@ -61,11 +76,13 @@ def _is_anisotropic(voxel_size: VoxelSize) -> bool:
     return voxel_size.z >= ANISOTROPIC * math.sqrt(voxel_size.y * voxel_size.x)
 
 
-def _watershed(prob: np.ndarray) -> np.ndarray:
+def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
     core, border = prob[1].astype(np.float32), prob[2].astype(np.float32)
-    foreground = core + border > FOREGROUND
+    foreground = core + border > decoding.foreground
     inside = core - border
-    seeds = label(apply_hysteresis_threshold(inside, SEED_LOW, SEED_HIGH) & foreground, connectivity=1)
+    seeds = label(
+        apply_hysteresis_threshold(inside, decoding.seed_low, decoding.seed_high) & foreground, connectivity=1
+    )
     # Objects so small that the border swallowed their core still count as one object each.
     parts, _ = ndimage.label(foreground)
     seeded = np.zeros(parts.max() + 1, bool)
@@ -76,17 +93,19 @@ def _watershed(prob: np.ndarray) -> np.ndarray:
     return watershed(-inside, seeds, mask=foreground).astype(np.int32)
 
 
-def remove_fragments(labels: np.ndarray, min_size: int | None = None) -> np.ndarray:
+def remove_fragments(
+    labels: np.ndarray, min_size: int | None = None, share: float = DEFAULT.fragment_share
+) -> np.ndarray:
     """`labels` int32 without objects below `min_size` pixels, ids closed up to 1..n.
 
-    By default the limit is 15% of the median size of the objects that are not specks of a few pixels.
+    By default the limit is `share` of the size of the typical object: that in which the median foreground pixel lies.
     """
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     present = sizes[sizes > 0]
     if not present.size:
         return np.zeros(labels.shape, np.int32)
-    limit = FRAGMENT_SHARE * _typical(present) if min_size is None else min_size
+    limit = share * _typical(present) if min_size is None else min_size
     kept = sizes >= max(limit, 1)
     return relabel_sequential(np.where(kept[labels], labels, 0))[0].astype(np.int32)
 
