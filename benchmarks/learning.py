@@ -108,8 +108,8 @@ def components(probabilities: np.ndarray) -> np.ndarray:
 
 
 def merges_and_splits(truth: np.ndarray, found: np.ndarray) -> tuple[int, int]:
-    """How many objects too few and too many there are for touching: an object found that holds more than half of each
-    of n > 1 true ones is n - 1 merges; a true one that holds more than half of each of n > 1 found ones n - 1 splits."""
+    """How many objects too few and too many there are. An object found that holds more than half of each of n > 1 true
+    ones counts as n - 1 merges; a true one that holds more than half of each of n > 1 found ones as n - 1 splits."""
     rows, columns = int(truth.max()) + 1, int(found.max()) + 1
     shared = np.bincount((truth.astype(np.int64) * columns + found).ravel(), minlength=rows * columns)
     shared = shared.reshape(rows, columns)

@@ -12,7 +12,7 @@ import numpy as np
 from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.environment import machine
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, annotation_region, evaluation, pseudo
+from alapp.rounds import annotation, annotation_region, decoding, evaluation, pseudo
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog
 from alapp.storage import catalogue, labels, models
@@ -75,7 +75,8 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
     plan = ensure_plan(store, project, cases, part(report, 0.0, 0.05))
     start_from = start_checkpoint(store, project, this)
     run = Run(this, cases, start_from, _iterations(project, plan, "round", iterations), project.seed + this.number)
-    checkpoint = train(store, project, plan, run, part(report, 0.05, 0.85))
+    checkpoint = train(store, project, plan, run, part(report, 0.05, 0.8))
+    decoding.fit_for_round(store, checkpoint, this, start_from, part(report, 0.8, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     return {"checkpoint": checkpoint.id, "round": this.number, "iterations": run.iterations, "cases": len(cases)}
 

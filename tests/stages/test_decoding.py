@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from alapp.errors import Cancelled
 from alapp.stages.decoding import Example, fit
 from alapp.stages.instances import DEFAULT, from_probabilities
 from alapp.stages.metrics import pool, score_instances
@@ -74,13 +75,11 @@ def test_what_nobody_annotated_does_not_count():
 def test_progress_reaches_the_end_and_can_stop():
     told = []
     fit([patch(seed) for seed in range(4)], lambda done, total: told.append((done, total)))
-    assert told and all(done <= total for done, total in told)
-
-    class Stop(Exception):
-        pass
+    assert told
+    assert all(done <= total for done, total in told)
 
     def stop(done, total):
-        raise Stop
+        raise Cancelled
 
-    with pytest.raises(Stop):
+    with pytest.raises(Cancelled):
         fit([patch(seed) for seed in range(4)], stop)

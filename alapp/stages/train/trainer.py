@@ -85,8 +85,8 @@ class ObjectTrainer(nnUNetTrainer):
 
     Differences: no validation pass (the app scores whole patches), checkpoints written atomically at each
     epoch's end, randomness seeded per epoch so that a resumed run equals an uninterrupted one, AdamW for short
-    runs, a moving average of the weights for predictions, no child processes. Construct it as nnU-Net's (plans, configuration, fold, dataset_json, device), then
-    call `train_run`.
+    runs, a moving average of the weights for predictions, no child processes. Construct it as nnU-Net's (plans,
+    configuration, fold, dataset_json, device), then call `train_run`.
     """
 
     run: Run | None = None
