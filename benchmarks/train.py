@@ -138,7 +138,8 @@ def preprocessing(layout: Layout, plan: dict, known: Sequence[learning.Case], ro
         tifffile.imwrite(names[1], border_core(labels, plan["border_px"]))
         listed[case.key] = {"images": [str(names[0])], "label": str(names[1])}
     reader = {"overwrite_image_reader_writer": "NaturalImage2DIO", "dataset": listed}
-    write_json(raw / "dataset.json", {**plan["dataset"], **reader})
+    for folder in (raw, layout.preprocessed / DATASET):
+        write_json(folder / "dataset.json", {**plan["dataset"], **reader})
     stored = {**plan["nnunet"], "image_reader_writer": "NaturalImage2DIO"}
     write_json(layout.preprocessed / DATASET / "nnUNetPlans.json", stored)
     identifier = plan["nnunet"]["configurations"][plan["configuration"]]["data_identifier"]
@@ -171,7 +172,13 @@ def predicting(layout: Layout, plan: dict, trainer: object, rounds: int) -> floa
         allow_tqdm=False,
     )  # fmt: skip
     stock.manual_initialization(
-        ours.network, ours.plans_manager, ours.configuration_manager, None, plan["dataset"], "ObjectTrainer", (0, 1)
+        ours.network,
+        ours.plans_manager,
+        ours.configuration_manager,
+        [ours.network.state_dict()],
+        plan["dataset"],
+        "ObjectTrainer",
+        (0, 1),
     )
     data = np.ascontiguousarray(image[None, None, ..., 0], dtype=np.float32)
 

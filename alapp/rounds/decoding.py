@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from alapp.domain import LabelKind, PatchRole, Report
 from alapp.rounds import annotation, annotation_region
 from alapp.stages.decoding import Example, Fit, fit
-from alapp.stages.instances import DEFAULT, Decoding
+from alapp.stages.instances import Decoding
 from alapp.stages.train.base import NETWORK, TRAINERS
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -27,9 +27,9 @@ MOST_PATCHES = 16
 
 @dataclass(frozen=True)
 class Used:
-    """The decoding of a checkpoint. `fit` tells what it rests on; None where the defaults are used unseen."""
+    """The decoding of a checkpoint, None for the defaults. `fit` tells what it rests on, if it was fitted."""
 
-    decoding: Decoding
+    decoding: Decoding | None
     fit: Fit | None
 
 
@@ -37,7 +37,7 @@ def used(store: Store, checkpoint: Checkpoint) -> Used:
     """The decoding of a checkpoint: what was fitted when it was trained, else the defaults."""
     path = store.files.resolve(checkpoint.path).with_name(FILE)
     if not path.is_file():
-        return Used(DEFAULT, None)
+        return Used(None, None)
     stored = json.loads(path.read_text(encoding="utf-8"))
     decoding = Decoding(**stored.pop("decoding"))
     return Used(decoding, Fit(decoding=decoding, **stored))

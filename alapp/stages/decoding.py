@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alapp.domain import InstanceScores, VoxelSize
-from alapp.stages.instances import DEFAULT, Decoding, from_probabilities
+from alapp.stages.instances import DEFAULTS, Decoding, from_probabilities
 from alapp.stages.metrics import annotated_only, pool, score_instances
 
-GRID = {
-    "foreground": (0.35, 0.5, 0.65),
-    "seed_high": (0.3, 0.5, 0.7),
-    "seed_low": (-0.2, 0.0, 0.2, 0.4),
-    "fragment_share": (0.05, 0.15, 0.3),
+_SHARED = {"foreground": (0.35, 0.5, 0.65), "fragment_share": (0.05, 0.15, 0.3)}
+GRIDS = {
+    3: {**_SHARED, "seed_high": (0.3, 0.5, 0.7), "seed_low": (-0.2, 0.0, 0.2, 0.4)},
+    4: {**_SHARED, "seed_high": (0.6, 0.7, 0.8), "seed_low": (0.4, 0.5, 0.6, 0.7)},
 }
-"""Values tried for each parameter, one parameter after the other."""
+"""By number of classes: the values tried for each parameter, one parameter after the other."""
 
 _ENOUGH_PATCHES, _ENOUGH_OBJECTS = 4, 12
 
@@ -51,15 +50,17 @@ class Fit:
 def fit(examples: Sequence[Example], progress: Callable[[int, int], None] = lambda done, total: None) -> Fit | None:
     """The parameters that find the objects of `examples` best, or the defaults where that is not sure.
 
-    Panoptic quality (see `metrics.score_instances`) is maximised one parameter after the other over `GRID`, on every
+    Panoptic quality (see `metrics.score_instances`) is maximised one parameter after the other over `GRIDS`, on every
     second patch; the choice must beat the defaults on the patches in between, both ways, else the defaults stay. None
     when there are fewer than 4 patches or 12 objects: too few to choose by. Deterministic.
     """
     objects = sum(len(np.unique(example.labels)) - 1 for example in examples)
     if len(examples) < _ENOUGH_PATCHES or objects < _ENOUGH_OBJECTS:
         return None
+    classes = len(examples[0].probabilities)
+    defaults, grid = DEFAULTS[classes], GRIDS[classes]
     tried: dict[tuple[int, Decoding], InstanceScores] = {}
-    steps = 3 * (1 + sum(len(values) for values in GRID.values()))
+    steps = 3 * (1 + sum(len(values) for values in grid.values()))
     done = [0]
 
     def quality(rows: Sequence[int], decoding: Decoding) -> float:
@@ -69,8 +70,8 @@ def fit(examples: Sequence[Example], progress: Callable[[int, int], None] = lamb
         return pool([tried[row, decoding] for row in rows]).pq
 
     def best(rows: Sequence[int]) -> Decoding:
-        chosen, reached = DEFAULT, quality(rows, DEFAULT)
-        for name, values in GRID.items():
+        chosen, reached = defaults, quality(rows, defaults)
+        for name, values in grid.items():
             for value in values:
                 done[0] += 1
                 progress(min(done[0], steps), steps)
@@ -82,9 +83,9 @@ def fit(examples: Sequence[Example], progress: Callable[[int, int], None] = lamb
     halves = list(range(0, len(examples), 2)), list(range(1, len(examples), 2))
     unseen = [(best(a), b) for a, b in (halves, halves[::-1])]
     gained = float(np.mean([quality(rows, decoding) for decoding, rows in unseen]))
-    default = float(np.mean([quality(rows, DEFAULT) for rows in halves]))
+    default = float(np.mean([quality(rows, defaults) for rows in halves]))
     if gained <= default:
-        return Fit(DEFAULT, default, default, len(examples))
+        return Fit(defaults, default, default, len(examples))
     return Fit(best(range(len(examples))), gained, default, len(examples))
 
 

@@ -1,7 +1,7 @@
-"""Instances from the class probabilities of a border-core network.
+"""Instances from the class probabilities of a network that was trained on `alapp.stages.train.targets`.
 
-Cores are the seeds of a watershed that floods the foreground (core and border), so objects that touch come
-apart along their borders. Stacks with thick slices are decoded slice by slice and linked through the slices.
+The middles of objects are the seeds of a watershed that floods the foreground, so objects that touch come apart.
+Stacks with thick slices are decoded slice by slice and linked through the slices.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from alapp.domain import VoxelSize
 class Decoding:
     """How instances are read from probabilities; the defaults suit most images, `alapp.stages.decoding` fits them.
 
-    A pixel belongs to an object where core and border together exceed `foreground`. A seed is where core minus
-    border exceeds `seed_low` and somewhere `seed_high` (hysteresis): higher values split more. Objects smaller than
-    `fragment_share` of the typical object's size are removed.
+    A pixel belongs to an object where it is less likely background than 1 - `foreground`. A seed is where the depth
+    below the outline (see `depth`) exceeds `seed_low` and somewhere `seed_high` (hysteresis): higher values split
+    more. Objects smaller than `fragment_share` of the typical object's size are removed.
     """
 
     foreground: float = 0.5
@@ -36,7 +36,8 @@ class Decoding:
     fragment_share: float = 0.15
 
 
-DEFAULT = Decoding()
+DEFAULTS = {3: Decoding(), 4: Decoding(seed_high=0.7, seed_low=0.6)}
+"""By number of classes: border-core and levels."""
 
 ANISOTROPIC = 3.0
 """From this ratio of slice thickness to pixel size (nnU-Net's threshold), slices are decoded one by one."""
@@ -50,18 +51,20 @@ def from_probabilities(
     voxel_size: VoxelSize | None = None,
     min_size: int | None = None,
     in_plane: bool | None = None,
-    decoding: Decoding = DEFAULT,
+    decoding: Decoding | None = None,
 ) -> np.ndarray:
     """Instance map int32 (Y, X) or (Z, Y, X), 0 background, ids 1..n without gaps.
 
-    `prob` is float (K, Y, X) or (K, Z, Y, X) in [0, 1] with the classes background, core, border. Objects with
+    `prob` is float (K, Y, X) or (K, Z, Y, X) in [0, 1] with the classes background, core, border (K = 3), or
+    background, rim, inside, centre (K = 4). `decoding` is by default that of `DEFAULTS`. Objects with
     fewer than `min_size` pixels (voxels) are removed; by default those below `decoding.fragment_share` of the typical
     object's size.
     Stacks are decoded slice by slice and linked if `in_plane`, by default when slices are at least three times
     as thick as pixels are wide according to `voxel_size`. Deterministic.
     """
-    if prob.ndim not in (3, 4) or prob.shape[0] != 3:
-        raise ValueError(f"expected probabilities (3, Y, X) or (3, Z, Y, X), got {prob.shape}")
+    if prob.ndim not in (3, 4) or prob.shape[0] not in DEFAULTS:
+        raise ValueError(f"expected probabilities (K, Y, X) or (K, Z, Y, X) with K = 3 or 4, got {prob.shape}")
+    decoding = decoding or DEFAULTS[prob.shape[0]]
     if prob.ndim == 4:
         by_slice = _is_anisotropic(voxel_size or VoxelSize()) if in_plane is None else in_plane
         if by_slice:
@@ -76,10 +79,19 @@ def _is_anisotropic(voxel_size: VoxelSize) -> bool:
     return voxel_size.z >= ANISOTROPIC * math.sqrt(voxel_size.y * voxel_size.x)
 
 
+def depth(prob: np.ndarray) -> np.ndarray:
+    """How deep in an object each pixel is, float32 of the shape of one class, from its probabilities (K, ...).
+
+    Border-core: core minus border, in [-1, 1]. Levels: the expected level, 0 in the rim or outside to 1 in the centre.
+    """
+    if prob.shape[0] == 3:
+        return prob[1].astype(np.float32) - prob[2]
+    return 0.5 * prob[2].astype(np.float32) + prob[3]
+
+
 def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
-    core, border = prob[1].astype(np.float32), prob[2].astype(np.float32)
-    foreground = core + border > decoding.foreground
-    inside = core - border
+    foreground = prob[1:].sum(0, dtype=np.float32) > decoding.foreground
+    inside = depth(prob)
     seeds = label(
         apply_hysteresis_threshold(inside, decoding.seed_low, decoding.seed_high) & foreground, connectivity=1
     )
@@ -94,7 +106,7 @@ def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
 
 
 def remove_fragments(
-    labels: np.ndarray, min_size: int | None = None, share: float = DEFAULT.fragment_share
+    labels: np.ndarray, min_size: int | None = None, share: float = Decoding.fragment_share
 ) -> np.ndarray:
     """`labels` int32 without objects below `min_size` pixels, ids closed up to 1..n.
 

@@ -8,7 +8,7 @@ from alapp.domain import silent
 from alapp.errors import Cancelled
 from alapp.rounds import decoding, pseudo, selection, training
 from alapp.stages import decoding as fitting
-from alapp.stages.instances import DEFAULT, Decoding
+from alapp.stages.instances import Decoding
 from alapp.storage import models
 from tests.rounds.test_loop import answer, run_round
 
@@ -32,7 +32,7 @@ def test_a_round_fits_on_its_own_batch_with_the_model_before_it(store, second, m
     assert all(example.probabilities.shape[1:] == example.labels.shape for example in seen[0])
     assert decoding.used(store, last).decoding == Decoding(foreground=0.35)
     assert decoding.used(store, last).fit == found
-    assert decoding.used(store, first) == decoding.Used(DEFAULT, None)
+    assert decoding.used(store, first) == decoding.Used(None, None)
 
 
 def test_what_was_fitted_decodes_the_predictions(store, second, monkeypatch):
@@ -52,7 +52,7 @@ def test_what_was_fitted_decodes_the_predictions(store, second, monkeypatch):
 def test_too_little_to_fit_on_leaves_the_defaults(store, second, monkeypatch):
     monkeypatch.setattr(decoding, "fit", lambda examples: None)
     run_round(store, second, 5)
-    assert decoding.used(store, models.checkpoints(store, second.id)[-1]) == decoding.Used(DEFAULT, None)
+    assert decoding.used(store, models.checkpoints(store, second.id)[-1]) == decoding.Used(None, None)
 
 
 def test_it_can_be_cancelled_and_is_done_at_the_next_try(store, second, monkeypatch):
@@ -65,6 +65,6 @@ def test_it_can_be_cancelled_and_is_done_at_the_next_try(store, second, monkeypa
 
     with pytest.raises(Cancelled):
         training.run_round(store, second.id, stop)
-    monkeypatch.setattr(decoding, "fit", lambda examples: fitting.Fit(DEFAULT, 0.9, 0.9, len(examples)))
+    monkeypatch.setattr(decoding, "fit", lambda examples: fitting.Fit(Decoding(), 0.9, 0.9, len(examples)))
     training.run_round(store, second.id, silent)
     assert decoding.used(store, models.checkpoints(store, second.id)[-1]).fit is not None

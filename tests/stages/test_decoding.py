@@ -8,9 +8,11 @@ from scipy import ndimage
 
 from alapp.errors import Cancelled
 from alapp.stages.decoding import Example, fit
-from alapp.stages.instances import DEFAULT, from_probabilities
+from alapp.stages.instances import DEFAULTS, from_probabilities
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.train.targets import border_core
+
+DEFAULT = DEFAULTS[3]
 
 
 def patch(seed: int, shift: float = 0.0) -> Example:

@@ -195,7 +195,7 @@ def test_stack_trains_in_3d(tmp_path):
     assert summary.configuration == "3d_fullres"
     result = train(tmp_path / "w", tmp_path / "run", 2, cases=cases)
     prob = NnUNet("cpu").predict(tmp_path / "w", result.checkpoint, cases[0].load()[0], silent)
-    assert prob.shape == (3, 8, 32, 32)
+    assert prob.shape == (4, 8, 32, 32)
 
 
 def test_nothing_to_train_on_is_said(workspace, tmp_path):
