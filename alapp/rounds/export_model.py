@@ -10,7 +10,6 @@ from typing import Any
 from alapp.domain import Report
 from alapp.environment import prepare
 from alapp.errors import CorruptFileError, NotReadyError
-from alapp.stages.train.targets import BORDER_CORE, SEEDS
 from alapp.storage import models
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -23,8 +22,8 @@ Predict with nnU-Net 2.8 or newer, from a folder of TIFF files, one for each cha
 
     nnUNetv2_predict_from_modelfolder -i IMAGES -o OUT -m {folder} -f 0 -chk checkpoint_final.pth
 {spacing}
-The network gives these classes: {classes}. To get instances, label the connected pixels of class {seeds} and grow
-each into the other classes of the object around it; skimage.segmentation.watershed does that.
+The network gives border-core classes: 0 background, 1 core, 2 border of an object. To get instances, label the
+connected cores and grow each into the border around it; skimage.segmentation.watershed does that.
 """
 
 _SPACING = """
@@ -53,8 +52,6 @@ def members(store: Store, project: Project, report: Report) -> Iterator[tuple[st
     learned = f"trained on {checkpoint.n_cases} patches, {checkpoint.iterations} iterations"
     readme = _README.format(
         project=project.name,
-        classes=", ".join(f"{number} {name}" for name, number in plan["dataset"]["labels"].items()),
-        seeds=" and ".join(str(number) for number in SEEDS[plan.get("targets", BORDER_CORE)]),
         configuration=plan["configuration"],
         rounds=learned,
         folder=folder,

@@ -68,8 +68,8 @@ def dataset_of(plan: dict[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def ignore_label(plan: dict[str, Any]) -> int:
-    """nnU-Net's ignore label, named `ignore`: the number after the plan's classes. The network has no output for it."""
-    return 1 + max(int(np.max(value)) for value in plan["dataset"]["labels"].values())
+    """nnU-Net's ignore label: the number after the plan's classes."""
+    return len(plan["dataset"]["labels"])
 
 
 def fingerprint_part(image: np.ndarray, labels: np.ndarray, cases: int) -> dict[str, Any]:

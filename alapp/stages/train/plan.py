@@ -19,7 +19,7 @@ from alapp.domain import Machine, Preset, Report, VoxelSize
 from alapp.errors import InputError, NotReadyError
 from alapp.stages.train.base import Case, PlanSummary
 from alapp.stages.train.cases import fingerprint, fingerprint_part, load_case
-from alapp.stages.train.targets import DEFAULT, ObjectSize, border_width, dataset_labels, object_sizes, typical_size
+from alapp.stages.train.targets import DEFAULT, SCHEMES, ObjectSize, border_width, object_sizes, typical_size
 from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, quiet, write_json
 
 TARGET_DIAMETER_PX = 27.0
@@ -63,7 +63,7 @@ def make_plan(layout: Layout, cases: Sequence[Case], preset: Preset, machine: Ma
     spacing = _spacing(cases, kind[0])
     dataset = {
         "channel_names": {str(i): f"channel {i}" for i in range(kind[1])},
-        **dataset_labels(DEFAULT),
+        "labels": dict(SCHEMES[DEFAULT]),
         "numTraining": len(cases),
         "file_ending": ".tif",
     }

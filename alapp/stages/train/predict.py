@@ -19,7 +19,6 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from alapp.domain import Report
 from alapp.stages.train.cases import to_nnunet
-from alapp.stages.train.targets import as_classes
 from alapp.stages.train.trainer import load_weights
 from alapp.stages.train.workspace import quiet
 
@@ -43,8 +42,7 @@ class ObjectPredictor(nnUNetPredictor):
         configuration = manager.get_configuration(plan["configuration"])
         network = get_network_from_plans(
             configuration.network_arch_class_name, configuration.network_arch_init_kwargs,
-            configuration.network_arch_init_kwargs_req_import, plan["channels"],
-            manager.get_label_manager(plan["dataset"]).num_segmentation_heads,
+            configuration.network_arch_init_kwargs_req_import, plan["channels"], len(plan["dataset"]["labels"]),
             allow_init=False, deep_supervision=False,
         )  # fmt: skip
         load_weights(network, checkpoint["network_weights"])
@@ -56,7 +54,7 @@ class ObjectPredictor(nnUNetPredictor):
         self._report: Report | None = None
 
     def probabilities(self, image: np.ndarray, report: Report) -> np.ndarray:
-        """Class probabilities float32 (K, Y, X) of an image (Y, X, C), or (K, Z, Y, X) of (Z, Y, X, C)."""
+        """Softmax probabilities float32 (K, Y, X) of an image (Y, X, C), or (K, Z, Y, X) of (Z, Y, X, C)."""
         self._report = report
         report(0, 1, "Preparing the image")
         data, _, properties = DefaultPreprocessor(verbose=False).run_case_npy(
@@ -68,8 +66,6 @@ class ObjectPredictor(nnUNetPredictor):
             logits, self.plans_manager, self.configuration_manager, self.label_manager, properties,
             return_probabilities=True, num_threads_torch=torch.get_num_threads(),
         )  # fmt: skip
-        if self.label_manager.has_regions:
-            probabilities = as_classes(np.asarray(probabilities))
         probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
         return probabilities if image.ndim == 4 else probabilities[:, 0]
 

@@ -2,11 +2,9 @@
 
 Two representations. `border_core`: each object is a core surrounded by a border inside its outline, so that objects
 that touch have two borders between their cores (Isensee et al., "nnU-Net: a self-configuring method", and the cell
-tracking work that builds on it). `levels`: regions that lie in each other - the object, its inside without the rim,
-and its centre, relative to its own depth - which are learned side by side, as nnU-Net learns overlapping regions: the
-outline of the whole object is learned as well as without levels, and even where the thin rim between two objects is
-missed their centres stay apart. These are the discretised energies of the deep watershed transform (Bai & Urtasun
-2017) with three levels. `alapp.stages.instances` decodes both.
+tracking work that builds on it). `levels`: a third class fills the middle of each object, relative to its own depth,
+so that even where the thin border between two objects is missed their centres stay apart; the discretised energy of
+the deep watershed transform (Bai & Urtasun 2017) with three levels. `alapp.stages.instances` decodes both.
 """
 
 from __future__ import annotations
@@ -21,19 +19,13 @@ from skimage.segmentation import find_boundaries
 BACKGROUND, CORE, BORDER = 0, 1, 2
 RIM, INSIDE, CENTRE = 1, 2, 3
 BORDER_CORE, LEVELS = "border_core", "levels"
-SCHEMES: dict[str, dict[str, int | list[int]]] = {
+SCHEMES = {
     BORDER_CORE: {"background": BACKGROUND, "core": CORE, "border": BORDER},
-    LEVELS: {
-        "background": BACKGROUND,
-        "object": [RIM, INSIDE, CENTRE],
-        "inside": [INSIDE, CENTRE],
-        "centre": [CENTRE],
-    },
+    LEVELS: {"background": BACKGROUND, "rim": RIM, "inside": INSIDE, "centre": CENTRE},
 }
-"""nnU-Net's labels by representation: classes, or regions as lists of classes."""
+"""Classes by representation. nnU-Net's ignore label is the next number: it must be the highest and be named `ignore`;
+the network has no output for it."""
 DEFAULT = LEVELS
-SEEDS = {BORDER_CORE: (CORE,), LEVELS: (CENTRE,)}
-"""The classes that objects which touch do not share."""
 
 CENTRE_DEPTH = 0.55
 """The centre of an object is what is deeper than this share of its deepest point."""
@@ -84,19 +76,6 @@ def typical_size(sizes: list[tuple[float, float, bool]]) -> ObjectSize:
 def border_width(size: ObjectSize, downsampling: float = 1.0) -> int:
     """Width of the border in image pixels: 7% of the objects' width, at least one pixel of the network."""
     return max(round(_BORDER_SHARE * size.width), int(np.ceil(downsampling)), 1)
-
-
-def dataset_labels(scheme: str) -> dict[str, object]:
-    """What nnU-Net's dataset.json says about a representation: its labels, and the order of regions."""
-    labels = dict(SCHEMES[scheme].items())
-    return {"labels": labels} if scheme == BORDER_CORE else {"labels": labels, "regions_class_order": [1, 2, 3]}
-
-
-def as_classes(regions: np.ndarray) -> np.ndarray:
-    """Probabilities float32 (4, ...) of the classes background, rim, inside and centre from those of the regions
-    object, inside and centre (3, ...), of which none is more likely than the one around it."""
-    nested = np.minimum.accumulate(regions, axis=0)
-    return np.concatenate([1 - nested[:1], nested[:-1] - nested[1:], nested[-1:]]).astype(np.float32, copy=False)
 
 
 def encode(labels: np.ndarray, scheme: str, border_px: int, in_plane: bool = True) -> np.ndarray:

@@ -184,8 +184,7 @@ class ObjectTrainer(nnUNetTrainer):
         transforms = self.get_training_transforms(
             configuration.patch_size, rotation, self._get_deep_supervision_scales(), mirror_axes, dummy_2d,
             use_mask_for_norm=configuration.use_mask_for_norm, is_cascaded=False,
-            foreground_labels=self.label_manager.foreground_labels,
-            regions=self.label_manager.foreground_regions if self.label_manager.has_regions else None,
+            foreground_labels=self.label_manager.foreground_labels, regions=None,
             ignore_label=self.label_manager.ignore_label,
         )  # fmt: skip
         dataset = nnUNetDatasetBlosc2(self.preprocessed_dataset_folder, list(self.run.identifiers))

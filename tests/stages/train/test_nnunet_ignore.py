@@ -20,9 +20,7 @@ from alapp.stages.train.workspace import Layout, nnunet_environment, quiet
 
 ANNOTATED = (-1, 0, 1, 2, 3)
 
-CLASSES = {tuple(classes) for name, classes in SCHEMES[DEFAULT].items() if name != "background"}
-REGIONS = len(CLASSES)
-IGNORE = REGIONS + 1
+IGNORE = len(SCHEMES[DEFAULT])
 
 
 def train(workspace, out, cases, iterations=4, **more):
@@ -87,18 +85,16 @@ def test_ignored_pixels_have_no_gradient_at_any_resolution(workspace):
         trainer = ObjectTrainer(
             {**plan["nnunet"], "continue_training": False}, plan["configuration"], 0, dataset, torch.device("cpu")
         )
-    assert trainer.label_manager.num_segmentation_heads == REGIONS
+    assert trainer.label_manager.num_segmentation_heads == IGNORE
     scales = trainer._get_deep_supervision_scales()
     loss = trainer._build_loss()
     generator = torch.Generator().manual_seed(0)
     outputs, targets = [], []
     for scale in scales:
         side = int(64 * scale[0])
-        outputs.append(torch.randn((2, REGIONS, side, side), generator=generator).requires_grad_())
-        # nnU-Net's transforms turn the label map into a channel for each region and one for the ignore label.
-        target = torch.randint(0, 2, (2, REGIONS + 1, side, side), generator=generator)
-        target[:, -1] = 0
-        target[:, -1, :, : side // 2] = 1
+        outputs.append(torch.randn((2, 3, side, side), generator=generator).requires_grad_())
+        target = torch.randint(0, 3, (2, 1, side, side), generator=generator)
+        target[..., : side // 2] = IGNORE
         targets.append(target)
     loss(outputs, targets).backward()
     assert len(outputs) > 2
@@ -125,7 +121,7 @@ def test_the_ignore_label_survives_preprocessing_and_is_no_class_to_draw(tmp_pat
     edge = round(68 / plan["downsampling"])
     assert (seg[:, : edge - 2] == IGNORE).all()
     assert not (seg[:, edge + 2 :] == IGNORE).any()
-    assert set(properties["class_locations"]) == CLASSES | {ANNOTATED}
+    assert set(properties["class_locations"]) == {1, 2, 3, ANNOTATED}
     for key, where in properties["class_locations"].items():
         allowed = key if isinstance(key, tuple) else (key,)
         assert np.isin(seg[where[:, 2], where[:, 3]], allowed).all()
@@ -137,7 +133,7 @@ def test_cases_from_before_the_first_region_are_kept_and_train_beside_it(workspa
     stock = (workspace / "plan.json").read_bytes()
     old = disc_cases(2)
     first = train(workspace, tmp_path / "first", old)
-    assert set(stored(layout, old[0])[2]["class_locations"]) == CLASSES
+    assert set(stored(layout, old[0])[2]["class_locations"]) == {1, 2, 3}
     image, labels = discs(5)
     empty = case("gt_8", discs(8)[0], np.zeros_like(labels))
     cases = [*old, partly("gt_5", image, labels, left(labels)), empty]

@@ -15,7 +15,6 @@ from alapp.stages.train.targets import (
     RIM,
     SCHEMES,
     ObjectSize,
-    as_classes,
     border_core,
     border_width,
     encode,
@@ -119,15 +118,3 @@ def test_stacks_get_their_levels_in_the_plane_or_all_around():
     labels[1:4, 4:16, 4:16] = 1
     assert (levels(labels, 1, in_plane=True)[1] == CENTRE).any()
     assert not (levels(labels, 1, in_plane=False)[1] == CENTRE).any()
-
-
-def test_regions_become_classes_that_sum_to_one():
-    rng = np.random.default_rng(0)
-    regions = rng.random((3, 5, 6)).astype(np.float32)
-    classes = as_classes(regions)
-    assert classes.dtype == np.float32
-    assert (classes >= 0).all()
-    np.testing.assert_allclose(classes.sum(0), 1, atol=1e-6)
-    np.testing.assert_allclose(classes[0], 1 - regions[0], atol=1e-6)
-    nested = np.sort(regions, axis=0)[::-1]
-    np.testing.assert_allclose(as_classes(nested)[3], nested[2], atol=1e-6)
