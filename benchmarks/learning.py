@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import tifffile
@@ -121,20 +122,20 @@ def merges_and_splits(truth: np.ndarray, found: np.ndarray) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def recipe(name: str) -> Iterator[None]:
-    """Inside the block networks are trained as the product does ("ours"), or "plain": the last weights instead of
-    their average, and only nnU-Net's augmentation."""
+    """Inside the block networks are configured and trained as the product does ("ours"), with `levels` as targets
+    ("levels"), or "plain": the last weights instead of their average, borders as thin as they were at first."""
     prepare()
-    from alapp.stages.train import trainer
+    from alapp.stages.train import plan, targets, trainer
 
-    changed = {"AVERAGE_DECAY": 0.0} if name == "plain" else {}
-    before = {constant: getattr(trainer, constant) for constant in changed}
-    for constant, value in changed.items():
-        setattr(trainer, constant, value)
-    try:
+    changes = {
+        "ours": [],
+        "levels": [(plan, "TARGETS", targets.LEVELS)],
+        "plain": [(trainer, "AVERAGE_DECAY", 0.0), (targets, "BORDER_SHARE", 0.07)],
+    }[name]
+    with contextlib.ExitStack() as stack:
+        for module, constant, value in changes:
+            stack.enter_context(mock.patch.object(module, constant, value))
         yield
-    finally:
-        for constant, value in before.items():
-            setattr(trainer, constant, value)
 
 
 def workspace() -> tempfile.TemporaryDirectory:

@@ -17,8 +17,8 @@ from alapp.stages.metrics import annotated_only, pool, score_instances
 
 _SHARED = {"foreground": (0.35, 0.5, 0.65), "fragment_share": (0.05, 0.15, 0.3)}
 GRIDS = {
-    3: {**_SHARED, "seed_high": (0.3, 0.5, 0.7), "seed_low": (-0.2, 0.0, 0.2, 0.4)},
-    4: {**_SHARED, "seed_high": (0.6, 0.7, 0.8), "seed_low": (0.4, 0.5, 0.6, 0.7)},
+    3: {"seed_low": (-0.2, 0.0, 0.2, 0.4, 0.6), "seed_high": (0.4, 0.6, 0.8), **_SHARED},
+    4: {"seed_low": (0.4, 0.5, 0.6, 0.7), "seed_high": (0.6, 0.7, 0.8), **_SHARED},
 }
 """By number of classes: the values tried for each parameter, one parameter after the other."""
 
@@ -60,7 +60,7 @@ def fit(examples: Sequence[Example], progress: Callable[[int, int], None] = lamb
     classes = len(examples[0].probabilities)
     defaults, grid = DEFAULTS[classes], GRIDS[classes]
     tried: dict[tuple[int, Decoding], InstanceScores] = {}
-    steps = 3 * (1 + sum(len(values) for values in grid.values()))
+    steps = 6 * sum(len(values) for values in grid.values())
     done = [0]
 
     def quality(rows: Sequence[int], decoding: Decoding) -> float:
@@ -71,13 +71,13 @@ def fit(examples: Sequence[Example], progress: Callable[[int, int], None] = lamb
 
     def best(rows: Sequence[int]) -> Decoding:
         chosen, reached = defaults, quality(rows, defaults)
-        for name, values in grid.items():
-            for value in values:
-                done[0] += 1
-                progress(min(done[0], steps), steps)
-                other = replace(chosen, **{name: value})
-                if other.seed_low < other.seed_high and (score := quality(rows, other)) > reached:
-                    chosen, reached = other, score
+        # Twice, as what is best for one parameter can depend on those that come after it.
+        for name, value in 2 * [(name, value) for name, values in grid.items() for value in values]:
+            done[0] += 1
+            progress(min(done[0], steps), steps)
+            other = replace(chosen, **{name: value})
+            if other.seed_low < other.seed_high and (score := quality(rows, other)) > reached:
+                chosen, reached = other, score
         return chosen
 
     halves = list(range(0, len(examples), 2)), list(range(1, len(examples), 2))

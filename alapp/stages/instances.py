@@ -31,8 +31,8 @@ class Decoding:
     """
 
     foreground: float = 0.5
-    seed_high: float = 0.5
-    seed_low: float = 0.2
+    seed_high: float = 0.6
+    seed_low: float = 0.4
     fragment_share: float = 0.15
 
 

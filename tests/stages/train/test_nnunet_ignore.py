@@ -18,7 +18,7 @@ from alapp.stages.train.targets import DEFAULT, SCHEMES
 from alapp.stages.train.trainer import ObjectTrainer, read_checkpoint
 from alapp.stages.train.workspace import Layout, nnunet_environment, quiet
 
-ANNOTATED = (-1, 0, 1, 2, 3)
+ANNOTATED = (-1, 0, 1, 2)
 
 IGNORE = len(SCHEMES[DEFAULT])
 
@@ -116,12 +116,12 @@ def test_the_ignore_label_survives_preprocessing_and_is_no_class_to_draw(tmp_pat
     prepare_cases(layout, plan, [one], silent, 1)
     _, seg, properties = stored(layout, one)
     assert seg.shape[0] < 192
-    assert set(np.unique(seg)) == {0, 1, 2, 3, IGNORE}
+    assert set(np.unique(seg)) == {0, 1, 2, IGNORE}
     assert (seg == IGNORE).mean() == pytest.approx(ignored.mean(), abs=0.01)
     edge = round(68 / plan["downsampling"])
     assert (seg[:, : edge - 2] == IGNORE).all()
     assert not (seg[:, edge + 2 :] == IGNORE).any()
-    assert set(properties["class_locations"]) == {1, 2, 3, ANNOTATED}
+    assert set(properties["class_locations"]) == {1, 2, ANNOTATED}
     for key, where in properties["class_locations"].items():
         allowed = key if isinstance(key, tuple) else (key,)
         assert np.isin(seg[where[:, 2], where[:, 3]], allowed).all()
@@ -133,7 +133,7 @@ def test_cases_from_before_the_first_region_are_kept_and_train_beside_it(workspa
     stock = (workspace / "plan.json").read_bytes()
     old = disc_cases(2)
     first = train(workspace, tmp_path / "first", old)
-    assert set(stored(layout, old[0])[2]["class_locations"]) == {1, 2, 3}
+    assert set(stored(layout, old[0])[2]["class_locations"]) == {1, 2}
     image, labels = discs(5)
     empty = case("gt_8", discs(8)[0], np.zeros_like(labels))
     cases = [*old, partly("gt_5", image, labels, left(labels)), empty]
@@ -149,7 +149,7 @@ def test_cases_from_before_the_first_region_are_kept_and_train_beside_it(workspa
     assert dataset_of(plan, cases)["labels"] == {**SCHEMES[DEFAULT], "ignore": IGNORE}
     assert (workspace / "plan.json").read_bytes() == stock
     found = NnUNet("cpu").predict(workspace, tmp_path / "second" / "checkpoint_final.pth", image, silent)
-    assert found.shape == (4, 64, 64)
+    assert found.shape == (3, 64, 64)
 
 
 def test_an_empty_partly_annotated_case_trains(workspace, tmp_path):

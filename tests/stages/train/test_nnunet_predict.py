@@ -27,7 +27,7 @@ def predictor():
 def test_discs_are_found_in_an_image_of_another_size(model, predictor):
     image, labels = discs(77, size=90)
     prob = predictor.predict(*model, image, silent)
-    assert prob.shape == (4, 90, 90)
+    assert prob.shape == (3, 90, 90)
     assert prob.dtype == np.float32
     np.testing.assert_allclose(prob.sum(0), 1, atol=1e-4)
     found = from_probabilities(prob)
@@ -56,15 +56,15 @@ def test_mirroring_averages_over_flips(model):
 @pytest.mark.parametrize("shape", [(20, 30), (64, 200), (5, 5)])
 def test_any_size_of_image_is_predicted(model, predictor, shape):
     image = np.random.default_rng(0).normal(50, 5, (*shape, 1)).astype(np.float32)
-    assert predictor.predict(*model, image, silent).shape == (4, *shape)
+    assert predictor.predict(*model, image, silent).shape == (3, *shape)
 
 
 def test_black_image_and_black_margins_are_background(model, predictor):
-    assert predictor.predict(*model, np.zeros((64, 64, 1), np.uint8), silent).shape == (4, 64, 64)
+    assert predictor.predict(*model, np.zeros((64, 64, 1), np.uint8), silent).shape == (3, 64, 64)
     image, _ = discs(80)
     padded = np.pad(image, ((30, 0), (0, 10), (0, 0)))
     prob = predictor.predict(*model, padded, silent)
-    assert prob.shape == (4, 94, 74)
+    assert prob.shape == (3, 94, 74)
     assert (prob[0, :30] == 1).all()
 
 
@@ -86,14 +86,14 @@ def test_rgb(tmp_path):
     plan_small(tmp_path, cases)
     result = NnUNet("cpu").train(tmp_path, cases, tmp_path / "run", 4, 0, None, silent, lambda entry: None)
     prob = NnUNet("cpu").predict(tmp_path, result.checkpoint, discs(9, channels=3)[0].astype(np.uint8), silent)
-    assert prob.shape == (4, 64, 64)
+    assert prob.shape == (3, 64, 64)
 
 
 def test_downsampled_network_answers_at_image_resolution(tmp_path):
     cases = disc_cases(2, size=256, radius=30)
     plan_small(tmp_path, cases)
     result = NnUNet("cpu").train(tmp_path, cases, tmp_path / "run", 2, 0, None, silent, lambda entry: None)
-    assert NnUNet("cpu").predict(tmp_path, result.checkpoint, np.ones((201, 155, 1)), silent).shape == (4, 201, 155)
+    assert NnUNet("cpu").predict(tmp_path, result.checkpoint, np.ones((201, 155, 1)), silent).shape == (3, 201, 155)
 
 
 def test_stack_by_slices(tmp_path):
@@ -101,7 +101,7 @@ def test_stack_by_slices(tmp_path):
     plan_small(tmp_path, cases)
     result = NnUNet("cpu").train(tmp_path, cases, tmp_path / "run", 4, 0, None, silent, lambda entry: None)
     prob = NnUNet("cpu").predict(tmp_path, result.checkpoint, stack(5, slices=3)[0], silent)
-    assert prob.shape == (4, 3, 64, 64)
+    assert prob.shape == (3, 3, 64, 64)
     np.testing.assert_allclose(prob.sum(0), 1, atol=1e-4)
 
 

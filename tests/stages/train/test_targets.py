@@ -81,7 +81,7 @@ def test_sizes_of_whole_objects_count_when_there_are_enough():
 
 
 def test_border_grows_with_the_objects_and_is_never_below_a_pixel_of_the_network():
-    assert border_width(ObjectSize(50, 43, 10)) == 3
+    assert border_width(ObjectSize(50, 43, 10)) == 6
     assert border_width(ObjectSize(10, 8, 10)) == 1
     assert border_width(ObjectSize(50, 20, 10), downsampling=2.5) == 3
 
