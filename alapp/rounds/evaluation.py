@@ -8,7 +8,7 @@ import numpy as np
 
 from alapp.domain import ImageRole, InstanceScores, LabelKind, PatchRole, Report, part
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, annotation_region
+from alapp.rounds import annotation, annotation_region, decoding
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages import instances
 from alapp.stages.metrics import annotated_only, bootstrap_interval, pool, score_instances
@@ -71,6 +71,7 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
     images = [image for image in catalogue.images(store, project_id) if image.id not in known or image.id in bare]
     workspace = store.root / models.plan(store, checkpoint.plan_id).workspace
     network = TRAINERS.create(NETWORK)
+    how = decoding.used(store, checkpoint).decoding
     for index, image in enumerate(images):
         here = part(report, index / len(images), (index + 1) / len(images))
         here(0, 1, f"Predicting {image.name}")
@@ -82,7 +83,7 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
             lambda done, total, _, here=here, name=image.name: here(done, total, f"Predicting {name}"),
         )
         if image.id not in known:
-            found = instances.from_probabilities(probabilities, voxel_size=image.voxel_size)
+            found = instances.from_probabilities(probabilities, voxel_size=image.voxel_size, decoding=how)
             known[image.id] = labels.add(
                 store,
                 LabelKind.PREDICTED,

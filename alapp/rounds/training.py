@@ -12,7 +12,16 @@ import numpy as np
 from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.environment import machine
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, annotation_region, evaluation, lineage, pretrain_check, promotion, pseudo
+from alapp.rounds import (
+    annotation,
+    annotation_region,
+    decoding,
+    evaluation,
+    lineage,
+    pretrain_check,
+    promotion,
+    pseudo,
+)
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog
 from alapp.storage import catalogue, labels, models, verdicts
@@ -85,7 +94,8 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
         start_from = pretrain_check.choose(
             store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin)
         )
-    checkpoint = train(store, project, plan, Run(this, cases, start_from, length, seed), part(report, begin, 0.85))
+    checkpoint = train(store, project, plan, Run(this, cases, start_from, length, seed), part(report, begin, 0.8))
+    decoding.fit_for_round(store, checkpoint, this, start_from, part(report, 0.8, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     promotion.judge(store, checkpoint)
     return {"checkpoint": checkpoint.id, "round": this.number, "iterations": length, "cases": len(cases)}

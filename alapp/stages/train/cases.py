@@ -15,7 +15,7 @@ import numpy as np
 from alapp.domain import Report
 from alapp.errors import InputError
 from alapp.stages.train.base import Case
-from alapp.stages.train.targets import IGNORE, border_core
+from alapp.stages.train.targets import BORDER_CORE, encode
 from alapp.stages.train.workspace import Layout
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -64,7 +64,12 @@ def dataset_of(plan: dict[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
     """
     if all(case.ignored is None for case in cases):
         return plan["dataset"]
-    return {**plan["dataset"], "labels": {**plan["dataset"]["labels"], "ignore": IGNORE}}
+    return {**plan["dataset"], "labels": {**plan["dataset"]["labels"], "ignore": ignore_label(plan)}}
+
+
+def ignore_label(plan: dict[str, Any]) -> int:
+    """nnU-Net's ignore label: the number after the plan's classes."""
+    return len(plan["dataset"]["labels"])
 
 
 def fingerprint_part(image: np.ndarray, labels: np.ndarray, cases: int) -> dict[str, Any]:
@@ -161,9 +166,11 @@ def _preprocess(plan: dict[str, Any], case: Case, target: Path) -> None:
 
     image, labels = load_case(case)
     check_shape(plan, image, f"Case {case.key}")
-    classes = border_core(labels, plan["border_px"], plan["border_in_plane"]).astype(np.int8)
+    # Plans of earlier versions do not name the representation; it was always this one.
+    scheme = plan.get("targets", BORDER_CORE)
+    classes = encode(labels, scheme, plan["border_px"], plan["border_in_plane"]).astype(np.int8)
     if case.ignored is not None:
-        classes[load_ignored(case, labels.shape)] = IGNORE
+        classes[load_ignored(case, labels.shape)] = ignore_label(plan)
     manager = PlansManager(plan["nnunet"])
     configuration = manager.get_configuration(plan["configuration"])
     raw = to_nnunet(image)

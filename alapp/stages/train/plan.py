@@ -19,7 +19,8 @@ from alapp.domain import Machine, Preset, Report, VoxelSize
 from alapp.errors import InputError, NotReadyError
 from alapp.stages.train.base import Case, PlanSummary
 from alapp.stages.train.cases import fingerprint, fingerprint_part, load_case
-from alapp.stages.train.targets import CLASSES, ObjectSize, border_width, object_sizes, typical_size
+from alapp.stages.train.targets import DEFAULT as TARGETS
+from alapp.stages.train.targets import SCHEMES, ObjectSize, border_width, object_sizes, typical_size
 from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, quiet, write_json
 
 TARGET_DIAMETER_PX = 27.0
@@ -63,7 +64,7 @@ def make_plan(layout: Layout, cases: Sequence[Case], preset: Preset, machine: Ma
     spacing = _spacing(cases, kind[0])
     dataset = {
         "channel_names": {str(i): f"channel {i}" for i in range(kind[1])},
-        "labels": dict(CLASSES),
+        "labels": dict(SCHEMES[TARGETS]),
         "numTraining": len(cases),
         "file_ending": ".tif",
     }
@@ -73,6 +74,7 @@ def make_plan(layout: Layout, cases: Sequence[Case], preset: Preset, machine: Ma
         "image_dimensions": kind[0],
         "channels": kind[1],
         "spacing": spacing,
+        "targets": TARGETS,
         "dataset": dataset,
         "nnunet": nnunet,
         "iterations": dict(_ITERATIONS[machine.device, preset]),

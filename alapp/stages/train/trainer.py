@@ -20,6 +20,7 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from alapp.domain import Report
 from alapp.errors import BackendError, InputError
@@ -32,6 +33,9 @@ LATEST, PREVIOUS, FINAL = "checkpoint_latest.pth", "checkpoint_previous.pth", "c
 
 _REPORT_EVERY = 10
 _WARM_UP_SHARE, _WARM_UP_MOST = 0.1, 50
+AVERAGE_DECAY = 0.99
+"""Of the weights that predict: a moving average over about the last 100 iterations. With few labels the weights jump
+from step to step, and their average finds more objects than the last ones."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,13 @@ class Run:
     signature: Mapping[str, Any] = field(default_factory=dict)
 
 
+def moving_average(average: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor) -> None:
+    """In place, `average` of `current` weights with `AVERAGE_DECAY`; shorter at the start (Tarvainen & Valpola 2017,
+    Mean teachers are better role models), so that the first weights do not linger."""
+    count = float(steps)
+    torch._foreach_lerp_(average, current, 1.0 - min(AVERAGE_DECAY, (1.0 + count) / (10.0 + count)))
+
+
 def learning_rate(run: Run, iteration: int) -> float:
     """Rate of an iteration (from 0): nnU-Net's polynomial decay, (1 - t)^0.9.
 
@@ -74,8 +85,8 @@ class ObjectTrainer(nnUNetTrainer):
 
     Differences: no validation pass (the app scores whole patches), checkpoints written atomically at each
     epoch's end, randomness seeded per epoch so that a resumed run equals an uninterrupted one, AdamW for short
-    runs, no child processes. Construct it as nnU-Net's (plans, configuration, fold, dataset_json, device), then
-    call `train_run`.
+    runs, a moving average of the weights for predictions, no child processes. Construct it as nnU-Net's (plans,
+    configuration, fold, dataset_json, device), then call `train_run`.
     """
 
     run: Run | None = None
@@ -85,6 +96,18 @@ class ObjectTrainer(nnUNetTrainer):
 
         `start_from` are network weights (a state dict), used when there is no checkpoint yet.
         """
+        self.start(run, start_from)
+        try:
+            for epoch in range(self.current_epoch, self.num_epochs):
+                self._train_epoch(epoch)
+        finally:
+            self.dataloader_train.close()
+        seconds = self._elapsed()
+        self._write_final(seconds)
+        return seconds
+
+    def start(self, run: Run, start_from: Mapping[str, Any] | None) -> None:
+        """Everything that comes before the first iteration; see `train_run`."""
         self.run = run
         self.output_folder = str(run.out)
         self.log_file = str(run.out / "training_log.txt")
@@ -94,20 +117,13 @@ class ObjectTrainer(nnUNetTrainer):
         self.num_epochs = math.ceil(run.iterations / run.iterations_per_epoch)
         self._seconds_before = 0.0
         resumed = load_latest(run.out, self.device, run.signature)
+        if resumed is None and start_from is not None:
+            load_weights(self.network, start_from)
+        self._average = AveragedModel(self.network, multi_avg_fn=moving_average)
         if resumed is not None:
             self._restore(resumed)
-        elif start_from is not None:
-            load_weights(self.network, start_from)
         self._started = time.monotonic()
         self.dataloader_train = self.get_dataloaders()
-        try:
-            for epoch in range(self.current_epoch, self.num_epochs):
-                self._train_epoch(epoch)
-        finally:
-            self.dataloader_train.close()
-        seconds = self._elapsed()
-        self._write_final(seconds)
-        return seconds
 
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
@@ -118,7 +134,7 @@ class ObjectTrainer(nnUNetTrainer):
         self.network.train()
         first = epoch * run.iterations_per_epoch
         last = min(first + run.iterations_per_epoch, run.iterations)
-        losses = [self._iteration(iteration) for iteration in range(first, last)]
+        losses = [self.iterate(iteration) for iteration in range(first, last)]
         loss = float(np.mean(losses))
         if not math.isfinite(loss):
             raise BackendError(
@@ -132,13 +148,16 @@ class ObjectTrainer(nnUNetTrainer):
         run.log(EpochLog(epoch, last, loss, rate, self._elapsed()))
         run.report(last, run.iterations, f"Training: iteration {last} of {run.iterations}, loss {loss:.3f}")
 
-    def _iteration(self, iteration: int) -> float:
+    def iterate(self, iteration: int) -> float:
+        """One step on the next batch; returns its loss."""
         run = self.run
         if iteration % _REPORT_EVERY == 0:
             run.report(iteration, run.iterations, f"Training: iteration {iteration} of {run.iterations}")
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(run, iteration)
-        return float(self.train_step(next(self.dataloader_train))["loss"])
+        loss = float(self.train_step(next(self.dataloader_train))["loss"])
+        self._average.update_parameters(self.network)
+        return loss
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, None]:
         """SGD as nnU-Net configures it, or AdamW, which learns much faster within a few hundred iterations."""
@@ -148,7 +167,9 @@ class ObjectTrainer(nnUNetTrainer):
                 weight_decay=self.weight_decay,
             )  # fmt: skip
         else:
-            optimizer = torch.optim.AdamW(self.network.parameters(), self.run.learning_rate, weight_decay=1e-2)
+            optimizer = torch.optim.AdamW(
+                self.network.parameters(), self.run.learning_rate, weight_decay=1e-2, fused=True
+            )
         return optimizer, None
 
     def _do_i_compile(self) -> bool:
@@ -182,9 +203,10 @@ class ObjectTrainer(nnUNetTrainer):
         with open(self.log_file, "a", encoding="utf-8") as handle:
             handle.write(stamp + " ".join(str(argument) for argument in args) + "\n")
 
-    def _network_state(self) -> dict[str, Any]:
+    def network_state(self) -> dict[str, Any]:
+        """What predicts and what the next round goes on from: the averaged weights."""
         return {
-            "network_weights": self.network.state_dict(),
+            "network_weights": self._average.module.state_dict(),
             "configuration": self.configuration_name,
             "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
             "signature": dict(self.run.signature),
@@ -194,7 +216,9 @@ class ObjectTrainer(nnUNetTrainer):
         out = self.run.out
         content = _dump(
             {
-                **self._network_state(),
+                **self.network_state(),
+                "moving_weights": self.network.state_dict(),
+                "averaged_steps": int(self._average.n_averaged),
                 "optimizer_state": self.optimizer.state_dict(),
                 "grad_scaler_state": self.grad_scaler.state_dict() if self.grad_scaler is not None else None,
                 "current_epoch": self.current_epoch,
@@ -206,7 +230,10 @@ class ObjectTrainer(nnUNetTrainer):
         write_atomic(out / LATEST, content)
 
     def _restore(self, checkpoint: Mapping[str, Any]) -> None:
-        self.network.load_state_dict(checkpoint["network_weights"])
+        # An unfinished run of a version that did not average goes on from its weights.
+        self.network.load_state_dict(checkpoint.get("moving_weights", checkpoint["network_weights"]))
+        self._average.module.load_state_dict(checkpoint["network_weights"])
+        self._average.n_averaged.fill_(checkpoint.get("averaged_steps", 0))
         self.optimizer.load_state_dict(checkpoint["optimizer_state"])
         if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
             self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
@@ -217,7 +244,7 @@ class ObjectTrainer(nnUNetTrainer):
         """The finished run: without the optimiser's state, a third of the size."""
         out = self.run.out
         write_atomic(
-            out / FINAL, _dump({**self._network_state(), "iterations": self.run.iterations, "seconds": seconds})
+            out / FINAL, _dump({**self.network_state(), "iterations": self.run.iterations, "seconds": seconds})
         )
         for name in (LATEST, PREVIOUS):
             (out / name).unlink(missing_ok=True)

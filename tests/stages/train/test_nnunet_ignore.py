@@ -14,11 +14,13 @@ from alapp.errors import InputError
 from alapp.stages.train.cases import dataset_of, identifier, prepare_cases
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.sampling import PatchLoader
-from alapp.stages.train.targets import IGNORE
+from alapp.stages.train.targets import DEFAULT, SCHEMES
 from alapp.stages.train.trainer import ObjectTrainer, read_checkpoint
 from alapp.stages.train.workspace import Layout, nnunet_environment, quiet
 
 ANNOTATED = (-1, 0, 1, 2)
+
+IGNORE = len(SCHEMES[DEFAULT])
 
 
 def train(workspace, out, cases, iterations=4, **more):
@@ -83,7 +85,7 @@ def test_ignored_pixels_have_no_gradient_at_any_resolution(workspace):
         trainer = ObjectTrainer(
             {**plan["nnunet"], "continue_training": False}, plan["configuration"], 0, dataset, torch.device("cpu")
         )
-    assert trainer.label_manager.num_segmentation_heads == 3
+    assert trainer.label_manager.num_segmentation_heads == IGNORE
     scales = trainer._get_deep_supervision_scales()
     loss = trainer._build_loss()
     generator = torch.Generator().manual_seed(0)
@@ -144,7 +146,7 @@ def test_cases_from_before_the_first_region_are_kept_and_train_beside_it(workspa
     assert [text for text in said if "Preparing" in text][-1] == "Preparing labelled patch 2 of 2"
     assert np.isfinite([entry.loss for entry in entries]).all()
     assert dataset_of(plan, old) == plan["dataset"]
-    assert dataset_of(plan, cases)["labels"] == {"background": 0, "core": 1, "border": 2, "ignore": 3}
+    assert dataset_of(plan, cases)["labels"] == {**SCHEMES[DEFAULT], "ignore": IGNORE}
     assert (workspace / "plan.json").read_bytes() == stock
     found = NnUNet("cpu").predict(workspace, tmp_path / "second" / "checkpoint_final.pth", image, silent)
     assert found.shape == (3, 64, 64)

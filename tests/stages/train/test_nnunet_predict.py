@@ -15,7 +15,7 @@ from alapp.stages.train.nnunet import NnUNet
 def model(planned, tmp_path_factory):
     """A network that was trained just long enough to see bright discs."""
     root = shutil.copytree(planned, tmp_path_factory.mktemp("model") / "workspace")
-    result = NnUNet("cpu").train(root, disc_cases(), root / "run", 40, 0, None, silent, lambda entry: None)
+    result = NnUNet("cpu").train(root, disc_cases(), root / "run", 80, 0, None, silent, lambda entry: None)
     return root, result.checkpoint
 
 

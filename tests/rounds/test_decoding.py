@@ -1,0 +1,70 @@
+"""The decoding is fitted on a batch as the model before it sees it, and used for what is predicted afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from alapp.domain import silent
+from alapp.errors import Cancelled
+from alapp.rounds import decoding, pseudo, selection, training
+from alapp.stages import decoding as fitting
+from alapp.stages.instances import Decoding
+from alapp.storage import models
+from tests.rounds.test_loop import answer, run_round
+
+
+@pytest.fixture
+def second(store, project, fast):
+    """A project after its second round; its checkpoints, pre-training first."""
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    run_round(store, project, 6)
+    return project
+
+
+def test_a_round_fits_on_its_own_batch_with_the_model_before_it(store, second, monkeypatch):
+    seen = []
+    found = fitting.Fit(Decoding(foreground=0.35), 0.9, 0.8, 5)
+    monkeypatch.setattr(decoding, "fit", lambda examples: seen.append(examples) or found)
+    run_round(store, second, 5)
+    first, *_, last = models.checkpoints(store, second.id)
+    assert 0 < len(seen[0]) <= 5
+    assert all(example.probabilities.shape[1:] == example.labels.shape for example in seen[0])
+    assert decoding.used(store, last).decoding == Decoding(foreground=0.35)
+    assert decoding.used(store, last).fit == found
+    assert decoding.used(store, first) == decoding.Used(None, None)
+
+
+def test_what_was_fitted_decodes_the_predictions(store, second, monkeypatch):
+    seen = []
+    from_probabilities = training.evaluation.instances.from_probabilities
+    monkeypatch.setattr(
+        training.evaluation.instances,
+        "from_probabilities",
+        lambda prob, **more: seen.append(more["decoding"]) or from_probabilities(prob, **more),
+    )
+    wanted = Decoding(fragment_share=0.3)
+    monkeypatch.setattr(decoding, "fit", lambda examples: fitting.Fit(wanted, 0.9, 0.8, 5))
+    run_round(store, second, 5)
+    assert set(seen) == {wanted}
+
+
+def test_too_little_to_fit_on_leaves_the_defaults(store, second, monkeypatch):
+    monkeypatch.setattr(decoding, "fit", lambda examples: None)
+    run_round(store, second, 5)
+    assert decoding.used(store, models.checkpoints(store, second.id)[-1]) == decoding.Used(None, None)
+
+
+def test_it_can_be_cancelled_and_is_done_at_the_next_try(store, second, monkeypatch):
+    made = selection.run_select(store, second.id, silent, 5)
+    answer(store, made["patches"])
+
+    def stop(done, total, message=""):
+        if "objects" in message and "Learning" in message:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        training.run_round(store, second.id, stop)
+    monkeypatch.setattr(decoding, "fit", lambda examples: fitting.Fit(Decoding(), 0.9, 0.9, len(examples)))
+    training.run_round(store, second.id, silent)
+    assert decoding.used(store, models.checkpoints(store, second.id)[-1]).fit is not None

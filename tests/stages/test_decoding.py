@@ -1,0 +1,87 @@
+"""Decoding parameters: fitted where that helps, left alone where it does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from alapp.errors import Cancelled
+from alapp.stages.decoding import Example, fit
+from alapp.stages.instances import DEFAULTS, from_probabilities
+from alapp.stages.metrics import pool, score_instances
+from alapp.stages.train.targets import border_core
+
+DEFAULT = DEFAULTS[3]
+
+
+def patch(seed: int, shift: float = 0.0) -> Example:
+    """Discs of 9 pixels radius in pairs that touch, as a network sees them; `shift` makes it see less foreground."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((96, 96), np.int32)
+    yy, xx = np.mgrid[:96, :96]
+    for number, (y, x) in enumerate([(20, 20), (20, 38), (60, 30), (60, 48), (40, 75), (78, 75)]):
+        y, x = y + rng.integers(-2, 3), x + rng.integers(-2, 3)
+        labels[((yy - y) ** 2 + (xx - x) ** 2 <= 81) & (labels == 0)] = number + 1
+    classes = border_core(labels, 2)
+    soft = np.stack([ndimage.gaussian_filter((classes == k).astype(float), 0.8) for k in range(3)])
+    soft[1:] *= 1 - shift
+    soft[0] = 1 - soft[1:].sum(0)
+    return Example(soft.astype(np.float32), labels)
+
+
+def quality(examples, decoding):
+    return pool(
+        [score_instances(e.labels, from_probabilities(e.probabilities, decoding=decoding)) for e in examples]
+    ).pq
+
+
+def test_a_network_that_sees_too_little_gets_lower_thresholds():
+    examples = [patch(seed, shift=0.55) for seed in range(6)]
+    found = fit(examples)
+    assert found.decoding != DEFAULT
+    assert found.quality > found.quality_default
+    unseen = [patch(seed, shift=0.55) for seed in range(20, 24)]
+    assert quality(unseen, found.decoding) > quality(unseen, DEFAULT) + 0.05
+
+
+def test_a_good_network_keeps_the_defaults():
+    found = fit([patch(seed) for seed in range(6)])
+    assert found.decoding == DEFAULT or found.quality > found.quality_default
+    assert found.patches == 6
+
+
+@pytest.mark.parametrize("examples", [[], [patch(0)] * 3])
+def test_too_few_patches_are_not_fitted_on(examples):
+    assert fit(examples) is None
+
+
+def test_too_few_objects_are_not_fitted_on():
+    empty = Example(patch(0).probabilities, np.zeros((96, 96), np.int32))
+    assert fit([patch(0), empty, empty, empty]) is None
+
+
+def test_what_nobody_annotated_does_not_count():
+    """Objects are wrong in the ignored half only, so the defaults must look as good as they are in the other."""
+    examples = []
+    for seed in range(4):
+        made = patch(seed)
+        ignored = np.zeros(made.labels.shape, bool)
+        ignored[:, 56:] = True
+        labels = made.labels.copy()
+        labels[ignored] = 0
+        examples.append(Example(made.probabilities, labels, ignored))
+    assert fit(examples).quality_default > 0.8
+
+
+def test_progress_reaches_the_end_and_can_stop():
+    told = []
+    fit([patch(seed) for seed in range(4)], lambda done, total: told.append((done, total)))
+    assert told
+    assert all(done <= total for done, total in told)
+
+    def stop(done, total):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fit([patch(seed) for seed in range(4)], stop)
