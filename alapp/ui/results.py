@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -35,6 +36,35 @@ COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class _Predictions:
+    """The components of the section Predictions."""
+
+    rounds: gr.Dropdown
+    filled: gr.Checkbox
+    z: gr.Slider
+    apply: gr.Button
+    listing: gr.HTML
+    thumbnails: gr.Gallery
+    caption: gr.HTML
+    titles: gr.HTML
+    panels: gr.Image
+    open_button: gr.Button
+    table: gr.Dataframe
+    views: gr.State
+    shown: gr.State
+
+    @property
+    def picture(self) -> list[Any]:
+        """Outputs of `comparison.show_view`."""
+        return [self.caption, self.panels, self.titles, self.open_button, self.z, self.shown]
+
+    @property
+    def compared(self) -> list[Any]:
+        """Outputs of `show_model`."""
+        return [self.listing, self.thumbnails, self.views, *self.picture, self.table]
+
+
 def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
     store = page.store
@@ -46,6 +76,19 @@ def build(page: Page) -> Tab:
             gr.Markdown("### What the score means")
             summary = gr.HTML(padding=False)
             gr.HTML(tables.note(EXPLANATION), padding=False)
+    shown = _predictions()
+    effort_parts = effort.build()
+    gr.Markdown("### Computing time")
+    timings = gr.HTML(padding=False)
+    export_status, files = _exports(page)
+    _connect(page, shown)
+    outputs = [
+        curve, summary, shown.rounds, shown.apply, *shown.compared, *effort_parts, timings, export_status, files,
+    ]  # fmt: skip
+    return Tab("results", outputs, lambda project: refresh(store, project))
+
+
+def _predictions() -> _Predictions:
     gr.Markdown("### Predictions")
     with gr.Row(equal_height=True):
         rounds = gr.Dropdown([], label="Model of", info="Look at an earlier round to compare.", scale=1, min_width=220)
@@ -74,22 +117,20 @@ def build(page: Page) -> Tab:
         wrap=False,
         max_height=340,
     )
-    effort_parts = effort.build()
-    gr.Markdown("### Computing time")
-    timings = gr.HTML(padding=False)
-    export_status, files = _exports(page)
+    return _Predictions(
+        rounds, filled, z, apply, listing, thumbnails, caption, titles, panels, open_button, table,
+        gr.State([]), gr.State(None),
+    )  # fmt: skip
 
-    views = gr.State([])
-    shown = gr.State(None)
-    picture = [caption, panels, titles, open_button, z, shown]
-    compared = [listing, thumbnails, views, *picture, table]
-    outputs = [curve, summary, rounds, apply, *compared, *effort_parts, timings, export_status, files]
+
+def _connect(page: Page, parts: _Predictions) -> None:
+    """What the controls of the section Predictions do."""
+    store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
-    rounds.input(
+    parts.rounds.input(
         told(lambda p, chosen: show_model(store, p, chosen)),
-        [page.project_id, rounds],
-        compared,
+        [page.project_id, parts.rounds],
+        parts.compared,
         show_progress="minimal",
         api_visibility="private",
     )
@@ -97,18 +138,19 @@ def build(page: Page) -> Tab:
     def on_view(project: int | None, chosen: Any, views: list, fill: bool, event: gr.SelectData) -> Any:
         return comparison.show_view(store, project, chosen, views, event.index, fill)
 
-    inputs = [page.project_id, rounds]
-    thumbnails.select(told(on_view), [*inputs, views, filled], picture, **quick)
-    for control in (filled.input, z.input):
+    inputs = [page.project_id, parts.rounds]
+    parts.thumbnails.select(told(on_view), [*inputs, parts.views, parts.filled], parts.picture, **quick)
+    for control in (parts.filled.input, parts.z.input):
         control(
             told(lambda p, chosen, view, fill, slice_: comparison.redraw(store, p, chosen, view, fill, slice_)),
-            [*inputs, shown, filled, z],
-            panels,
+            [*inputs, parts.shown, parts.filled, parts.z],
+            parts.panels,
             **quick,
         )
-    apply.click(told(lambda p, c: start_applying(store, p, c)), [page.project_id, page.changed], page.changed, **quick)
-    open_button.click(told(comparison.open_in_annotate), shown, [page.tabs, page.open_patch], **quick)
-    return Tab("results", outputs, lambda project: refresh(store, project))
+    parts.apply.click(
+        told(lambda p, c: start_applying(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+    )
+    parts.open_button.click(told(comparison.open_in_annotate), parts.shown, [page.tabs, page.open_patch], **quick)
 
 
 def _exports(page: Page) -> tuple[gr.HTML, gr.File]:
