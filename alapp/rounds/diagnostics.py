@@ -140,6 +140,16 @@ def no_gain(before: Sequence[InstanceScores], after: Sequence[InstanceScores], m
     if found.change >= SMALL_GAIN:
         sentence = f"F1 rose by {found.change:.2f}, which may be chance with {found.n} validation patches."
         return Diagnosis(name, State.UNKNOWN, sentence, "", numbers)
+    if found.worse:
+        return Diagnosis(
+            name,
+            State.WARNING,
+            f"{_patches(more_labels)} more made it worse: F1 fell from {found.before:.2f} to {found.after:.2f} on the "
+            f"same {found.n} validation patches.",
+            "Compare the two models under Predictions, look for mistakes in the labels of the newest batch, and train "
+            "again. Until then the earlier model is the better one.",
+            numbers,
+        )
     return Diagnosis(
         name,
         State.WARNING,
@@ -219,7 +229,7 @@ def gap_to_full(curve: Sequence[tuple[int, float]], everything: int, full: float
     n, newest = curve[-1]
     expected = extrapolate(curve, everything) if full is None else full
     if expected is None:
-        return Diagnosis(name, State.UNKNOWN, "It takes three rounds with a score to see where the curve leads.")
+        return Diagnosis(name, State.UNKNOWN, "It takes three rounds with a rising score to see where the curve leads.")
     source = "F1 with all labels, measured" if full is not None else "F1 with all labels, extrapolated"
     numbers = {"patches trained on": n, "of": everything, "F1 now": newest, source: expected}
     if expected - newest <= FULL_GAP:

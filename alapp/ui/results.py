@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from alapp.errors import NotReadyError
 from alapp.rounds import evaluation, results
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
-from alapp.ui import comparison, downloads, effort, plots, tables
+from alapp.ui import comparison, diagnostics, downloads, effort, forgetting, plots, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 
@@ -41,6 +42,7 @@ class _Predictions:
     """The components of the section Predictions."""
 
     rounds: gr.Dropdown
+    against: gr.Dropdown
     filled: gr.Checkbox
     z: gr.Slider
     apply: gr.Button
@@ -76,22 +78,34 @@ def build(page: Page) -> Tab:
             gr.Markdown("### What the score means")
             summary = gr.HTML(padding=False)
             gr.HTML(tables.note(EXPLANATION), padding=False)
+    stale = gr.State(0)
+    diagnostics.build(page, stale)
     shown = _predictions()
+    forgetting.build(page, stale)
     effort_parts = effort.build()
     gr.Markdown("### Computing time")
     timings = gr.HTML(padding=False)
     export_status, files = _exports(page)
     _connect(page, shown)
     outputs = [
-        curve, summary, shown.rounds, shown.apply, *shown.compared, *effort_parts, timings, export_status, files,
+        curve, summary, shown.rounds, shown.against, shown.apply, *shown.compared, *effort_parts, timings,
+        export_status, files, stale,
     ]  # fmt: skip
-    return Tab("results", outputs, lambda project: refresh(store, project))
+    return Tab("results", outputs, lambda project: [*refresh(store, project), time.time()])
 
 
 def _predictions() -> _Predictions:
     gr.Markdown("### Predictions")
     with gr.Row(equal_height=True):
-        rounds = gr.Dropdown([], label="Model of", info="Look at an earlier round to compare.", scale=1, min_width=220)
+        rounds = gr.Dropdown([], label="Model of", info="Whose predictions to show.", scale=1, min_width=200)
+        against = gr.Dropdown(
+            [],
+            label="Compare with",
+            info="Both on the same patches.",
+            scale=1,
+            min_width=200,
+            elem_id="results-against",
+        )
         filled = gr.Checkbox(value=True, label="Fill the objects", scale=0, min_width=170)
         z = gr.Slider(0, 1, value=0, step=1, label="Slice (z)", visible=False, scale=2)
         apply = gr.Button(visible=False, scale=0, min_width=230, elem_id="results-apply")
@@ -118,7 +132,7 @@ def _predictions() -> _Predictions:
         max_height=340,
     )
     return _Predictions(
-        rounds, filled, z, apply, listing, thumbnails, caption, titles, panels, open_button, table,
+        rounds, against, filled, z, apply, listing, thumbnails, caption, titles, panels, open_button, table,
         gr.State([]), gr.State(None),
     )  # fmt: skip
 
@@ -127,22 +141,23 @@ def _connect(page: Page, parts: _Predictions) -> None:
     """What the controls of the section Predictions do."""
     store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    parts.rounds.input(
-        told(lambda p, chosen: show_model(store, p, chosen)),
-        [page.project_id, parts.rounds],
-        parts.compared,
-        show_progress="minimal",
-        api_visibility="private",
-    )
+    inputs = [page.project_id, parts.rounds, parts.against]
+    for menu in (parts.rounds, parts.against):
+        menu.input(
+            told(lambda p, chosen, other: show_model(store, p, chosen, other)),
+            inputs,
+            parts.compared,
+            show_progress="minimal",
+            api_visibility="private",
+        )
 
-    def on_view(project: int | None, chosen: Any, views: list, fill: bool, event: gr.SelectData) -> Any:
-        return comparison.show_view(store, project, chosen, views, event.index, fill)
+    def on_view(project: int | None, chosen: Any, other: Any, views: list, fill: bool, event: gr.SelectData) -> Any:
+        return comparison.show_view(store, project, chosen, views, event.index, fill, other)
 
-    inputs = [page.project_id, parts.rounds]
     parts.thumbnails.select(told(on_view), [*inputs, parts.views, parts.filled], parts.picture, **quick)
     for control in (parts.filled.input, parts.z.input):
         control(
-            told(lambda p, chosen, view, fill, slice_: comparison.redraw(store, p, chosen, view, fill, slice_)),
+            told(lambda p, chosen, other, view, fill, z: comparison.redraw(store, p, chosen, view, fill, z, other)),
             [*inputs, parts.shown, parts.filled, parts.z],
             parts.panels,
             **quick,
@@ -170,7 +185,7 @@ def _exports(page: Page) -> tuple[gr.HTML, gr.File]:
 
 
 def refresh(store: Store, project_id: int | None) -> list[Any]:
-    """Updates of all outputs, in order: the newest model's results."""
+    """Updates of all outputs but the last, in order: the newest model's results."""
     trained = results.checkpoint_by_round(store, project_id) if project_id is not None else {}
     if project_id is None or not trained:
         return _nothing(store, project_id)
@@ -181,6 +196,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         plots.learning_curve(points),
         summary_cards(points),
         gr.Dropdown(choices, value=newest, interactive=True),
+        against_menu(store, project_id, newest),
         apply_button(store, project_id),
         *show_model(store, project_id, newest),
         *effort.refresh(store, project_id),
@@ -199,6 +215,7 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
     return [
         plots.learning_curve([]),
         tables.empty(what),
+        gr.Dropdown([], value=None, interactive=False),
         gr.Dropdown([], value=None, interactive=False),
         gr.Button(visible=False),
         tables.note("No predictions yet."),
@@ -234,6 +251,12 @@ def round_title(number: int, newest: int) -> str:
     return f"{title} (newest)" if number == newest else title
 
 
+def against_menu(store: Store, project_id: int, newest: int) -> gr.Dropdown:
+    """The menu of models to compare with; nothing is chosen at first."""
+    earlier = comparison.choices(store, project_id, lambda number: round_title(number, newest))
+    return gr.Dropdown([("nothing", 0), *earlier], value=0, interactive=len(earlier) > 1)
+
+
 def summary_cards(points: list[results.CurvePoint]) -> str:
     """The newest score and what the last round gained."""
     newest = points[-1]
@@ -257,10 +280,10 @@ def _range(interval: tuple[float, float] | None) -> str:
     return f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
 
 
-def show_model(store: Store, project_id: int | None, number: Any) -> list[Any]:
-    """What depends on the chosen model: the comparison and the table of images."""
+def show_model(store: Store, project_id: int | None, number: Any, against: Any = None) -> list[Any]:
+    """What depends on the chosen models: the comparison, and the table of images by the first."""
     checkpoint_id = comparison.checkpoint_of(store, project_id, number)
-    return [*comparison.show_round(store, project_id, number), image_table(store, checkpoint_id)]
+    return [*comparison.show_round(store, project_id, number, against), image_table(store, checkpoint_id)]
 
 
 def image_table(store: Store, checkpoint_id: int) -> dict[str, Any]:

@@ -64,6 +64,13 @@ def test_more_labels_that_do_not_help():
     assert "12 labelled patches more did not help" in found.sentence
 
 
+def test_more_labels_that_make_it_worse():
+    found = diagnostics.no_gain([scored(16, 20)] * 6, [scored(10, 20)] * 6, 12)
+    assert found.state is State.WARNING
+    assert "12 labelled patches more made it worse: F1 fell from 0.80 to 0.50" in found.sentence
+    assert "labels of the newest batch" in found.advice
+
+
 def test_more_labels_that_help_or_are_not_needed_or_cannot_be_judged():
     before = [scored(10, 20)] * 6
     assert diagnostics.no_gain(before, [scored(14, 20)] * 6, 12).state is State.OK

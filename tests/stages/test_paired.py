@@ -46,7 +46,8 @@ def test_a_power_law_is_found_again():
     curve = [(n, 1 - 0.9 * n**-0.4) for n in (8, 16, 32)]
     assert extrapolate(curve, 240) == pytest.approx(1 - 0.9 * 240**-0.4)
     assert extrapolate(curve[:2], 240) is None
-    assert extrapolate([(8, 0.8), (16, 0.7), (32, 0.6)], 240) == 0.6  # it never promises less than there is
+    assert extrapolate([(8, 0.63), (16, 0.62), (32, 0.6)], 240) == 0.6  # it never promises less than there is
+    assert extrapolate([(8, 0.8), (16, 0.9), (32, 0.6)], 240) is None
 
 
 def test_variety_of_clustered_and_of_spread_batches():
