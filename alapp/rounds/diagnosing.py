@@ -15,6 +15,9 @@ from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
 
+POOL = 20_000
+"""Random batches are drawn from at most this many patches; more would only take memory."""
+
 Diagnose = Callable[[], Diagnosis | None]
 
 
@@ -84,6 +87,8 @@ class _Project:
         ]
         known = [rows[key] for key, pick in earlier.items() if pick.role is PatchRole.TRAIN and key in rows]
         free = np.array([row for key, row in rows.items() if key not in earlier], dtype=np.int64)
+        if len(free) > POOL:
+            free = np.sort(np.random.default_rng(0).permutation(free)[:POOL])
         return diagnostics.similar_picks(vectors[batch], vectors[free], vectors[known], latest.seed)
 
     def gap_to_full(self) -> Diagnosis | None:

@@ -28,6 +28,9 @@ SPREADS = 3.0
 CONTRAST = 2.0
 """How many times the contrast (standard deviation of the pixels) may be that of the known images, or the reverse."""
 
+SAMPLE = 3000
+"""All pairs of that many patches are compared; of more, a sample is."""
+
 _PIXELS = 2**16
 _NAMED = 3
 
@@ -113,11 +116,26 @@ def _split(store: Store, project_id: int) -> tuple[list[Image], list[Image]]:
 
 
 def _vectors(store: Store, project_id: int) -> tuple[list[int], np.ndarray]:
-    """(image id of each row, vectors); of patches that are embedded. None are before the first selection."""
+    """(image id of each row, vectors) of patches that are embedded, a sample of them in a large project. None are
+    before the first selection."""
     if models.latest_embedding(store, project_id) is None:
         return [], np.zeros((0, 1), np.float32)
     patches, vectors = embedding.embedded(store, project_id)
-    return [patch.image_id for patch in patches], np.asarray(vectors)
+    rows = sample_rows([patch.image_id for patch in patches])
+    return [patches[row].image_id for row in rows], np.asarray(vectors[rows])
+
+
+def sample_rows(image_ids: Sequence[int], most: int = SAMPLE) -> np.ndarray:
+    """int64 rows, in order, of about `most` patches at most, drawn evenly from all images; at least one of each
+    image. Deterministic."""
+    ids = np.asarray(image_ids, dtype=np.int64)
+    if len(ids) <= most:
+        return np.arange(len(ids))
+    shuffled = np.random.default_rng(0).permutation(len(ids))
+    grouped = shuffled[np.argsort(ids[shuffled], kind="stable")]
+    _, starts, counts = np.unique(ids[grouped], return_index=True, return_counts=True)
+    place = np.arange(len(ids)) - np.repeat(starts, counts)
+    return np.sort(grouped[place < max(1, most // len(starts))])
 
 
 @lru_cache(maxsize=4096)

@@ -171,3 +171,11 @@ def test_images_of_another_brightness_or_contrast():
     known = {key: np.array([[100.0 + key], [20.0]]) for key in range(4)}
     new = {10: np.array([[110.0], [22.0]]), 11: np.array([[160.0], [20.0]]), 12: np.array([[101.0], [60.0]])}
     assert drift.shifted_images(known, new) == {11, 12}
+
+
+def test_a_sample_of_patches_has_every_image():
+    ids = np.repeat([5, 3, 9], [400, 1, 50])
+    rows = drift.sample_rows(ids, most=60)
+    assert np.unique(ids[rows], return_counts=True)[1].tolist() == [1, 20, 20]
+    assert (np.diff(rows) > 0).all()
+    assert drift.sample_rows(ids, most=451).tolist() == list(range(451))
