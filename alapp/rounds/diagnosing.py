@@ -9,6 +9,7 @@ import numpy as np
 from alapp.domain import InstanceScores, LabelKind, PatchRole
 from alapp.rounds import diagnostics, drift, embedding, evidence, forgetting, pseudo, results, training
 from alapp.rounds.diagnostics import Diagnosis, State
+from alapp.stages.metrics import pool
 from alapp.stages.train.targets import typical_size
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -96,7 +97,8 @@ class _Project:
         scored = [(item.n_cases, self._f1(item, split)) for _, item in sorted(self.models.items()) if item.round_id]
         curve = [(n, score) for n, score in scored if score is not None]
         everything = len(catalogue.patches(self.store, self.id)) - len(self.validation)
-        full = self._f1(self.full, split) if self.full else None
+        # It was trained on the validation patches too, so only test images judge it.
+        full = self._f1(self.full, split) if self.full and split == "test" else None
         return diagnostics.gap_to_full(curve, everything, full)
 
     def overfitting(self) -> Diagnosis | None:
@@ -124,13 +126,13 @@ class _Project:
 
     def _f1(self, checkpoint: Checkpoint, split: str = "validation") -> float | None:
         scored = list(_by_patch(self.store, checkpoint, split).values())
-        return diagnostics.pool(scored).f1_50 if scored else None
+        return pool(scored).f1_50 if scored else None
 
     def _is_3d(self) -> bool:
         return any(image.is_3d for image in catalogue.images(self.store, self.id))
 
 
-def _by_patch(store: Store, checkpoint: Checkpoint, split: str) -> dict[tuple[int, int | None], InstanceScores]:
+def _by_patch(store: Store, checkpoint: Checkpoint, split: str) -> dict[tuple[int, int], InstanceScores]:
     return {(row.image_id, row.patch_id or 0): row.scores for row in models.scores(store, checkpoint.id, split)}
 
 

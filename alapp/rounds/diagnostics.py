@@ -284,7 +284,7 @@ def object_size(planned: float, annotated: float, n_objects: int) -> Diagnosis:
         name,
         State.WARNING,
         f"The network is planned for objects of {planned:.0f} pixels, but yours are {annotated:.0f} pixels wide.",
-        "Choose another preset on the Train tab: its network is planned on your labels.",
+        "Choose another preset on the Train tab: it gets a new network, planned on your labels, that starts anew.",
         numbers,
     )
 
