@@ -45,8 +45,8 @@ SMALL_GAIN = 0.02
 GOOD_F1 = 0.9
 """Here a curve that is flat has arrived: people who annotate twice agree about as well."""
 
-ALIKE_SHARE = 0.1
-"""The batch is compared with random batches: what fewer than one in ten of them would do is not chance."""
+ALIKE_SHARE = 0.05
+"""The batch is compared with random batches: what fewer than one in twenty of them would do is not chance."""
 
 OVERFIT_GAP = 0.15
 """F1 on training patches is always somewhat higher; more than this means that they are learned by heart."""

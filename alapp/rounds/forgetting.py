@@ -86,7 +86,7 @@ def forgetting(known: Iterable[Memory]) -> Diagnosis:
         f"Training round {last.number} forgot: on the {old.n} validation patches of earlier rounds F1 fell from "
         f"{old.before:.2f} to {old.after:.2f}, which is more than chance.",
         "If the older images still matter, go on from the model before, and see that the next batch has patches of "
-        "them. Old labels are always trained along, and get at least half of the draws.",
+        "them. Labels of all rounds are always trained on together.",
         numbers,
     )
 

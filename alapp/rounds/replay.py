@@ -14,8 +14,8 @@ NEW_AGAINST_OLD = 2.0
 """A patch of the newest batch is drawn twice as often as an older one: the network has seen the older ones before."""
 
 NEW_SHARE_MAX = 0.5
-"""The newest batch gets at most this share of the draws, so that old labels are always half of what is rehearsed,
-also when one batch brings more patches than all batches before it."""
+"""The newest batch gets at most this share of the draws, so that old labels are at least half of what is rehearsed,
+also when one batch brings more patches than all batches before it; but see `OLD_AGAINST_NEW_MAX`."""
 
 OLD_AGAINST_NEW_MAX = 4.0
 """An old patch is drawn at most four times as often as a new one, whatever `NEW_SHARE_MAX` asks for: two patches of

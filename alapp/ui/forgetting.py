@@ -17,8 +17,8 @@ from alapp.ui.page import Page
 EXPLANATION = (
     "A network that learns a new kind of image can get worse on the old kind. Older patches are the validation patches "
     "that earlier rounds selected, new patches those of the round itself; the models before and after training are "
-    "scored on the same ones. Labels of all rounds are trained on together, the newest batch for at most half of the "
-    "time."
+    "scored on the same ones. Labels of all rounds are trained on together; the newest batch is seen more often, but "
+    "for at most half of the time, unless there are only a few older labels."
 )
 NOTHING = "From the second trained round on: how the score on the patches of earlier rounds changed."
 HEAD = ["Training of", "Older patches", "F1 before", "F1 after", "Change (95% interval)", "New patches", "F1 before",
@@ -83,7 +83,7 @@ def verdict(pair: Difference | None) -> str:
     if pair is None:
         return ""
     if pair.interval is None:
-        return f"under {MIN_PATCHES} patches"
+        return f"too few (under {MIN_PATCHES})"
     return "forgot" if pair.worse else "better" if pair.better else "no change beyond chance"
 
 
