@@ -21,6 +21,7 @@ from alapp.rounds import (
     pretrain_check,
     promotion,
     pseudo,
+    replay,
 )
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog
@@ -48,6 +49,8 @@ class Run:
     start_from: Checkpoint | None
     iterations: int
     seed: int
+    weights: Mapping[str, float] | None = None
+    """How often cases are drawn, by key, relative to 1 of the others; None: all alike."""
 
 
 def run_pretrain(store: Store, project_id: int, report: Report, iterations: int | None = None) -> dict[str, Any]:
@@ -94,7 +97,9 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
         start_from = pretrain_check.choose(
             store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin)
         )
-    checkpoint = train(store, project, plan, Run(this, cases, start_from, length, seed), part(report, begin, 0.8))
+    drawn = replay.weights([case.key for case in cases], _keys_of(store, this))
+    run = Run(this, cases, start_from, length, seed, drawn)
+    checkpoint = train(store, project, plan, run, part(report, begin, 0.8))
     decoding.fit_for_round(store, checkpoint, this, start_from, part(report, 0.8, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     promotion.judge(store, checkpoint)
@@ -147,14 +152,7 @@ def ensure_plan(store: Store, project: Project, cases: Iterable[Case], report: R
 
 def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) -> Checkpoint:
     """Carry out a run, or find it finished. A killed run goes on where it was when called again."""
-    key = content_hash(
-        "train",
-        plan.input_hash,
-        run.start_from.sha256 if run.start_from else None,
-        sorted((case.key, case.hash) for case in run.cases),
-        run.iterations,
-        run.seed,
-    )
+    key = run_hash(plan, run)
     known = models.find_checkpoint(store, project.id, key)
     if known:
         return known
@@ -174,8 +172,23 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) 
             store.files.resolve(run.start_from.path) if run.start_from else None,
             report,
             log,
+            {"weights": run.weights},
         )
     return _record(store, project, plan, run, key, result.checkpoint, result.seconds)
+
+
+def run_hash(plan: Plan, run: Run) -> str:
+    """Names a run by what it learns from. Runs that draw their cases evenly keep the names they had before cases
+    could be weighted."""
+    return content_hash(
+        "train",
+        plan.input_hash,
+        run.start_from.sha256 if run.start_from else None,
+        sorted((case.key, case.hash) for case in run.cases),
+        run.iterations,
+        run.seed,
+        *([dict(run.weights)] if run.weights else []),
+    )
 
 
 def human_cases(store: Store, project: Project) -> tuple[Case, ...]:
@@ -214,6 +227,15 @@ def reference_cases(store: Store, project: Project) -> tuple[Case, ...]:
     return tuple(_crop_case(store, patch, maps[patch.image_id], "ref") for patch in patches)
 
 
+def _keys_of(store: Store, this: Round) -> list[str]:
+    """Keys of the cases that a round's batch brought."""
+    return [_human_key(pick.patch_id) for pick in round_rows.picked(store, this.id)]
+
+
+def _human_key(patch_id: int) -> str:
+    return f"gt_{patch_id}"
+
+
 def _iterations(project: Project, plan: Plan, what: str, wanted: int | None) -> int:
     iterations = wanted or plan.summary["iterations"][what]
     return min(iterations, DEMO_ITERATIONS) if project.visitor else iterations
@@ -223,7 +245,7 @@ def _patch_case(store: Store, patch: Patch, item: LabelMap) -> Case:
     def load() -> tuple[np.ndarray, np.ndarray]:
         return catalogue.read_patch(store, patch), labels.read(store, item)
 
-    key, region = f"gt_{patch.id}", annotation_region.map_of(store, item)
+    key, region = _human_key(patch.id), annotation_region.map_of(store, item)
     if region is None:
         return Case(key, content_hash(patch.id, item.sha256), load, patch.voxel_size)
     content = content_hash(patch.id, item.sha256, region.sha256)

@@ -89,13 +89,17 @@ def _of_patch(store: Store, patch: Patch, item: LabelMap) -> np.ndarray:
 @dataclass(frozen=True)
 class Comparison:
     """Pixels, predicted and human objects of the same place. `pixels` (Y, X, C) or (Z, Y, X, C); `predicted` int32 of
-    the same size; `human` likewise, or None."""
+    the same size; `human` likewise, or None; `other`: what another model predicted, or None. `models` names that one
+    and the one of `predicted`; `truth` names `human`."""
 
     name: str
     pixels: np.ndarray
     predicted: np.ndarray
     human: np.ndarray | None
     words: str
+    other: np.ndarray | None = None
+    models: tuple[str, str] = ("", "Prediction")
+    truth: str = "Your labels"
 
     @property
     def caption(self) -> str:
@@ -105,14 +109,18 @@ class Comparison:
     @property
     def titles(self) -> str:
         """What the panels are, under them."""
-        names = ["Image", "Prediction"] + (["Your labels"] if self.human is not None else [])
-        cells = "".join(f"<span>{name}</span>" for name in names)
+        cells = "".join(f"<span>{escape(name)}</span>" for name, _ in self._panels())
         return f'{STYLE}<div class="al-panels">{cells}</div>'
 
     def draw(self, z: int | None, filled: bool = True) -> np.ndarray:
         """The panels side by side, uint8 (Y, X, 3); `z` is the slice, None in 2D."""
-        maps = [None, self.predicted] + ([self.human] if self.human is not None else [])
+        maps = [instances for _, instances in self._panels()]
         return side_by_side(*(large(picture(self.pixels, instances, z, filled)) for instances in maps))
+
+    def _panels(self) -> list[tuple[str, np.ndarray | None]]:
+        """What is shown from left to right, each with its name."""
+        predicted = [(self.models[0], self.other), (self.models[1], self.predicted), (self.truth, self.human)]
+        return [("Image", None)] + [(name, instances) for name, instances in predicted if instances is not None]
 
 
 def predicted_thumbnail(store: Store, checkpoint_id: int, patch: Patch, side: int = THUMBNAIL) -> np.ndarray:

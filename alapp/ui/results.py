@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +14,7 @@ from alapp.errors import NotReadyError
 from alapp.rounds import evaluation, promotion, results
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
-from alapp.ui import comparison, downloads, effort, plots, tables
+from alapp.ui import comparison, diagnostics, downloads, effort, forgetting, plots, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 
@@ -35,6 +37,36 @@ COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class _Predictions:
+    """The components of the section Predictions."""
+
+    rounds: gr.Dropdown
+    against: gr.Dropdown
+    filled: gr.Checkbox
+    z: gr.Slider
+    apply: gr.Button
+    listing: gr.HTML
+    thumbnails: gr.Gallery
+    caption: gr.HTML
+    titles: gr.HTML
+    panels: gr.Image
+    open_button: gr.Button
+    table: gr.Dataframe
+    views: gr.State
+    shown: gr.State
+
+    @property
+    def picture(self) -> list[Any]:
+        """Outputs of `comparison.show_view`."""
+        return [self.caption, self.panels, self.titles, self.open_button, self.z, self.shown]
+
+    @property
+    def compared(self) -> list[Any]:
+        """Outputs of `show_model`."""
+        return [self.listing, self.thumbnails, self.views, *self.picture, self.table]
+
+
 def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
     store = page.store
@@ -46,9 +78,34 @@ def build(page: Page) -> Tab:
             gr.Markdown("### What the score means")
             summary = gr.HTML(padding=False)
             gr.HTML(tables.note(EXPLANATION), padding=False)
+    stale = gr.State(0)
+    diagnostics.build(page, stale)
+    shown = _predictions()
+    forgetting.build(page, stale)
+    effort_parts = effort.build()
+    gr.Markdown("### Computing time")
+    timings = gr.HTML(padding=False)
+    export_status, files = _exports(page)
+    _connect(page, shown)
+    outputs = [
+        curve, summary, shown.rounds, shown.against, shown.apply, *shown.compared, *effort_parts, timings,
+        export_status, files, stale,
+    ]  # fmt: skip
+    return Tab("results", outputs, lambda project: [*refresh(store, project), time.time()])
+
+
+def _predictions() -> _Predictions:
     gr.Markdown("### Predictions")
     with gr.Row(equal_height=True):
-        rounds = gr.Dropdown([], label="Model of", info="Look at an earlier round to compare.", scale=1, min_width=220)
+        rounds = gr.Dropdown([], label="Model of", info="Whose predictions to show.", scale=1, min_width=200)
+        against = gr.Dropdown(
+            [],
+            label="Compare with",
+            info="Both on the same patches.",
+            scale=1,
+            min_width=200,
+            elem_id="results-against",
+        )
         filled = gr.Checkbox(value=True, label="Fill the objects", scale=0, min_width=170)
         z = gr.Slider(0, 1, value=0, step=1, label="Slice (z)", visible=False, scale=2)
         apply = gr.Button(visible=False, scale=0, min_width=230, elem_id="results-apply")
@@ -74,41 +131,41 @@ def build(page: Page) -> Tab:
         wrap=False,
         max_height=340,
     )
-    effort_parts = effort.build()
-    gr.Markdown("### Computing time")
-    timings = gr.HTML(padding=False)
-    export_status, files = _exports(page)
+    return _Predictions(
+        rounds, against, filled, z, apply, listing, thumbnails, caption, titles, panels, open_button, table,
+        gr.State([]), gr.State(None),
+    )  # fmt: skip
 
-    views = gr.State([])
-    shown = gr.State(None)
-    picture = [caption, panels, titles, open_button, z, shown]
-    compared = [listing, thumbnails, views, *picture, table]
-    outputs = [curve, summary, rounds, apply, *compared, *effort_parts, timings, export_status, files]
+
+def _connect(page: Page, parts: _Predictions) -> None:
+    """What the controls of the section Predictions do."""
+    store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    inputs = [page.project_id, parts.rounds, parts.against]
+    for menu in (parts.rounds, parts.against):
+        menu.input(
+            told(lambda p, chosen, other: show_model(store, p, chosen, other)),
+            inputs,
+            parts.compared,
+            show_progress="minimal",
+            api_visibility="private",
+        )
 
-    rounds.input(
-        told(lambda p, chosen: show_model(store, p, chosen)),
-        [page.project_id, rounds],
-        compared,
-        show_progress="minimal",
-        api_visibility="private",
-    )
+    def on_view(project: int | None, chosen: Any, other: Any, views: list, fill: bool, event: gr.SelectData) -> Any:
+        return comparison.show_view(store, project, chosen, views, event.index, fill, other)
 
-    def on_view(project: int | None, chosen: Any, views: list, fill: bool, event: gr.SelectData) -> Any:
-        return comparison.show_view(store, project, chosen, views, event.index, fill)
-
-    inputs = [page.project_id, rounds]
-    thumbnails.select(told(on_view), [*inputs, views, filled], picture, **quick)
-    for control in (filled.input, z.input):
+    parts.thumbnails.select(told(on_view), [*inputs, parts.views, parts.filled], parts.picture, **quick)
+    for control in (parts.filled.input, parts.z.input):
         control(
-            told(lambda p, chosen, view, fill, slice_: comparison.redraw(store, p, chosen, view, fill, slice_)),
-            [*inputs, shown, filled, z],
-            panels,
+            told(lambda p, chosen, other, view, fill, z: comparison.redraw(store, p, chosen, view, fill, z, other)),
+            [*inputs, parts.shown, parts.filled, parts.z],
+            parts.panels,
             **quick,
         )
-    apply.click(told(lambda p, c: start_applying(store, p, c)), [page.project_id, page.changed], page.changed, **quick)
-    open_button.click(told(comparison.open_in_annotate), shown, [page.tabs, page.open_patch], **quick)
-    return Tab("results", outputs, lambda project: refresh(store, project))
+    parts.apply.click(
+        told(lambda p, c: start_applying(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+    )
+    parts.open_button.click(told(comparison.open_in_annotate), parts.shown, [page.tabs, page.open_patch], **quick)
 
 
 def _exports(page: Page) -> tuple[gr.HTML, gr.File]:
@@ -128,7 +185,7 @@ def _exports(page: Page) -> tuple[gr.HTML, gr.File]:
 
 
 def refresh(store: Store, project_id: int | None) -> list[Any]:
-    """Updates of all outputs, in order: the results of the model in use."""
+    """Updates of all outputs but the last, in order: the results of the model in use."""
     trained = results.checkpoint_by_round(store, project_id) if project_id is not None else {}
     if project_id is None or not trained:
         return _nothing(store, project_id)
@@ -140,6 +197,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         plots.learning_curve(points),
         summary_cards(points, in_use) + tables.note(promotion.news(store, project_id)),
         gr.Dropdown(choices, value=in_use, interactive=True),
+        against_menu(store, project_id, in_use),
         apply_button(store, project_id),
         *show_model(store, project_id, in_use),
         *effort.refresh(store, project_id),
@@ -158,6 +216,7 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
     return [
         plots.learning_curve([]),
         tables.empty(what),
+        gr.Dropdown([], value=None, interactive=False),
         gr.Dropdown([], value=None, interactive=False),
         gr.Button(visible=False),
         tables.note("No predictions yet."),
@@ -193,6 +252,12 @@ def round_title(number: int, in_use: int) -> str:
     return f"{title} (in use)" if number == in_use else title
 
 
+def against_menu(store: Store, project_id: int, in_use: int) -> gr.Dropdown:
+    """The menu of models to compare with; nothing is chosen at first."""
+    earlier = comparison.choices(store, project_id, lambda number: round_title(number, in_use))
+    return gr.Dropdown([("nothing", 0), *earlier], value=0, interactive=len(earlier) > 1)
+
+
 def summary_cards(points: list[results.CurvePoint], in_use: int) -> str:
     """The score of the model in use, by its round number, and what the last round gained."""
     newest = points[-1]
@@ -216,10 +281,10 @@ def _range(interval: tuple[float, float] | None) -> str:
     return f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
 
 
-def show_model(store: Store, project_id: int | None, number: Any) -> list[Any]:
-    """What depends on the chosen model: the comparison and the table of images."""
+def show_model(store: Store, project_id: int | None, number: Any, against: Any = None) -> list[Any]:
+    """What depends on the chosen models: the comparison, and the table of images by the first."""
     checkpoint_id = comparison.checkpoint_of(store, project_id, number)
-    return [*comparison.show_round(store, project_id, number), image_table(store, checkpoint_id)]
+    return [*comparison.show_round(store, project_id, number, against), image_table(store, checkpoint_id)]
 
 
 def image_table(store: Store, checkpoint_id: int) -> dict[str, Any]:

@@ -33,7 +33,12 @@ class ThresholdTrainer:
 
     def train(self, workspace, cases, out, iterations, seed, start_from, report, log, options=None):
         type(self).seen.append(
-            {"keys": [case.key for case in cases], "start_from": start_from, "iterations": iterations}
+            {
+                "keys": [case.key for case in cases],
+                "start_from": start_from,
+                "iterations": iterations,
+                "weights": (options or {}).get("weights"),
+            }
         )
         inside, outside = [], []
         for case in cases:

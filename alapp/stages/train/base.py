@@ -100,8 +100,8 @@ class Trainer(Protocol):
         """
 
     def predict(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> np.ndarray:
-        """Class probabilities float32 (K, Y, X) or (K, Z, Y, X); classes: those of the plan's representation (`targets.SCHEMES`),
-        which `alapp.stages.instances` decodes."""
+        """Class probabilities float32 (K, Y, X) or (K, Z, Y, X) of the plan's classes (`targets.SCHEMES`), which
+        `alapp.stages.instances` decodes."""
 
 
 TRAINERS: Registry[Trainer] = Registry("network", {"nnunet": "alapp.stages.train.nnunet:NnUNet"})
