@@ -117,3 +117,14 @@ def link_slices(labels: np.ndarray, min_share: float = LINK_SHARE) -> np.ndarray
     graph = coo_array((np.ones(len(start)), (start, end)), shape=(len(sizes), len(sizes)))
     _, groups = connected_components(graph, directed=False)
     return relabel_sequential(np.where(unique > 0, groups[unique] + 1, 0))[0].astype(np.int32)
+
+
+def size_limit(sizes: np.ndarray, min_size: int | None = None) -> float:
+    """The size in pixels below which objects are left out, of `sizes` (n,) of all objects, n > 0; see
+    `remove_fragments`."""
+    return max(FRAGMENT_SHARE * _typical(sizes) if min_size is None else min_size, 1)
+
+
+def is_anisotropic(voxel_size: VoxelSize) -> bool:
+    """Whether stacks of this voxel size are decoded slice by slice."""
+    return _is_anisotropic(voxel_size)
