@@ -52,11 +52,17 @@ def border_core(voxel_size: VoxelSize, min_size: int | None = None) -> Decoding:
 
 @dataclass(frozen=True)
 class Found:
-    """Objects of an image: `labels` int32 (Z, Y, X), 0 background, ids 1..n, and `boxes`, the box of each object by
-    id - 1. `labels` may be mapped from a file."""
+    """Objects of an image: `labels` int32 (Z, Y, X), 0 background, ids 1..n; by id - 1 `boxes`, the box of each
+    object, and `sizes`, its voxels. `labels` may be mapped from a file, which `close` releases."""
 
     labels: np.ndarray
     boxes: list[Box]
+    sizes: np.ndarray
+
+    def close(self) -> None:
+        """Release the file behind `labels`, which must not be used any more."""
+        if isinstance(self.labels, np.memmap):
+            self.labels._mmap.close()
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,13 @@ class Block:
 def whole(probabilities: np.ndarray, decoding: Decoding) -> np.ndarray:
     """Instances int32 (Y, X) or (Z, Y, X) of an image in one piece, ids 1..n, from its probabilities."""
     return instances.remove_fragments(decoding.decode(probabilities), decoding.min_size)
+
+
+def found_in(labels: np.ndarray) -> Found:
+    """The objects of an instance map int32 (Y, X) or (Z, Y, X) with ids 1..n."""
+    stack = labels if labels.ndim == 3 else labels[None]
+    boxes = [_box([(p.start, p.stop) for p in where]) for where in ndimage.find_objects(stack)]
+    return Found(stack, boxes, np.bincount(stack.ravel(), minlength=1)[1:])
 
 
 def halo(diameter: float, is_3d: bool, by_slices: bool, anisotropy: float = 1.0) -> tuple[int, int, int]:
@@ -132,7 +145,8 @@ def segment(
         np.save(_file(folder, place), labels)
     starts = _starts_of_ids(sizes)
     joined = _join(grid, starts, halo, folder, decoding.by_slices, part(report, 0.9, 0.95))
-    tables, count = _final_ids(sizes, starts, joined, decoding)
+    tables, volumes = _final_ids(sizes, starts, joined, decoding)
+    count = len(volumes)
     out = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=tuple(shape))
     low = np.full((count + 1, 3), np.iinfo(np.int64).max)
     high = np.zeros((count + 1, 3), np.int64)
@@ -145,7 +159,7 @@ def segment(
     out.flush()
     report(1, 1, f"Found {count} objects")
     ranges = zip(low[1:].tolist(), high[1:].tolist(), strict=True)
-    return Found(out, [_box(list(zip(start, stop, strict=True))) for start, stop in ranges])
+    return Found(out, [_box(list(zip(start, stop, strict=True))) for start, stop in ranges], volumes)
 
 
 def _decoded(
@@ -286,8 +300,8 @@ def _final_ids(
     starts: dict[tuple[int, ...], int],
     joined: dict[int, int],
     decoding: Decoding,
-) -> tuple[dict[tuple[int, ...], np.ndarray], int]:
-    """The id in the image of every id of every block (0 for what is left out), and the number of objects."""
+) -> tuple[dict[tuple[int, ...], np.ndarray], np.ndarray]:
+    """The id in the image of every id of every block (0 for what is left out), and the voxels of every object."""
     total = sum(len(counts) - 1 for counts in sizes.values())
     root = np.arange(total + 1)
     if joined:
@@ -303,7 +317,7 @@ def _final_ids(
     for place, counts in sizes.items():
         own = final[root[starts[place] + 1 : starts[place] + len(counts)]]
         tables[place] = np.concatenate([np.zeros(1, np.int32), own])
-    return tables, int(kept.sum())
+    return tables, volume[kept]
 
 
 def _extend(low: np.ndarray, high: np.ndarray, local: np.ndarray, table: np.ndarray, box: Box) -> None:
