@@ -145,11 +145,15 @@ def export(
 def predict(
     project: Annotated[str, typer.Argument(help="Name or number of the project whose model is applied.")],
     images: Annotated[str, typer.Argument(help="A folder of images, a file, or a pattern like 'run1/*.tif'.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; by default in the project's exports.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; by default in the project's exports.")
+    ] = None,
     bits: Annotated[int, typer.Option(help="Bits of the label maps: 16 or 32.")] = 16,
     table: Annotated[bool, typer.Option(help="Also write a table of the objects of each image.")] = True,
     outlines: Annotated[bool, typer.Option("--outlines", help="Also draw the outlines on a picture.")] = False,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Average over flipped images: slower, more accurate.")] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Average over flipped images: slower, more accurate.")
+    ] = False,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Apply a project's model to a folder of images. Files that are done already are skipped."""

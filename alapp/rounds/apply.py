@@ -214,9 +214,7 @@ def _one(run: _Run, path: Path, name: str, report: Report) -> Row:
         )
         found = segmented.found
         made = [MASKS]
-        apply_files.write_masks(
-            work / MASKS, found, source.is_3d, run.options.bits, size, part(report, 0.85, 0.9)
-        )
+        apply_files.write_masks(work / MASKS, found, source.is_3d, run.options.bits, size, part(report, 0.85, 0.9))
         if run.options.table:
             table = work / TABLE
             apply_files.write_table(table, name, found, source.is_3d, source, size, part(report, 0.9, 0.99))

@@ -91,7 +91,10 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
                 checkpoint_id=checkpoint.id,
                 round_id=checkpoint.round_id,
                 backend="nnunet",
-                params={"foreground": int(segmented.found.sizes.sum()), "pixels": found.size},  # for the table of images
+                params={
+                    "foreground": int(segmented.found.sizes.sum()),
+                    "pixels": found.size,
+                },  # for the table of images
                 input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
             )
             labels.add_probability(store, known[image.id], foreground if image.is_3d else foreground[0])

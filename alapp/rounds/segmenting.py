@@ -65,9 +65,7 @@ def segment_image(
     foreground = None
     if with_foreground:
         foreground = np.lib.format.open_memmap(folder / "foreground.npy", mode="w+", dtype=np.uint8, shape=shape)
-    halo = segment.halo(
-        plan.summary["object_diameter_px"], is_3d, decoding.by_slices, anisotropy(voxel_size) or 1.0
-    )
+    halo = segment.halo(plan.summary["object_diameter_px"], is_3d, decoding.by_slices, anisotropy(voxel_size) or 1.0)
     with network.blocks(workspace, weights, source, is_3d, part(report, 0, 0.1)) as predict:
         found = segment.segment(
             predict, shape, decoding, halo, folder, part(report, 0.1, 1), not is_3d, segment.WHOLE_VOXELS, foreground

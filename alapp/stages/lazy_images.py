@@ -43,9 +43,7 @@ class LazyImage:
         wanted = dict(zip("ZYX", where, strict=True))
         pixels = images.decoded(self.path, lambda _: self._part.read(self._axes, wanted))
         order = [self._axes.index(axis) for axis in "ZYXC" if axis in self._axes]
-        pixels = np.expand_dims(
-            pixels.transpose(order), [i for i, axis in enumerate("ZYXC") if axis not in self._axes]
-        )
+        pixels = np.expand_dims(pixels.transpose(order), [i for i, axis in enumerate("ZYXC") if axis not in self._axes])
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused
             pixels = np.ascontiguousarray(pixels, dtype=images.memory_dtype(pixels.dtype))
         images.check_finite(self.path, pixels)
@@ -195,9 +193,7 @@ def _tiff_part(path: Path, axes: str) -> _Mapped | _Segments | None:
         series, page = tif.series[0], tif.series[0].keyframe
         inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and page.dtype.kind == "u"
         if series.dataoffset is not None:
-            pixels = np.memmap(
-                path, series.dtype.newbyteorder(tif.byteorder), "r", series.dataoffset, layout.shape
-            )
+            pixels = np.memmap(path, series.dtype.newbyteorder(tif.byteorder), "r", series.dataoffset, layout.shape)
             return _Mapped(pixels, inverted)
         by_pages = layout.shape[-page.ndim :] == page.shape and axes[-page.ndim :] in ("YX", "YXC")
         if not by_pages or page.imagedepth > 1 or (page.samplesperpixel > 1 and page.planarconfig != 1):

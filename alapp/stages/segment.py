@@ -283,7 +283,9 @@ def _shared(
     ids_a, ids_b = np.divmod(keys, len(sizes_b))
     united = sizes_a[ids_a] + sizes_b[ids_b] - counts
     smaller = np.minimum(sizes_a[ids_a], sizes_b[ids_b])
-    return list(zip(ids_a.tolist(), ids_b.tolist(), (counts / united).tolist(), (counts / smaller).tolist(), strict=True))
+    return list(
+        zip(ids_a.tolist(), ids_b.tolist(), (counts / united).tolist(), (counts / smaller).tolist(), strict=True)
+    )
 
 
 def _mutual_best(pairs: list[tuple[int, int, float, float]]) -> Iterator[tuple[int, int, float, float]]:

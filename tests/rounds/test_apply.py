@@ -52,9 +52,7 @@ def table(path):
 def test_a_folder_becomes_masks_tables_and_a_summary(store, trained, folder):
     steps = []
     options = {"pictures": True}
-    made = apply.run_apply(
-        store, trained.id, lambda *step: steps.append(step), str(folder), options=options
-    )
+    made = apply.run_apply(store, trained.id, lambda *step: steps.append(step), str(folder), options=options)
     target = apply.default_target(store, trained.id, [folder / "a.tif"])
     assert made["target"] == str(target)
     assert made["problems"] == []
@@ -172,9 +170,7 @@ def test_uploads_are_packed_and_removed(store, trained, folder):
         (uploads / str(number)).mkdir(parents=True)
         paths.append(str(uploads / str(number) / "same.tif"))
         tifffile.imwrite(paths[-1], discs(seed)[0][..., 0])
-    made = apply.run_apply(
-        store, trained.id, silent, files=paths, discard=uploads.relative_to(store.root).as_posix()
-    )
+    made = apply.run_apply(store, trained.id, silent, files=paths, discard=uploads.relative_to(store.root).as_posix())
     assert not uploads.exists()
     with zipfile.ZipFile(store.root / made["archive"]) as archive:
         assert sorted(archive.namelist()) == [

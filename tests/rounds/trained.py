@@ -10,7 +10,7 @@ from alapp.storage.db import Store
 from tests.rounds.conftest import discs
 
 
-def trained_project(store: Store, iterations: int = 60) -> Project:
+def trained_project(store: Store, iterations: int = 40) -> Project:
     """Three images of discs, of which the patches are labelled with the reference, and one round of training."""
     made = catalogue.create_project(store, "discs", patch_size=128, strategy="random", validation_share=0.0)
     for seed in range(3):

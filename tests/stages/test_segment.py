@@ -112,7 +112,7 @@ def test_stacks(tmp_path, voxel_size):
     labels = np.zeros(z.shape, np.int32)
     rng = np.random.default_rng(1)
     for number, (cz, cy, cx) in enumerate(np.ndindex(2, 5, 5), start=1):
-        centre = (10 + 20 * cz, 12 + 23 * cy, 13 + 24 * cx) + rng.integers(-1, 2, 3)
+        centre = np.array((10 + 20 * cz, 12 + 23 * cy, 13 + 24 * cx)) + rng.integers(-1, 2, 3)
         ball = (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < rng.integers(8, 12) ** 2
         labels[ball & (labels == 0)] = number
     probabilities = soft_classes(labels)
@@ -130,7 +130,11 @@ def test_stacks(tmp_path, voxel_size):
 
 
 def test_blocks_cover_the_image_once_and_stay_small():
-    for shape, halo in [((1, 9000, 7001), (0, 120, 120)), ((300, 900, 800), (20, 60, 60)), ((500, 2000, 70), (2, 32, 32))]:
+    for shape, halo in [
+        ((1, 9000, 7001), (0, 120, 120)),
+        ((300, 900, 800), (20, 60, 60)),
+        ((500, 2000, 70), (2, 32, 32)),
+    ]:
         made = segment.blocks(shape, halo)
         assert sum(b.core.depth * b.core.height * b.core.width for b in made.values()) == np.prod(shape)
         assert max(b.seen.depth * b.seen.height * b.seen.width for b in made.values()) <= segment.WHOLE_VOXELS

@@ -104,9 +104,7 @@ class ObjectPredictor(nnUNetPredictor):
             group = windows[start : start + _TILES_AT_ONCE]
             tiles = torch.stack([data[(slice(None), *_at(window, patch, origin))] for window in group])
             for window, tile in zip(group, self._predict_tiles(tiles, flat), strict=True):
-                common = [
-                    (max(w, a), min(w + side, b)) for w, side, (a, b) in zip(window, patch, target, strict=True)
-                ]
+                common = [(max(w, a), min(w + side, b)) for w, side, (a, b) in zip(window, patch, target, strict=True)]
                 there = tuple(slice(lo - a, hi - a) for (lo, hi), (a, _) in zip(common, target, strict=True))
                 here = tuple(slice(lo - w, hi - w) for (lo, hi), w in zip(common, window, strict=True))
                 logits[(slice(None), *there)].addcmul_(tile[(slice(None), *here)], gaussian[here])
@@ -121,9 +119,7 @@ class ObjectPredictor(nnUNetPredictor):
         place of its first voxel in the padded image."""
         origin = [min(window[axis] for window in windows) for axis in range(3)]
         end = [max(window[axis] for window in windows) + patch[axis] for axis in range(3)]
-        ranges = [
-            (max(a - b, 0), min(e - b, n)) for a, e, b, n in zip(origin, end, before, view.shape, strict=True)
-        ]
+        ranges = [(max(a - b, 0), min(e - b, n)) for a, e, b, n in zip(origin, end, before, view.shape, strict=True)]
         data = view.read(Box(*(a for a, _ in ranges), *(e - a for a, e in ranges)))
         margins = [(a + b - o, e - z - b) for (a, z), b, o, e in zip(ranges, before, origin, end, strict=True)]
         if any(margin != (0, 0) for margin in margins):
@@ -169,9 +165,7 @@ def _common(a: Box, b: Box) -> Box | None:
 
 def _within(inner: Box, outer: Box) -> tuple[slice, ...]:
     """Slices of `inner` into an array of `outer`."""
-    return tuple(
-        slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner.slices, outer.slices, strict=True)
-    )
+    return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner.slices, outer.slices, strict=True))
 
 
 def _background(classes: int, box: Box) -> np.ndarray:

@@ -148,17 +148,13 @@ class NetworkView:
 
     def _read_crop(self, ranges: Sequence[Axis]) -> tuple[np.ndarray, np.ndarray | None]:
         """Raw voxels (Z, Y, X, C) of ranges within the crop, and where they count, if the plan has a mask."""
-        where = tuple(
-            slice(start + a, start + b) for start, (a, b) in zip(_starts(self.crop), ranges, strict=True)
-        )
+        where = tuple(slice(start + a, start + b) for start, (a, b) in zip(_starts(self.crop), ranges, strict=True))
         raw = np.asarray(self.source[where])
         if not any(scheme.masked for scheme in self._schemes):
             return raw, None
         return raw, (raw != 0).any(-1) if self._filled is None else self._filled[where]
 
-    def _limits(
-        self, channel: int, scheme: _Scheme, slices: Axis, by_slices: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _limits(self, channel: int, scheme: _Scheme, slices: Axis, by_slices: bool) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest normalised intensity of each slice (of the whole image where it is resampled in 3D)."""
         found = []
         for values in (self._statistics.low[:, channel], self._statistics.high[:, channel]):

@@ -146,9 +146,7 @@ def test_a_box_is_predicted_as_in_the_whole(predictor):
     whole = predictor.region(view, Box(0, 0, 0, *image.shape[:3]), silent)
     assert whole[:, :, :20].tolist() == np.broadcast_to([[[[1]]], [[[0]]], [[[0]]]], whole[:, :, :20].shape).tolist()
     for box in boxes(image.shape[:3]):
-        np.testing.assert_allclose(
-            predictor.region(view, box, silent), whole[(slice(None), *box.slices)], atol=1e-5
-        )
+        np.testing.assert_allclose(predictor.region(view, box, silent), whole[(slice(None), *box.slices)], atol=1e-5)
 
 
 def test_images_smaller_than_a_window(tmp_path):
