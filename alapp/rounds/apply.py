@@ -236,8 +236,18 @@ def _one(run: _Run, path: Path, name: str, report: Report) -> Row:
         )
         segmented.close()
         for ending in made:
-            os.replace(work / ending, run.target / f"{name}{ending}")
+            _put(work / ending, run.target / f"{name}{ending}")
     return row
+
+
+def _put(made: Path, target: Path) -> None:
+    """Moves a finished file to its place. Raises `InputError` when another program holds the old one."""
+    try:
+        os.replace(made, target)
+    except PermissionError as error:
+        raise InputError(
+            f"{target.name} cannot be replaced: another program has it open. Close it there, then press Apply again."
+        ) from error
 
 
 def _voxel_size(run: _Run, source: LazyImage) -> VoxelSize:

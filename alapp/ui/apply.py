@@ -220,8 +220,10 @@ def start_applying(
 
 
 def _keep_uploads(store: Store, project_id: int, files: Sequence[Path]) -> dict[str, Any]:
-    """Copies uploads into the project's folder, where they outlive the page's cache and go with the project."""
+    """Copies uploads into the project's folder, where they outlive the page's cache and go with the project. Those of
+    a run that was cancelled go; none is active now."""
     folder = store.files.project(project_id) / "uploads" / uuid.uuid4().hex
+    shutil.rmtree(folder.parent, ignore_errors=True)
     kept = []
     for number, source in enumerate(files):
         copy = folder / str(number) / source.name

@@ -121,8 +121,7 @@ class NetworkView:
                 samples[channel] = normal
                 continue
             low, high = self._limits(channel, scheme, ranges[0], by_slices)
-            offsets = [a + 0.0 for a, _ in ranges]
-            at = _Sampling(wanted, offsets, self._scale, order)
+            at = _Sampling(wanted, [a for a, _ in ranges], self._scale, order)
             if by_slices or same[0]:
                 planes = np.stack([np.clip(at.plane(p), low[i], high[i]) for i, p in enumerate(normal)])
                 samples[channel] = planes if same[0] else at.slices(planes, order_z)
@@ -156,11 +155,8 @@ class NetworkView:
 
     def _limits(self, channel: int, scheme: _Scheme, slices: Axis, by_slices: bool) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest normalised intensity of each slice (of the whole image where it is resampled in 3D)."""
-        found = []
-        for values in (self._statistics.low[:, channel], self._statistics.high[:, channel]):
-            normal = scheme.run(values, None)
-            found.append(normal)
-        low, high = found
+        low = scheme.run(self._statistics.low[:, channel], None)
+        high = scheme.run(self._statistics.high[:, channel], None)
         if scheme.masked:  # what lies outside stays 0
             low, high = np.minimum(low, 0), np.maximum(high, 0)
         if not by_slices:
