@@ -1,12 +1,12 @@
 """Prediction of one image by this app and by nnU-Net's own predictor, with the same network, windows and threads.
 
-`python -m benchmarks.predict --json FILE` writes seconds of both (median of repeats, taken in turns) and their ratio.
-The network has random weights in the plan that this app makes for objects of the given width.
+`python -m benchmarks.predict --json OUT` writes seconds of both (median of repeats, taken in turns) and their ratio
+(ours by nnU-Net's; `predict_ratio` is the worse of two resolutions). The network has random weights in the plan that
+this app makes for objects of the given width.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -18,6 +18,7 @@ import numpy as np
 
 from alapp.domain import Machine, Preset, silent
 from alapp.environment import prepare
+from benchmarks import cli
 
 
 def discs(size: int, diameter: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,18 +96,18 @@ def measure(size: int, diameter: float, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure at full and at half resolution; print and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    """Measure at full resolution (objects of 27 pixels) and at half (56 pixels)."""
+    options = cli.parser(__doc__.splitlines()[0]).parse_args()
     prepare()
-    found = [measure(options.size, diameter, options.repeats) for diameter in (27.0, 56.0)]
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text, encoding="utf-8")
+    size, repeats = (512, 1) if options.quick else (1024, 5)
+    found = {name: measure(size, diameter, repeats) for name, diameter in (("full", 27.0), ("half", 56.0))}
+    figures = {
+        "predict_ratio": max(each["predict_ratio"] for each in found.values()),
+        **{f"predict_ratio_{name}": each["predict_ratio"] for name, each in found.items()},
+        **{f"predict_seconds_{name}": each["ours_s"] for name, each in found.items()},
+        **{f"predict_seconds_{name}_nnunet": each["nnunet_s"] for name, each in found.items()},
+    }
+    cli.write(options.json, figures, cli.machine("torch", "nnunetv2") | {"runs": found})
 
 
 if __name__ == "__main__":
