@@ -72,7 +72,13 @@ def build(page: Page) -> Tab:
 
     store = page.store
     live = [status, listing, files, timer]
-    timer.tick(told(lambda project: watch(store, project)), page.project_id, live, queue=False, **QUIET)
+    timer.tick(
+        told(lambda project: [start_button(store, project), *watch(store, project)]),
+        page.project_id,
+        [start, *live],
+        queue=False,
+        **QUIET,
+    )
     start.click(
         told(lambda *values: start_applying(store, *values)),
         [page.project_id, drop, path, target, bits, extras, page.visitor, page.changed],
@@ -92,14 +98,19 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         head = tables.note(explanation(model, local)) if model else tables.empty(
             "The project has no model yet. Train one first; then it can find the objects in any number of images."
         )  # fmt: skip
-    busy = project_id is not None and _last(store, project_id, active=True) is not None
     return [
         head,
         gr.Textbox(visible=local),
         gr.Textbox(visible=local),
-        gr.Button(interactive=model is not None and not busy),
+        start_button(store, project_id),
         *watch(store, project_id),
     ]
+
+
+def start_button(store: Store, project_id: int | None) -> gr.Button:
+    """The start button: there must be a model, and nothing that runs already."""
+    ready = project_id is not None and apply.model_name(store, project_id) is not None
+    return gr.Button(interactive=ready and _last(store, project_id, active=True) is None)
 
 
 def explanation(model: str, local: bool) -> str:

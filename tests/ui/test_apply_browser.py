@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 @pytest.fixture
 def url(store):
-    trained_project(store)
+    trained_project(store, iterations=10)
     supervisor = Supervisor(store).start()
     demo = shell.build(store)
     _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
