@@ -6,12 +6,15 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alapp.domain import Modality, Preset, Report
 from alapp.errors import AlappError, Cancelled, InputError
+
+if TYPE_CHECKING:
+    from alapp.storage.db import Store
 
 app = typer.Typer(
     help="Active learning for instance segmentation of microscopy images.",
@@ -131,17 +134,46 @@ def export(
 ) -> None:
     """Write a project's labels, measurements, scores or model to a file."""
     from alapp.rounds.export import run_export
-    from alapp.storage import catalogue
     from alapp.storage.db import Store
 
     store = Store(state)
-    known = catalogue.projects(store)
-    found = next((item for item in known if project in (item.name, str(item.id))), None)
-    if found is None:
-        names = ", ".join(repr(item.name) for item in known) or "none"
-        raise InputError(f"There is no project called {project!r} in {store.root}. It has: {names}.")
-    made = run_export(store, found.id, printer(), what)
+    made = run_export(store, project_called(store, project), printer(), what)
     print(store.files.resolve(made["path"]))
+
+
+@app.command()
+def predict(
+    project: Annotated[str, typer.Argument(help="Name or number of the project whose model is applied.")],
+    images: Annotated[str, typer.Argument(help="A folder of images, a file, or a pattern like 'run1/*.tif'.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; by default in the project's exports.")
+    ] = None,
+    bits: Annotated[int, typer.Option(help="Bits of the label maps: 16 or 32.")] = 16,
+    table: Annotated[bool, typer.Option(help="Also write a table of the objects of each image.")] = True,
+    outlines: Annotated[bool, typer.Option("--outlines", help="Also draw the outlines on a picture.")] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror/--no-mirror", help="Average over flipped images: slower, more accurate.")
+    ] = True,
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Apply a project's model to a folder of images. Files that are done already are skipped."""
+    from alapp.environment import prepare
+    from alapp.rounds.apply import run_apply
+    from alapp.storage.db import Store
+
+    prepare()
+    store = Store(state)
+    options = {"bits": bits, "table": table, "pictures": outlines, "mirroring": mirror}
+    made = run_apply(
+        store, project_called(store, project), printer(), images, target=str(out) if out else None, options=options
+    )
+    for row in made["rows"]:
+        print(f"{row['image']}: {row['objects']} objects" + (f" ({row['remark']})" if row["remark"] else ""))
+    for problem in made["problems"]:
+        print(f"{problem['file']}: {problem['problem']}", file=sys.stderr)
+    print(made["target"])
+    if not made["rows"]:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -164,6 +196,18 @@ def doctor(
                 print(f"{'':7} -> {item.remedy}")
     if worst(findings) is Level.ERROR:
         raise typer.Exit(1)
+
+
+def project_called(store: Store, name: str) -> int:
+    """The id of the project with this name or number. Raises `InputError` if there is none."""
+    from alapp.storage import catalogue
+
+    known = catalogue.projects(store)
+    found = next((item for item in known if name in (item.name, str(item.id))), None)
+    if found is None:
+        names = ", ".join(repr(item.name) for item in known) or "none"
+        raise InputError(f"There is no project called {name!r} in {store.root}. It has: {names}.")
+    return found.id
 
 
 def printer(every: float = 5.0) -> Report:

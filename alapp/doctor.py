@@ -37,7 +37,7 @@ STORED_FILES = (
 )
 """Table, column of the path, column of the hash: every file that a row points to."""
 
-DERIVED = ("embeddings/map-*.npy", "exports/*", "exports/*/*")
+DERIVED = ("embeddings/map-*.npy", "exports/*", "exports/*/*", "exports/applied/*/*", "uploads/*/*/*")
 """Files without a row of their own: computed again when missing, or made for the user."""
 
 TESTED_PYTHON = (3, 11)
@@ -275,7 +275,7 @@ def _unrecorded(store: Store, recorded: set[Path]) -> tuple[list[Path], list[Pat
     for path in sorted(store.root.rglob("*")):
         if not path.is_file():
             continue
-        if path.name.startswith(".tmp-"):
+        if any(name.startswith(".tmp-") for name in path.relative_to(store.root).parts):
             temporary.append(path)
             continue
         free = path.is_relative_to(store.root / "projects") and path.resolve() not in recorded

@@ -48,6 +48,7 @@ KINDS: dict[str, JobKind] = {
     "select": JobKind("alapp.rounds.selection:run_select", "Selecting a batch", gpu=True),
     "train": JobKind("alapp.rounds.training:run_round", "Training the round", gpu=True),
     "predict": JobKind("alapp.rounds.evaluation:run_predict", "Applying the model to new images", gpu=True),
+    "apply": JobKind("alapp.rounds.apply:run_apply", "Applying the model to other images", gpu=True),
     "map": JobKind("alapp.rounds.results:run_map", "Drawing the map of patches"),
     "export": JobKind("alapp.rounds.export:run_export", "Exporting"),
 }

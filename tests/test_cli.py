@@ -41,6 +41,7 @@ def test_errors_are_one_sentence_and_exit_code_2(tmp_path):
     for arguments, words in [
         (["sample", "unicorn", "--state", state], "no sample called 'unicorn'"),
         (["export", "nothing", "--state", state], "no project called 'nothing'"),
+        (["predict", "nothing", state, "--state", state], "no project called 'nothing'"),
         (
             ["simulate", "--images", state, "--labels", state, "--state", state, "--json", state + ".json"],
             "no image",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from alapp.domain import ImageRole, InstanceScores, LabelKind, PatchRole, Report, part
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, annotation_region, decoding
+from alapp.rounds import annotation, annotation_region, segmenting
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages import instances
 from alapp.stages.metrics import annotated_only, bootstrap_interval, pool, score_instances
 from alapp.stages.train.base import NETWORK, TRAINERS
 from alapp.storage import catalogue, labels, models, verdicts
@@ -69,34 +70,40 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
     keep = with_probabilities(store, project_id)
     bare = labels.without_probability(store, checkpoint.id) if checkpoint.id in keep else set()
     images = [image for image in catalogue.images(store, project_id) if image.id not in known or image.id in bare]
-    workspace = store.root / models.plan(store, checkpoint.plan_id).workspace
     network = TRAINERS.create(NETWORK)
-    how = decoding.used(store, checkpoint).decoding
     for index, image in enumerate(images):
         here = part(report, index / len(images), (index + 1) / len(images))
         here(0, 1, f"Predicting {image.name}")
-        pixels = np.asarray(catalogue.read_image(store, image))
-        probabilities = network.predict(
-            workspace,
-            store.files.resolve(checkpoint.path),
-            pixels,
-            lambda done, total, _, here=here, name=image.name: here(done, total, f"Predicting {name}"),
-        )
-        if image.id not in known:
-            found = instances.from_probabilities(probabilities, voxel_size=image.voxel_size, decoding=how)
-            known[image.id] = labels.add(
+        pixels = catalogue.read_image(store, image)
+        with tempfile.TemporaryDirectory(dir=store.root, prefix=".tmp-", ignore_cleanup_errors=True) as folder:
+            segmented = segmenting.segment_image(
                 store,
-                LabelKind.PREDICTED,
-                found,
-                project_id=project_id,
-                image_id=image.id,
-                checkpoint_id=checkpoint.id,
-                round_id=checkpoint.round_id,
-                backend="nnunet",
-                params={"foreground": int(np.count_nonzero(found)), "pixels": found.size},  # for the table of images
-                input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
+                network,
+                checkpoint,
+                pixels if image.is_3d else pixels[None],
+                image.is_3d,
+                image.voxel_size,
+                Path(folder),
+                lambda done, total, _, here=here, name=image.name: here(done, total, f"Predicting {name}"),
+                with_foreground=True,
             )
-        labels.add_probability(store, known[image.id], 1.0 - probabilities[0])
+            found, foreground = segmented.found.labels, segmented.foreground
+            if image.id not in known:
+                known[image.id] = labels.add(
+                    store,
+                    LabelKind.PREDICTED,
+                    found if image.is_3d else found[0],
+                    project_id=project_id,
+                    image_id=image.id,
+                    checkpoint_id=checkpoint.id,
+                    round_id=checkpoint.round_id,
+                    backend="nnunet",
+                    # for the table of images
+                    params={"foreground": int(segmented.found.sizes.sum()), "pixels": found.size},
+                    input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
+                )
+            labels.add_probability(store, known[image.id], foreground if image.is_3d else foreground[0])
+            segmented.close()
     labels.drop_probabilities(store, project_id, keep)
     report(1, 1, f"Predicted {len(images)} images")
     return known

@@ -98,6 +98,15 @@ def tiff_pixels(path: Path) -> np.ndarray:
         return pixels
 
 
+def tiff_layout(tif: tifffile.TiffFile, path: Path) -> _Layout | None:
+    """Axes and shape of an open TIFF file whose pixels are used as they are stored; None where colours change (a
+    palette, a transparency channel) or pages are missing."""
+    layout = _layout(tif, path)
+    incomplete = tif.series[0].dataoffset is None and any(page is None for page in tif.series[0].pages)
+    changed = _alpha(tif.pages.first, layout) is not None or _is_palette(tif)
+    return None if incomplete or changed else layout
+
+
 def picture_info(path: Path) -> ImageInfo:
     """Layout of a PNG or JPEG file, from its header. Its print resolution is not a voxel size."""
     with Image.open(path, formats=("PNG", "JPEG")) as picture:

@@ -26,9 +26,13 @@ __all__ = [
     "MIN_SIDE",
     "SUFFIXES",
     "channels",
+    "check_finite",
+    "decoded",
     "discover",
     "inspect",
     "is_3d",
+    "memory_dtype",
+    "order_of",
     "pixel_warnings",
     "read",
     "stem",
@@ -83,7 +87,7 @@ def inspect(path: Path | str) -> ImageInfo:
     path = Path(path)
     _check_file(path)
     reader = image_formats.tiff_info if _is_tiff(path) else image_formats.picture_info
-    info = _decoded(path, reader)
+    info = decoded(path, reader)
     if 0 in info.shape:
         raise ImageError(f"{path.name} has no pixels: its size is {_sizes(info.shape)}.")
     if np.dtype(info.dtype).kind not in "buif":
@@ -103,17 +107,17 @@ def read(path: Path | str, axes: str | None = None) -> np.ndarray:
     """
     path = Path(path)
     info = inspect(path)
-    order = _order(path.name, info, axes)
+    order = order_of(path.name, info, axes)
     reader = image_formats.tiff_pixels if _is_tiff(path) else image_formats.picture_pixels
-    pixels = _decoded(path, reader)
+    pixels = decoded(path, reader)
     if pixels.shape != info.shape:
         raise ImageError(f"{path.name} is damaged: it announces {_sizes(info.shape)} but holds {_sizes(pixels.shape)}.")
     present = [axis for axis in _CANONICAL if axis in order]
     pixels = pixels.transpose([order.index(axis) for axis in present])
     pixels = np.expand_dims(pixels, [i for i, axis in enumerate(_CANONICAL) if axis not in order])
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused below
-        pixels = np.ascontiguousarray(pixels, dtype=_memory_dtype(pixels.dtype))
-    _check_finite(path, pixels)
+        pixels = np.ascontiguousarray(pixels, dtype=memory_dtype(pixels.dtype))
+    check_finite(path, pixels)
     return pixels
 
 
@@ -122,7 +126,7 @@ def is_3d(info: ImageInfo, axes: str | None = None) -> bool:
 
     Raises `InputError` for axes that do not fit, or for a time series without confirmed axes.
     """
-    order = _order("This image", info, axes)
+    order = order_of("This image", info, axes)
     return "Z" in order and info.shape[order.index("Z")] > 1
 
 
@@ -147,8 +151,8 @@ def stem(path: Path | str) -> str:
     return name[:-4] if name.lower().endswith(".ome") and len(name) > 4 else name
 
 
-def _order(name: str, info: ImageInfo, axes: str | None) -> str:
-    """The axes to read with."""
+def order_of(name: str, info: ImageInfo, axes: str | None) -> str:
+    """The axes to read with: the confirmed ones, else the file's. Raises as `read`."""
     if axes is None:
         if "T" in info.axes:
             frames = info.shape[info.axes.index("T")]
@@ -180,7 +184,7 @@ def _check_file(path: Path) -> None:
         raise ImageError(f"{path.name} is empty (0 bytes).")
 
 
-def _decoded(path: Path, reader: Callable[[Path], T]) -> T:
+def decoded(path: Path, reader: Callable[[Path], T]) -> T:
     """`reader(path)`, with a sentence in place of the many kinds of error that decoders raise on damaged files."""
     try:
         return reader(path)
@@ -202,7 +206,8 @@ def _check_side(path: Path, axes: str, shape: tuple[int, ...]) -> None:
         raise ImageError(f"{path.name} is {height} x {width} pixels, but at least {MIN_SIDE} are needed on each side.")
 
 
-def _check_finite(path: Path, pixels: np.ndarray) -> None:
+def check_finite(path: Path, pixels: np.ndarray) -> None:
+    """Raises `ImageError` naming the file when pixels (Z, Y, X, C) are NaN or infinite."""
     if pixels.dtype.kind != "f":
         return
     bad = sum(int(plane.size - np.count_nonzero(np.isfinite(plane))) for plane in pixels)
@@ -212,7 +217,8 @@ def _check_finite(path: Path, pixels: np.ndarray) -> None:
         )
 
 
-def _memory_dtype(dtype: np.dtype) -> np.dtype:
+def memory_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype in memory of pixels that a file holds as `dtype`; see `read`."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)
     if dtype.kind == "f":

@@ -117,8 +117,7 @@ def remove_fragments(
     present = sizes[sizes > 0]
     if not present.size:
         return np.zeros(labels.shape, np.int32)
-    limit = share * _typical(present) if min_size is None else min_size
-    kept = sizes >= max(limit, 1)
+    kept = sizes >= size_limit(present, min_size, share)
     return relabel_sequential(np.where(kept[labels], labels, 0))[0].astype(np.int32)
 
 
@@ -148,3 +147,14 @@ def link_slices(labels: np.ndarray, min_share: float = LINK_SHARE) -> np.ndarray
     graph = coo_array((np.ones(len(start)), (start, end)), shape=(len(sizes), len(sizes)))
     _, groups = connected_components(graph, directed=False)
     return relabel_sequential(np.where(unique > 0, groups[unique] + 1, 0))[0].astype(np.int32)
+
+
+def size_limit(sizes: np.ndarray, min_size: int | None = None, share: float = Decoding.fragment_share) -> float:
+    """The size in pixels below which objects are left out, of `sizes` (n,) of all objects, n > 0; see
+    `remove_fragments`."""
+    return max(share * _typical(sizes) if min_size is None else min_size, 1)
+
+
+def is_anisotropic(voxel_size: VoxelSize) -> bool:
+    """Whether stacks of this voxel size are decoded slice by slice."""
+    return _is_anisotropic(voxel_size)

@@ -142,9 +142,11 @@ def of_checkpoint(store: Store, checkpoint_id: int) -> dict[int, LabelMap]:
 
 
 def add_probability(store: Store, item: LabelMap, foreground: np.ndarray) -> None:
-    """Keep the foreground probabilities, float in [0, 1], of a predicted map of the same shape, to 1/255."""
+    """Keep the foreground probabilities, float in [0, 1] or uint8 in 1/255, of a predicted map of the same shape."""
     target = store.files.project(item.project_id) / "probabilities" / f"map{item.id}-{uuid.uuid4().hex[:12]}.npy"
-    stored = store.files.write_array(target, np.round(np.clip(foreground, 0, 1) * 255).astype(np.uint8))
+    if foreground.dtype != np.uint8:
+        foreground = np.round(np.clip(foreground, 0, 1) * 255).astype(np.uint8)
+    stored = store.files.write_array(target, foreground)
     store.insert("probability", {"label_map_id": item.id, "path": stored.path, "sha256": stored.sha256})
 
 

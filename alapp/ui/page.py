@@ -17,6 +17,7 @@ TABS = {
     "annotate": "Annotate",
     "train": "Train",
     "results": "Results",
+    "apply": "Apply",
 }
 """Tab ids and titles, in order. `rounds.progress.NextStep.tab` is one of these ids."""
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from alapp.storage import catalogue
 from alapp.storage.db import Store
-from alapp.ui import annotate, header, project, pseudo, results, rounds, spaces, train
+from alapp.ui import annotate, apply, header, project, pseudo, results, rounds, spaces, train
 from alapp.ui.errors import told
 from alapp.ui.page import TABS, Page, Tab
 
@@ -20,6 +20,7 @@ MODULES = {
     "annotate": annotate,
     "train": train,
     "results": results,
+    "apply": apply,
 }
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 

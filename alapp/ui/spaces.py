@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from alapp import jobs
 from alapp.errors import InputError
 from alapp.rounds import importing
+from alapp.stages import images as image_files
 from alapp.stages.sample import SAMPLES
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 
 LIFETIME = timedelta(hours=6)
 SWEEP_SECONDS = 600.0
-UPLOAD_LIMIT = "1kb"
+UPLOAD_LIMIT = "4mb"
+MAX_UPLOADS = 3
+"""Images that a visitor may give the model at once."""
+
+MAX_SIDE = 1024
+"""Their longer side in pixels."""
+
 MAX_WAITING = 12
 """With this many jobs waiting, visitors are asked to come back."""
 
@@ -55,6 +65,24 @@ def only_on_a_workstation(visitor: str | None, what: str) -> None:
     """Raises `InputError` on the public demo, which has small limits."""
     if visitor is not None:
         raise InputError(f"{what} is switched off on this public demo. Install the app on your computer to use it.")
+
+
+def check_uploads(store: Store, visitor: str | None, files: Sequence[str]) -> None:
+    """Raises `InputError` for more, or larger, images than a visitor of the public demo may give the model, and while
+    too many visitors wait."""
+    if visitor is None:
+        return
+    if len(jobs.active(store)) >= MAX_WAITING:
+        raise InputError("Many visitors use this demo right now. Please come back in a few minutes.")
+    if len(files) > MAX_UPLOADS:
+        raise InputError(f"This public demo takes at most {MAX_UPLOADS} images at once. You dropped {len(files)}.")
+    for file in files:
+        shape = image_files.inspect(file).shape
+        if math.prod(shape) > 3 * MAX_SIDE**2:
+            raise InputError(
+                f"{Path(file).name} is too large for this public demo, which takes images of {MAX_SIDE} x {MAX_SIDE} "
+                "pixels. Install the app on your computer for images of any size."
+            )
 
 
 def sweep(store: Store) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 from scipy import ndimage
@@ -60,6 +61,18 @@ class ThresholdTrainer:
         core = ndimage.binary_erosion(foreground)
         classes = np.stack([~foreground, core, foreground & ~core])
         return classes.astype(np.float32)
+
+    @contextmanager
+    def blocks(self, workspace, checkpoint, image, is_3d, report):
+        def predict(box, inner):
+            margins = [(max(0, part.start - 1), part.stop + 1) for part in box.slices]
+            seen = [(a, min(b, n)) for (a, b), n in zip(margins, image.shape, strict=False)]
+            pixels = np.asarray(image[tuple(slice(a, b) for a, b in seen)])
+            stack = [self.predict(workspace, checkpoint, plane, inner) for plane in pixels]
+            cut = tuple(slice(p.start - a, p.stop - a) for p, (a, _) in zip(box.slices, seen, strict=True))
+            return np.stack(stack, 1)[(slice(None), *cut)]
+
+        yield predict
 
 
 class MeanEmbedder:

@@ -8,6 +8,7 @@ from alapp.domain import silent
 from alapp.errors import Cancelled
 from alapp.rounds import decoding, pseudo, selection, training
 from alapp.stages import decoding as fitting
+from alapp.stages import segment
 from alapp.stages.instances import Decoding
 from alapp.storage import models
 from tests.rounds.test_loop import answer, run_round
@@ -37,9 +38,9 @@ def test_a_round_fits_on_its_own_batch_with_the_model_before_it(store, second, m
 
 def test_what_was_fitted_decodes_the_predictions(store, second, monkeypatch):
     seen = []
-    from_probabilities = training.evaluation.instances.from_probabilities
+    from_probabilities = segment.instances.from_probabilities
     monkeypatch.setattr(
-        training.evaluation.instances,
+        segment.instances,
         "from_probabilities",
         lambda prob, **more: seen.append(more["decoding"]) or from_probabilities(prob, **more),
     )

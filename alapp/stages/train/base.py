@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from alapp.domain import Machine, Preset, Report, VoxelSize
+from alapp.domain import Box, Machine, Preset, Report, VoxelSize
 from alapp.registry import Registry
 
 UNKNOWN_SIZE = VoxelSize()
+
+
+class ImageSource(Protocol):
+    """An image (Z, Y, X, C), Z = 1 for 2D, that is read part by part; a NumPy array is one.
+
+    `source[z, y, x]` with three slices (start and stop inside the image) gives the array (z, y, x, C).
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, where: tuple[slice, slice, slice]) -> np.ndarray: ...
+
+
+PredictBox = Callable[[Box, Report], np.ndarray]
+"""Class probabilities float32 (K, Z, Y, X) of a box of an image."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,15 @@ class Trainer(Protocol):
     def predict(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> np.ndarray:
         """Class probabilities float32 (K, Y, X) or (K, Z, Y, X) of the plan's classes (`targets.SCHEMES`), which
         `alapp.stages.instances` decodes."""
+
+    def blocks(
+        self, workspace: Path, checkpoint: Path, image: ImageSource, is_3d: bool, report: Report
+    ) -> AbstractContextManager[PredictBox]:
+        """Gives a function that predicts boxes of an image of any size, exactly as `predict` does on the whole.
+
+        Memory is bounded by the boxes, not by the image. The network is kept while the context is open; `report`
+        tells about the pass over the image that comes first.
+        """
 
 
 TRAINERS: Registry[Trainer] = Registry("network", {"nnunet": "alapp.stages.train.nnunet:NnUNet"})

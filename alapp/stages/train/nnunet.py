@@ -6,7 +6,8 @@ torch and nnunetv2 are imported when a method first needs them, after `alapp.env
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from alapp.domain import Machine, Preset, Report
 from alapp.environment import prepare, usable_cores
 from alapp.errors import CorruptFileError, InputError, NotReadyError
-from alapp.stages.train.base import Case, EpochLog, PlanSummary, TrainResult
+from alapp.stages.train.base import Case, EpochLog, ImageSource, PlanSummary, PredictBox, TrainResult
 from alapp.stages.train.cases import check_shape, dataset_of, prepare_cases
 from alapp.stages.train.plan import make_plan
 from alapp.stages.train.workspace import Layout, nnunet_environment, own_randomness, quiet, resources
@@ -85,6 +86,19 @@ class NnUNet:
             predictor = self._predictor(Layout(workspace), checkpoint)
             check_shape(predictor.plan, image, "Prediction")
             return predictor.probabilities(image, report)
+
+    @contextmanager
+    def blocks(
+        self, workspace: Path, checkpoint: Path, image: ImageSource, is_3d: bool, report: Report
+    ) -> Iterator[PredictBox]:
+        """See `Trainer.blocks`. Other predictions by this object wait until the context is left."""
+        prepare()
+        with self._lock, resources(workspace, "predicting"):
+            predictor = self._predictor(Layout(workspace), checkpoint)
+            corner = image[0:1, 0:1, 0:1]
+            check_shape(predictor.plan, corner if is_3d else corner[0], "Prediction")
+            view = predictor.view(image, report)
+            yield lambda box, report: predictor.region(view, box, report)
 
     def _predictor(self, layout: Layout, checkpoint: Path) -> ObjectPredictor:
         from alapp.stages.train.predict import ObjectPredictor
