@@ -12,9 +12,9 @@ import numpy as np
 from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.environment import machine
 from alapp.errors import NotReadyError
-from alapp.rounds import annotation, annotation_region, evaluation, pseudo
+from alapp.rounds import annotation, annotation_region, evaluation, memory, pseudo, retention
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog
+from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog, TrainResult
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
@@ -41,8 +41,10 @@ class Run:
     seed: int
 
 
-def run_pretrain(store: Store, project_id: int, report: Report, iterations: int | None = None) -> dict[str, Any]:
-    """Pseudo-label what is missing, plan, train on the pseudo-labels, predict.
+def run_pretrain(
+    store: Store, project_id: int, report: Report, iterations: int | None = None, killed: int = 0
+) -> dict[str, Any]:
+    """Pseudo-label what is missing, plan, train on the pseudo-labels, predict. `killed`: see `jobs.JobKind`.
 
     Raises `NotReadyError` when pseudo-labels are not decided, switched off, or empty.
     """
@@ -55,13 +57,17 @@ def run_pretrain(store: Store, project_id: int, report: Report, iterations: int 
         raise NotReadyError("The pseudo-labels have no object at all. Try another method or other parameters.")
     plan = ensure_plan(store, project, cases, part(report, 0.1, 0.15))
     run = Run(None, cases, None, _iterations(project, plan, "pretrain", iterations), project.seed)
-    checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85))
+    checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85), killed)
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
+    retention.apply(store, project_id)
     return {"checkpoint": checkpoint.id, "iterations": run.iterations, "cases": len(cases)}
 
 
-def run_round(store: Store, project_id: int, report: Report, iterations: int | None = None) -> dict[str, Any]:
-    """Fine-tune on everything labelled so far, from the last checkpoint, then predict and score.
+def run_round(
+    store: Store, project_id: int, report: Report, iterations: int | None = None, killed: int = 0
+) -> dict[str, Any]:
+    """Fine-tune on everything labelled so far, from the last checkpoint, then predict and score. `killed`: see
+    `jobs.JobKind`.
 
     Raises `NotReadyError` when the batch is not finished or nothing can be learnt from.
     """
@@ -75,17 +81,18 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
     plan = ensure_plan(store, project, cases, part(report, 0.0, 0.05))
     start_from = start_checkpoint(store, project, this)
     run = Run(this, cases, start_from, _iterations(project, plan, "round", iterations), project.seed + this.number)
-    checkpoint = train(store, project, plan, run, part(report, 0.05, 0.85))
+    checkpoint = train(store, project, plan, run, part(report, 0.05, 0.85), killed)
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
+    retention.apply(store, project_id)
     return {"checkpoint": checkpoint.id, "round": this.number, "iterations": run.iterations, "cases": len(cases)}
 
 
 def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint | None:
-    """The newest checkpoint of the project's preset from before this round."""
+    """The newest checkpoint of the project's preset from before this round whose file was not removed."""
     earlier = [
         item
         for item in models.checkpoints(store, project.id)
-        if item.preset == project.preset and item.round_id != this.id
+        if item.preset == project.preset and item.round_id != this.id and item.removed_at is None
     ]
     return earlier[-1] if earlier else None
 
@@ -111,8 +118,11 @@ def ensure_plan(store: Store, project: Project, cases: Iterable[Case], report: R
     )
 
 
-def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) -> Checkpoint:
-    """Carry out a run, or find it finished. A killed run goes on where it was when called again."""
+def train(store: Store, project: Project, plan: Plan, run: Run, report: Report, killed: int = 0) -> Checkpoint:
+    """Carry out a run, or find it finished. A killed run goes on where it was when called again.
+
+    When memory runs out, it goes on in smaller portions; so it does when the system ended it `killed` times.
+    """
     key = content_hash(
         "train",
         plan.input_hash,
@@ -122,7 +132,7 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) 
         run.seed,
     )
     known = models.find_checkpoint(store, project.id, key)
-    if known:
+    if known and known.removed_at is None:
         return known
     workspace = store.root / plan.workspace
     round_id = run.round.id if run.round else None
@@ -130,8 +140,10 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) 
     def log(line: EpochLog) -> None:
         models.log_epoch(store, project.id, round_id, key, asdict(line))
 
-    with timed(store, project.id, "train", run.round.number if run.round else 0):
-        result = TRAINERS.create(NETWORK).train(
+    network = TRAINERS.create(NETWORK)
+
+    def once(options: Mapping[str, Any] | None) -> TrainResult:
+        return network.train(
             workspace,
             run.cases,
             workspace / "runs" / key[:16],
@@ -140,7 +152,11 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) 
             store.files.resolve(run.start_from.path) if run.start_from else None,
             report,
             log,
+            options,
         )
+
+    with timed(store, project.id, "train", run.round.number if run.round else 0):
+        result = memory.within_memory(store, project.id, key, lambda n: network.reduction(workspace, n), once, killed)
     return _record(store, project, plan, run, key, result.checkpoint, result.seconds)
 
 
@@ -214,4 +230,7 @@ def _record(store: Store, project: Project, plan: Plan, run: Run, key: str, path
         "path": stored.path,
         "sha256": stored.sha256,
     }
+    removed = models.find_checkpoint(store, project.id, key)
+    if removed:
+        return models.restore_checkpoint(store, removed.id, values)
     return models.add_checkpoint(store, values)

@@ -41,6 +41,7 @@ class Project:
     deleted: str | None
     control_share: float
     repeat_share: float
+    keep_checkpoints: int
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ NAMES = [
     "m005_probabilities",
     "m006_classes",
     "m007_measuring",
+    "m009_pausing",
 ]
-SHA256 = "f5e2e34323ba7fb390e505d6b15a1126e6ce58c2b3ec3021761122bcaa250df2"
+SHA256 = "4b461954253326ea4011470b9eb333355c02bda5b80f9cc993be472ebd85d25c"
 
 
 def schema(store: Store) -> str:

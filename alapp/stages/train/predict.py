@@ -51,6 +51,7 @@ class ObjectPredictor(nnUNetPredictor):
             tuple(checkpoint["inference_allowed_mirroring_axes"]),
         )  # fmt: skip
         self.plan = plan
+        self.tiles_at_once = _TILES_AT_ONCE
         self._report: Report | None = None
 
     def probabilities(self, image: np.ndarray, report: Report) -> np.ndarray:
@@ -81,9 +82,9 @@ class ObjectPredictor(nnUNetPredictor):
             tuple(self.configuration_manager.patch_size), sigma_scale=1.0 / 8, value_scaling_factor=10,
             dtype=torch.float32, device=where,
         )  # fmt: skip
-        for start in range(0, len(slicers), _TILES_AT_ONCE):
+        for start in range(0, len(slicers), self.tiles_at_once):
             self._report(start, len(slicers), f"Predicting window {start + 1} of {len(slicers)}")
-            group = slicers[start : start + _TILES_AT_ONCE]
+            group = slicers[start : start + self.tiles_at_once]
             tiles = torch.stack([data[window] for window in group]).to(self.device)
             predicted = self._internal_maybe_mirror_and_predict(tiles).float().to(where)
             for window, tile in zip(group, predicted, strict=True):
