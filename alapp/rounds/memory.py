@@ -31,7 +31,10 @@ def within_memory(
     """
     known = models.memory_notes(store, project_id, key)
     level = max((number for number, _ in known), default=0)
-    if killed > sum(sentence.startswith(ENDED) for _, sentence in known) and (change := reduction(level + 1)) is not None:
+    if (
+        killed > sum(sentence.startswith(ENDED) for _, sentence in known)
+        and (change := reduction(level + 1)) is not None
+    ):
         level = _note(store, project_id, key, level + 1, ENDED, change)
     while True:
         try:

@@ -109,7 +109,8 @@ def apply(store: Store, project_id: int) -> int:
 
 
 def free(store: Store, project_id: int) -> Removable:
-    """Remove what `removable` names now; returns it. Raises `NotReadyError` while a job of the project is not finished."""
+    """Remove what `removable` names now; returns it. Raises `NotReadyError` while a job of the project waits, runs or
+    is paused."""
     busy = [job for job in jobs.history(store, project_id) if job.active or job.paused]
     if busy:
         title = jobs.kind(busy[0].kind).title

@@ -181,6 +181,14 @@ def memory_notes(store: Store, project_id: int, input_hash: str) -> list[tuple[i
     return [(row["reduction"], row["sentence"]) for row in rows]
 
 
+def memory_notes_since(store: Store, project_id: int, since: str) -> list[str]:
+    """Sentences of the times that trainings ran out of memory from `since` (as `now()`) on, oldest first."""
+    rows = store.rows(
+        "SELECT sentence FROM training_memory WHERE project_id = ? AND created >= ? ORDER BY id", (project_id, since)
+    )
+    return [row["sentence"] for row in rows]
+
+
 def log_epoch(store: Store, project_id: int, round_id: int | None, input_hash: str, values: Mapping[str, Any]) -> None:
     """Add (or, after a resume, replace) one line of the loss curve."""
     row = {"project_id": project_id, "round_id": round_id, "input_hash": input_hash, **values}
