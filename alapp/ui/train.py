@@ -256,14 +256,11 @@ def status_text(store: Store, project_id: int, job: Job | None) -> str:
             waiting.fraction,
         )
     last = next((item for item in jobs.history(store, project_id) if item.kind in TRAINING), None)
-    if last is None:
-        newest = models.latest_checkpoint(store, project_id)
-        return tables.note(newest_sentence(store, newest)) if newest else ""
-    if last.error:
+    if last is not None and last.error:
         return tables.note(f"The last training failed. {last.error} What was there before is unchanged.")
-    newest = models.latest_checkpoint(store, project_id)
-    if last.state is jobs.JobState.CANCELLED:
+    if last is not None and last.state is jobs.JobState.CANCELLED:
         return tables.note("The last training was cancelled. Start it again and it goes on where it stopped.")
+    newest = models.latest_checkpoint(store, project_id)
     return tables.note(newest_sentence(store, newest), *_memory_notes(store, newest)) if newest else ""
 
 
