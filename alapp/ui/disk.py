@@ -66,7 +66,12 @@ def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
 def refresh(store: Store, project_id: int | None) -> list[Any]:
     """Updates of the outputs, in order."""
     if project_id is None:
-        return [tables.empty("Open or create a project first."), None, gr.Dropdown(choices=[], value=[]), *hide()]
+        return [
+            tables.empty("Open or create a project first."),
+            None,
+            gr.Dropdown(choices=[], value=[], multiselect=True),
+            *hide(),
+        ]
     found = [item for item in models.checkpoints(store, project_id) if item.removed_at is None]
     return [
         usage(store, project_id),
@@ -74,6 +79,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         gr.Dropdown(
             choices=[(name(store, item), item.id) for item in reversed(found)],
             value=[item.id for item in found if item.pinned],
+            multiselect=True,
         ),
         *hide(),
     ]

@@ -240,8 +240,8 @@ def newest_runs(store: Store, project_id: int, training: bool) -> tuple[list[dic
 def status_text(store: Store, project_id: int, job: Job | None) -> str:
     """What the training does, or how the last one ended."""
     if job is not None:
-        if not job.started:
-            return tables.progress("Waiting for its turn.", 0.0)
+        if job.state is jobs.JobState.QUEUED:
+            return tables.progress("Waiting for its turn.", job.fraction)
         left = jobs.eta_seconds(job)
         rest = f" About {tables.minutes(left)} left." if left is not None else ""
         if job.pause_requested:

@@ -28,7 +28,13 @@ def training_curves(run: Sequence[Mapping[str, Any]], previous: Sequence[Mapping
     figure.update_layout(
         height=HEIGHT,
         yaxis={"domain": [0.44, 1.0], "title": {"text": "Loss (lower is better)"}},
-        yaxis2={**axis, "domain": [0.0, 0.34], "anchor": "x", "range": [-0.02, 1.02], "title": {"text": TITLE}},
+        yaxis2={
+            **axis,
+            "domain": [0.0, 0.34],
+            "anchor": "x",
+            "range": [-0.02, 1.02],
+            "title": {"text": TITLE, "font": {"size": 13}},
+        },
         xaxis={"anchor": "y2"},
     )
     figure.add_traces([_dice_line(rows, colour, width) for rows, colour, width in lines])
