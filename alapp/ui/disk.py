@@ -33,13 +33,20 @@ def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
         used = gr.HTML(padding=False)
         with gr.Row():
             keep = gr.Number(
-                label="Newest models to keep", precision=0, minimum=1, scale=0, min_width=220, elem_id="disk-keep"
+                label="Newest models to keep",
+                info="At least 1.",
+                precision=0,
+                minimum=1,
+                scale=0,
+                min_width=220,
+                elem_id="disk-keep",
             )
             pinned = gr.Dropdown(
                 [], multiselect=True, label="Keep these as well", info="Never removed.", elem_id="disk-pinned"
             )
         gr.HTML(tables.note(RULE), padding=False)
-        ask = gr.Button("Free disk space …", size="sm", elem_id="disk-ask")
+        with gr.Row():
+            ask = gr.Button("Free disk space …", size="sm", elem_id="disk-ask", scale=0, min_width=160)
         question = gr.HTML(padding=False, visible=False, elem_id="disk-question")
         with gr.Row(visible=False) as answers:
             remove = gr.Button("Remove", size="sm", variant="stop", scale=0, min_width=160, elem_id="disk-remove")

@@ -214,7 +214,7 @@ def time_left(job: Job) -> str:
     if job.state is JobState.QUEUED:
         return "waiting for its turn"
     if job.paused:
-        return "all that was done is saved, also when the computer is turned off"
+        return "all is saved"
     if job.pause_requested:
         return "pauses as soon as this step is saved"
     if jobs.stalled(job):

@@ -46,10 +46,12 @@ class TrainingDice:
             return
         classes = output.shape[1]
         truth = (target[0] if isinstance(target, list) else target)[:, 0].to(output.device).long()
-        answer = output.argmax(1)
-        counted = (truth >= 0) & (truth < classes)
-        pairs = torch.bincount(truth[counted] * classes + answer[counted], minlength=classes**2)
-        pairs = pairs.reshape(classes, classes).double()
+        # `max` takes a tenth of the time of `argmax` over an axis that is not the last.
+        answer = output.max(1).indices
+        # A row of its own for what is ignored is cheaper than to pick out the rest.
+        truth = torch.where((truth >= 0) & (truth < classes), truth, classes)
+        pairs = torch.bincount((truth * classes + answer).flatten(), minlength=classes * (classes + 1))
+        pairs = pairs.reshape(classes + 1, classes)[:classes].double()
         self._counts = pairs if self._counts is None else self._counts + pairs
 
     def value(self) -> float | None:
