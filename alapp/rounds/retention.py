@@ -90,10 +90,7 @@ def _starts(store: Store, project_id: int, found: list[Checkpoint]) -> Iterator[
 def removable(store: Store, project_id: int) -> Removable:
     """What `free` would remove now: models beyond the rule, preprocessed patches whose labels were superseded, and
     unfinished trainings that a finished one has overtaken."""
-    keep = kept(store, project_id)
-    checkpoints = tuple(
-        item for item in models.checkpoints(store, project_id) if item.removed_at is None and item.id not in keep
-    )
+    checkpoints = _beyond_rule(store, project_id)
     cases, unfinished = tuple(_stale_cases(store, project_id)), tuple(_overtaken(store, project_id))
     return Removable(
         checkpoints, cases, unfinished,
@@ -101,9 +98,15 @@ def removable(store: Store, project_id: int) -> Removable:
     )  # fmt: skip
 
 
+def _beyond_rule(store: Store, project_id: int) -> tuple[Checkpoint, ...]:
+    keep = kept(store, project_id)
+    found = models.checkpoints(store, project_id)
+    return tuple(item for item in found if item.removed_at is None and item.id not in keep)
+
+
 def apply(store: Store, project_id: int) -> int:
     """Remove the files of the models beyond the rule; returns how many. Called after each training."""
-    gone = removable(store, project_id).checkpoints
+    gone = _beyond_rule(store, project_id)
     _remove_models(store, gone)
     return len(gone)
 

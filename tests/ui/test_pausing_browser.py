@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -9,8 +10,9 @@ import time
 import pytest
 
 from alapp import jobs
+from alapp.domain import silent
 from alapp.jobs import JobState
-from alapp.rounds import pseudo
+from alapp.rounds import pseudo, training
 from alapp.storage import catalogue, models
 from alapp.supervisor import worker_record
 from tests.ui.test_journey_browser import page, url  # noqa: F401  (fixtures)
@@ -22,8 +24,15 @@ LONG = 60_000
 
 @pytest.fixture
 def project(store, project):
-    """With pseudo-labels, ready for the pre-training; before the page opens."""
+    """Ready for the pre-training, with short epochs, so that a pause does not wait for long; before the page opens."""
     pseudo.decide(store, project.id, "log_watershed")
+    pseudo.run_all(store, project.id, silent)
+    project = catalogue.project(store, project.id)
+    plan = training.ensure_plan(store, project, training.pseudo_cases(store, project), silent)
+    path = store.root / plan.workspace / "plan.json"
+    content = json.loads(path.read_text())
+    content["nnunet"]["configurations"][content["configuration"]]["batch_size"] = 2
+    path.write_text(json.dumps({**content, "iterations_per_epoch": 4}))
     return project
 
 

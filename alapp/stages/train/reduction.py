@@ -72,7 +72,9 @@ def check_disk(out: Path, weights: int) -> None:
     """Raises `DiskFullError` when the checkpoints of a network with so many `weights` (float32) do not fit on the
     disk that holds the folder `out`, so that a training does not end in the middle."""
     existing = next(folder for folder in (out, *out.parents) if folder.exists())
-    needed = 4 * weights * _COPIES * _FILES + _SPARE_BYTES
+    # What an interrupted run has written already is replaced, not added to.
+    written = sum(path.stat().st_size for path in out.glob("checkpoint_*.pth"))
+    needed = max(0, 4 * weights * _COPIES * _FILES - written) + _SPARE_BYTES
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise DiskFullError(
