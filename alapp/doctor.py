@@ -261,7 +261,8 @@ def _files(store: Store, hashes: bool) -> Iterator[Finding]:
 def recorded_files(store: Store) -> Iterator[tuple[str, str]]:
     """Path and hash of every file that a row points to, relative to the state folder."""
     for table, path, sha256 in STORED_FILES:
-        rows = store.rows(f"SELECT {path} AS path, {sha256} AS sha256 FROM {table} WHERE {path} IS NOT NULL")
+        there = " AND removed_at IS NULL" if table == "checkpoint" else ""  # the others' files were removed on purpose
+        rows = store.rows(f"SELECT {path} AS path, {sha256} AS sha256 FROM {table} WHERE {path} IS NOT NULL{there}")
         yield from ((row["path"], row["sha256"]) for row in rows)
 
 

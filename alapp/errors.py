@@ -13,7 +13,10 @@
     |   |-- NewerStateError     ... it was written by a newer version of the app
     |   `-- CorruptFileError    ... a file's content does not match its recorded hash
     |-- ResourceError           out of memory or disk
+    |   |-- OutOfMemoryError    ... memory, of the computer or of its GPU: the same work may fit in smaller portions
+    |   `-- DiskFullError       ... disk
     `-- Cancelled               the user cancelled; not a failure
+        `-- Paused              ... or wants it to go on later
 
 Code raises these with a finished sentence: what happened, which file or value, what to do. The edges
 (`cli`, `worker`, `ui`) turn them into text; anything else is a bug and gets a log with its traceback.
@@ -72,5 +75,17 @@ class ResourceError(AlappError):
     """Memory or disk ran out."""
 
 
+class OutOfMemoryError(ResourceError):
+    """The memory of the computer or of its GPU ran out."""
+
+
+class DiskFullError(ResourceError):
+    """The disk is full, or too full for what is to be written."""
+
+
 class Cancelled(AlappError):  # noqa: N818  (it is not an error)
     """The user cancelled the work."""
+
+
+class Paused(Cancelled):
+    """The user paused the work: it is to end where it can be taken up again."""

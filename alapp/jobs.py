@@ -27,11 +27,17 @@ crash, so it skips work whose result is already stored. It lets `Cancelled`, rai
 
 @dataclass(frozen=True)
 class JobKind:
-    """A kind of job. `target` is "module:function", `title` what the user reads, `gpu` whether it uses one."""
+    """A kind of job. `target` is "module:function", `title` what the user reads, `gpu` whether it uses one.
+
+    `pausable` jobs keep what is done, so that they can be stopped for a while. `shrinks`: its function takes
+    `killed`, how often the system ended this job because memory ran out, and then works in smaller portions.
+    """
 
     target: str
     title: str
     gpu: bool = False
+    pausable: bool = False
+    shrinks: bool = False
 
     def load(self) -> JobFunction:
         """The function of this kind."""
@@ -43,11 +49,15 @@ KINDS: dict[str, JobKind] = {
     "import": JobKind("alapp.rounds.importing:run_import", "Importing images"),
     "sample": JobKind("alapp.rounds.importing:run_sample", "Copying the sample images"),
     "preview": JobKind("alapp.rounds.pseudo:run_preview", "Previewing pseudo-labels", gpu=True),
-    "pseudo_label": JobKind("alapp.rounds.pseudo:run_all", "Making pseudo-labels", gpu=True),
-    "pretrain": JobKind("alapp.rounds.training:run_pretrain", "Pre-training on pseudo-labels", gpu=True),
+    "pseudo_label": JobKind("alapp.rounds.pseudo:run_all", "Making pseudo-labels", gpu=True, pausable=True),
+    "pretrain": JobKind(
+        "alapp.rounds.training:run_pretrain", "Pre-training on pseudo-labels", gpu=True, pausable=True, shrinks=True
+    ),
     "select": JobKind("alapp.rounds.selection:run_select", "Selecting a batch", gpu=True),
-    "train": JobKind("alapp.rounds.training:run_round", "Training the round", gpu=True),
-    "predict": JobKind("alapp.rounds.evaluation:run_predict", "Applying the model to new images", gpu=True),
+    "train": JobKind("alapp.rounds.training:run_round", "Training the round", gpu=True, pausable=True, shrinks=True),
+    "predict": JobKind(
+        "alapp.rounds.evaluation:run_predict", "Applying the model to new images", gpu=True, pausable=True
+    ),
     "apply": JobKind("alapp.rounds.apply:run_apply", "Applying the model to other images", gpu=True),
     "map": JobKind("alapp.rounds.results:run_map", "Drawing the map of patches"),
     "export": JobKind("alapp.rounds.export:run_export", "Exporting"),
@@ -62,7 +72,8 @@ def kind(name: str) -> JobKind:
 
 
 def enqueue(store: Store, name: str, project_id: int | None = None, params: dict[str, Any] | None = None) -> Job:
-    """Queue a job of kind `name`. While one of the same kind and project is active, that one is returned.
+    """Queue a job of kind `name`. While one of the same kind and project is active, that one is returned; one that
+    is paused goes on, as it was started.
 
     `params` are keyword arguments of its function and must be JSON. Raises `InputError` for an unknown kind.
     """
@@ -86,11 +97,28 @@ def history(store: Store, project_id: int | None) -> list[Job]:
 
 
 def cancel(store: Store, job_id: int) -> Job:
-    """Cancel a job: at once if it waits or its process is dead, else at its next report. Returns it.
+    """Cancel a job: at once if it waits, is paused, or its process is dead, else at its next report. Returns it.
 
     Cancelling a job that has ended changes nothing.
     """
     return rows.request_cancel(store, job_id)
+
+
+def pause(store: Store, job_id: int) -> Job:
+    """Pause a job: at once if it waits or its process is dead, else where it can next be taken up again. Returns it.
+
+    It stays paused, also when the app and the computer are started anew, until it is resumed or cancelled. Raises
+    `InputError` for a kind of job that is too short to be paused.
+    """
+    it = rows.job(store, job_id)
+    if not kind(it.kind).pausable:
+        raise InputError(f"“{kind(it.kind).title}” cannot be paused; it can be cancelled and started again.")
+    return rows.request_pause(store, job_id)
+
+
+def resume(store: Store, job_id: int) -> Job:
+    """Let a paused job go on from where it was. Returns it. Without effect on a job that is not paused."""
+    return rows.resume(store, job_id)
 
 
 def stalled(job: Job) -> bool:

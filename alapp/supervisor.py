@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from alapp import __version__
+from alapp.oom import killed_for_memory, out_of_memory_kills
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
@@ -30,6 +31,8 @@ ALIVE_SECONDS = 90.0
 TOUCH_SECONDS = 20.0
 
 _started: list[subprocess.Popen[bytes]] = []
+_kills_before: dict[int, int | None] = {}
+"""By process id of a worker in `_started`: `out_of_memory_kills` at its start."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,10 @@ def ensure_worker(store: Store) -> int:
 
     A worker of another version of the app is told to stop; its job goes back to the queue and the next
     call starts a new worker. Safe to call often and from several processes: a second worker ends at once.
+    The job of a worker that the system ended because memory ran out is told so.
     """
-    _started[:] = [process for process in _started if process.poll() is None]
+    _recover_killed(store)
+    _started[:] = [it for it in _started if it.poll() is None or it.args[-1] != str(store.root)]
     record = worker_record(store.root)
     if record and record.alive:
         if record.version != __version__:
@@ -109,7 +114,16 @@ def ensure_worker(store: Store) -> int:
             **detached,
         )
     _started.append(process)
+    _kills_before[process.pid] = out_of_memory_kills()
     return process.pid
+
+
+def _recover_killed(store: Store) -> None:
+    for process in _started:
+        if process.args[-1] != str(store.root) or process.poll() is None:
+            continue
+        if killed_for_memory(process.returncode, _kills_before.pop(process.pid, None)):
+            rows.recover_killed(store, process.pid)
 
 
 class Supervisor:

@@ -3,7 +3,7 @@
 One worker a state folder (an operating-system lock that dies with its holder). It survives a restart of
 the app, and ends by itself after `IDLE_SECONDS` without work and without an app. A worker that is killed
 leaves a running job with a dead heartbeat; the next worker queues it again. SIGTERM gives the job back to
-the queue at its next report.
+the queue at its next report. After a job that was paused, with nothing else to do, the process ends.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from filelock import FileLock, Timeout
 
 from alapp import __version__, jobs
 from alapp.environment import prepare
-from alapp.errors import AlappError, Cancelled, ConflictError, StorageError
+from alapp.errors import AlappError, Cancelled, ConflictError, Paused, StorageError
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
-from alapp.storage.jobs import Job, JobState
+from alapp.storage.jobs import Asked, Job, JobState
 from alapp.supervisor import (
     TOKEN_VARIABLE,
     Supervisor,
@@ -59,7 +59,7 @@ class Reporter:
     """The `Report` of a running job, and its heartbeat.
 
     Writes at most once a second; what was held back is written with the next heartbeat (every 2 s, from a
-    thread, so a silent phase does not look dead). Raises `Cancelled` once the user asked for that, and
+    thread, so a silent phase does not look dead). Raises `Cancelled` or `Paused` once the user asked for that, and
     `Stopped` once `stop` is set or the job's row belongs to somebody else.
     """
 
@@ -70,7 +70,7 @@ class Reporter:
         self._written = float("-inf")
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._cancelled = threading.Event()
+        self._asked = Asked.GO_ON
         self.lost = False
 
     def __call__(self, done: float, total: float, message: str = "") -> None:
@@ -85,8 +85,10 @@ class Reporter:
         """Raises what is due."""
         if self.lost or self._stop.is_set():
             raise Stopped("The work was interrupted and goes on later.")
-        if self._cancelled.is_set():
+        if self._asked is Asked.CANCEL:
             raise Cancelled("The work was cancelled.")
+        if self._asked is Asked.PAUSE:
+            raise Paused("The work was paused.")
 
     def write(self) -> None:
         """Write progress and a sign of life now; learn whether to stop."""
@@ -95,8 +97,8 @@ class Reporter:
             answer = rows.beat(self._store, self._job.id, self._worker, *self._progress, self._eta())
         if answer is None:
             self.lost = True
-        elif answer:
-            self._cancelled.set()
+        else:
+            self._asked = answer
 
     def _eta(self) -> float | None:
         done, total, _ = self._progress
@@ -147,10 +149,12 @@ def run(store: Store, job: Job, worker: str, stop: threading.Event) -> None:
     report = Reporter(store, job, worker, stop)
     with report.beating():
         try:
-            result = jobs.kind(job.kind).load()(store, job.project_id, report, **job.params)
+            kind = jobs.kind(job.kind)
+            smaller = {"killed": job.killed} if kind.shrinks and job.killed else {}
+            result = kind.load()(store, job.project_id, report, **job.params, **smaller)
             outcome = (JobState.DONE, None, result)
-        except Stopped:
-            outcome = None
+        except (Stopped, Paused) as interruption:
+            outcome, paused = None, isinstance(interruption, Paused)
         except Cancelled:
             outcome = (JobState.CANCELLED, None, None)
         except (Exception, SystemExit) as error:  # a library that exits must not end the worker
@@ -159,7 +163,7 @@ def run(store: Store, job: Job, worker: str, stop: threading.Event) -> None:
         if not report.lost:
             report.write()
     if outcome is None:
-        rows.release(store, job.id, worker)
+        (rows.pause if paused else rows.release)(store, job.id, worker)
         return
     state, error_text, result = outcome
     try:
@@ -243,6 +247,9 @@ class Worker:
         while not self.stop.is_set() and self.store.database.exists():
             if rows.any_queued(self.store) and (job := rows.claim(self.store, self.name)):
                 self._run(job)
+                if rows.job(self.store, job.id).paused and not rows.any_queued(self.store):
+                    # What libraries hold in memory, of a GPU too, is only given back by the end of the process.
+                    return
                 idle_since = time.monotonic()
                 continue
             if time.monotonic() - checked > HEARTBEAT_SECONDS:

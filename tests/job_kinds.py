@@ -78,9 +78,25 @@ def crashes(store: Store, project_id: int | None, report: Report) -> None:
     os._exit(137)
 
 
+def big(store: Store, project_id: int | None, report: Report, killed: int = 0) -> None:
+    """Works until it is killed; a file of the process says how often that was so before."""
+    temporary = store.root / "big.tmp"
+    temporary.write_text(str(killed))
+    temporary.replace(store.root / f"big-{os.getpid()}")
+    for step in range(3000):
+        report(step, 3000)
+        time.sleep(0.1)
+
+
+def shrinking(store: Store, project_id: int | None, report: Report, killed: int = 0) -> dict[str, Any]:
+    """Says how often the system ended it."""
+    return {"killed": killed}
+
+
+PAUSABLE, SHRINKING = ("count", "silent", "big"), ("big", "shrinking")
 KINDS = {
-    name: jobs.JobKind(f"tests.job_kinds:{name}", name)
-    for name in ("count", "silent", "loud", "with_child", "leaves_child", "fails", "crashes")
+    name: jobs.JobKind(f"tests.job_kinds:{name}", name, pausable=name in PAUSABLE, shrinks=name in SHRINKING)
+    for name in ("count", "silent", "loud", "with_child", "leaves_child", "fails", "crashes", "big", "shrinking")
 }
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_cancel_before_during_and_after(store: Store) -> None:
     assert jobs.cancel(store, waiting.id).state is JobState.CANCELLED
     running = rows.claim(store, rows.worker_name("t"), jobs.enqueue(store, "count").id)
     assert jobs.cancel(store, running.id).state is JobState.RUNNING
-    assert rows.beat(store, running.id, running.worker, 1, 2, "", None) is True
+    assert rows.beat(store, running.id, running.worker, 1, 2, "", None) is rows.Asked.CANCEL
     rows.finish(store, running.id, running.worker, JobState.DONE, None, {"a": 1})
     ended = jobs.cancel(store, running.id)
     assert (ended.state, ended.result) == (JobState.DONE, {"a": 1})

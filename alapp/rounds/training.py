@@ -18,13 +18,15 @@ from alapp.rounds import (
     decoding,
     evaluation,
     lineage,
+    memory,
     pretrain_check,
     promotion,
     pseudo,
     replay,
+    retention,
 )
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog
+from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog, TrainResult
 from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
@@ -53,8 +55,11 @@ class Run:
     """How often cases are drawn, by key, relative to 1 of the others; None: all alike."""
 
 
-def run_pretrain(store: Store, project_id: int, report: Report, iterations: int | None = None) -> dict[str, Any]:
+def run_pretrain(
+    store: Store, project_id: int, report: Report, iterations: int | None = None, killed: int = 0
+) -> dict[str, Any]:
     """Pseudo-label what is missing, plan, train on the pseudo-labels, predict, decide whether to use the model.
+    `killed`: see `jobs.JobKind`.
 
     Raises `NotReadyError` when pseudo-labels are not decided, switched off, or empty.
     """
@@ -67,15 +72,18 @@ def run_pretrain(store: Store, project_id: int, report: Report, iterations: int 
         raise NotReadyError("The pseudo-labels have no object at all. Try another method or other parameters.")
     plan = ensure_plan(store, project, cases, part(report, 0.1, 0.15))
     run = Run(None, cases, None, _iterations(project, plan, "pretrain", iterations), project.seed)
-    checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85))
+    checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85), killed)
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     promotion.judge(store, checkpoint)
+    retention.apply(store, project_id)
     return {"checkpoint": checkpoint.id, "iterations": run.iterations, "cases": len(cases)}
 
 
-def run_round(store: Store, project_id: int, report: Report, iterations: int | None = None) -> dict[str, Any]:
+def run_round(
+    store: Store, project_id: int, report: Report, iterations: int | None = None, killed: int = 0
+) -> dict[str, Any]:
     """Fine-tune on everything labelled so far, from the current model, then predict, score, and decide whether to use
-    the new model.
+    the new model. `killed`: see `jobs.JobKind`.
 
     Raises `NotReadyError` when the batch is not finished or nothing can be learnt from.
     """
@@ -99,10 +107,11 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
         )
     drawn = replay.weights([case.key for case in cases], _keys_of(store, this))
     run = Run(this, cases, start_from, length, seed, drawn)
-    checkpoint = train(store, project, plan, run, part(report, begin, 0.8))
+    checkpoint = train(store, project, plan, run, part(report, begin, 0.8), killed)
     decoding.fit_for_round(store, checkpoint, this, start_from, part(report, 0.8, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     promotion.judge(store, checkpoint)
+    retention.apply(store, project_id)
     return {"checkpoint": checkpoint.id, "round": this.number, "iterations": length, "cases": len(cases)}
 
 
@@ -150,11 +159,14 @@ def ensure_plan(store: Store, project: Project, cases: Iterable[Case], report: R
     )
 
 
-def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) -> Checkpoint:
-    """Carry out a run, or find it finished. A killed run goes on where it was when called again."""
+def train(store: Store, project: Project, plan: Plan, run: Run, report: Report, killed: int = 0) -> Checkpoint:
+    """Carry out a run, or find it finished. A killed run goes on where it was when called again.
+
+    When memory runs out, it goes on in smaller portions; so it does when the system ended it `killed` times.
+    """
     key = run_hash(plan, run)
     known = models.find_checkpoint(store, project.id, key)
-    if known:
+    if known and known.removed_at is None:
         return known
     workspace = store.root / plan.workspace
     round_id = run.round.id if run.round else None
@@ -162,8 +174,10 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) 
     def log(line: EpochLog) -> None:
         models.log_epoch(store, project.id, round_id, key, asdict(line))
 
-    with timed(store, project.id, "train", run.round.number if run.round else 0):
-        result = TRAINERS.create(NETWORK).train(
+    network = TRAINERS.create(NETWORK)
+
+    def once(options: Mapping[str, Any] | None) -> TrainResult:
+        return network.train(
             workspace,
             run.cases,
             workspace / "runs" / key[:16],
@@ -172,8 +186,11 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report) 
             store.files.resolve(run.start_from.path) if run.start_from else None,
             report,
             log,
-            {"weights": run.weights},
+            {**(options or {}), "weights": run.weights},
         )
+
+    with timed(store, project.id, "train", run.round.number if run.round else 0):
+        result = memory.within_memory(store, project.id, key, lambda n: network.reduction(workspace, n), once, killed)
     return _record(store, project, plan, run, key, result.checkpoint, result.seconds)
 
 
@@ -275,4 +292,7 @@ def _record(store: Store, project: Project, plan: Plan, run: Run, key: str, path
         "path": stored.path,
         "sha256": stored.sha256,
     }
+    removed = models.find_checkpoint(store, project.id, key)
+    if removed:
+        return models.restore_checkpoint(store, removed.id, values)
     return models.add_checkpoint(store, values)

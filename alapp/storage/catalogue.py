@@ -42,6 +42,7 @@ class Project:
     control_share: float
     repeat_share: float
     check_pretraining: bool
+    keep_checkpoints: int
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import tifffile
 
-from alapp.errors import CorruptFileError, ResourceError, StorageError
+from alapp.errors import CorruptFileError, DiskFullError, StorageError
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class StoredFile:
 def atomic_write(target: Path) -> Iterator[BinaryIO]:
     """A binary file that appears as `target` only when the block ends without an error.
 
-    Raises `ResourceError` when the disk is full; nothing is left behind then.
+    Raises `DiskFullError` when the disk is full; nothing is left behind then.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
@@ -47,7 +47,7 @@ def atomic_write(target: Path) -> Iterator[BinaryIO]:
         os.replace(name, target)
     except OSError as error:
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise ResourceError(
+            raise DiskFullError(
                 f"The disk is full: {target.name} could not be written. Free some space and try again."
             ) from error
         raise

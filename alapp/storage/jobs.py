@@ -20,15 +20,27 @@ DEAD_SECONDS = 15.0
 MAX_ATTEMPTS = 3
 """A job whose process died this often is not tried again."""
 
+MAX_KILLED = 1
+"""A job that the system ended more often than this, because memory ran out, is not tried again."""
+
 
 class JobState(StrEnum):
-    """Where a job is; the last three are final."""
+    """Where a job is; the last three are final. `PAUSED` waits for its user, without a process."""
 
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Asked(StrEnum):
+    """What the user wants of a running job."""
+
+    GO_ON = "go on"
+    PAUSE = "pause"
+    CANCEL = "cancel"
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,25 @@ class Job:
     created: str
     started: str | None
     finished: str | None
+    pause_requested: bool
+    killed: int
 
     @property
     def active(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether it waits for a worker or runs."""
         return self.state in (JobState.QUEUED, JobState.RUNNING)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for its user."""
+        return self.state is JobState.PAUSED
+
+    @property
+    def asked(self) -> Asked:
+        """What the user wants of it; to cancel outweighs to pause."""
+        if self.cancel_requested:
+            return Asked.CANCEL
+        return Asked.PAUSE if self.pause_requested else Asked.GO_ON
 
     @property
     def fraction(self) -> float:
@@ -78,18 +104,22 @@ class Job:
         return (datetime.fromisoformat(end) - datetime.fromisoformat(self.started)).total_seconds()
 
 
+_RESUME = """UPDATE job SET pause_requested = 0, state = CASE state WHEN 'paused' THEN 'queued' ELSE state END
+    WHERE id = :id AND state IN ('paused', 'queued', 'running') RETURNING *"""
+
+
 def add(store: Store, kind: str, project_id: int | None, params: Mapping[str, Any]) -> Job:
-    """Queue a job, or the active one of the same kind and project if there is one."""
+    """Queue a job, or the active one of the same kind and project if there is one; a paused one goes on."""
     with store.atomic() as db:
         same = list(
             db.query(
-                """SELECT * FROM job WHERE kind = ? AND project_id IS ? AND state IN ('queued', 'running')
+                """SELECT * FROM job WHERE kind = ? AND project_id IS ? AND state IN ('queued', 'running', 'paused')
                    ORDER BY id LIMIT 1""",
                 (kind, project_id),
             )
         )
         if same:
-            return _job(same[0])
+            return _job(next(db.query(_RESUME, {"id": same[0]["id"]}), same[0]))
         values = {
             "project_id": project_id,
             "kind": kind,
@@ -138,8 +168,8 @@ def claim(store: Store, worker: str, job_id: int | None = None) -> Job | None:
 
 def beat(
     store: Store, job_id: int, worker: str, done: float, total: float, message: str, eta: float | None
-) -> bool | None:
-    """Write progress and a sign of life. Whether to cancel; None if the job is no longer this worker's."""
+) -> Asked | None:
+    """Write progress and a sign of life. What the user wants; None if the job is no longer this worker's."""
     row = _update(
         store,
         """UPDATE job SET heartbeat = :at, done = :done, total = :total, message = :message, eta = :eta
@@ -154,7 +184,7 @@ def beat(
             "eta": eta,
         },
     )
-    return row.cancel_requested if row else None
+    return row.asked if row else None
 
 
 def finish(
@@ -196,47 +226,102 @@ def release(store: Store, job_id: int, worker: str) -> bool:
     return row is not None
 
 
+def pause(store: Store, job_id: int, worker: str) -> bool:
+    """A running job stopped where it can be taken up again, as its user wished; not counted as an attempt.
+
+    False if it is no longer this worker's.
+    """
+    row = _update(
+        store,
+        """UPDATE job SET state = CASE WHEN cancel_requested THEN 'cancelled' WHEN pause_requested THEN 'paused'
+                                       ELSE 'queued' END,
+               finished = CASE WHEN cancel_requested THEN :now END,
+               pause_requested = 0, worker = NULL, heartbeat = NULL, eta = NULL, attempts = attempts - 1
+           WHERE id = :id AND worker = :worker AND state = 'running' RETURNING *""",
+        {"id": job_id, "worker": worker, "now": now()},
+    )
+    return row is not None
+
+
+def request_pause(store: Store, job_id: int) -> Job:
+    """Pause a waiting job at once; ask the worker of a running one to stop where it can be taken up again.
+
+    No effect on a job that has ended.
+    """
+    _update(
+        store,
+        """UPDATE job SET pause_requested = CASE state WHEN 'running' THEN 1 ELSE 0 END,
+               state = CASE state WHEN 'queued' THEN 'paused' ELSE state END
+           WHERE id = :id AND state IN ('queued', 'running') RETURNING *""",
+        {"id": job_id},
+    )
+    current = job(store, job_id)
+    return (recover(store, current) or current) if is_dead(current) else current
+
+
+def resume(store: Store, job_id: int) -> Job:
+    """Queue a paused job; a running one that was to pause goes on. No effect on a job that has ended."""
+    _update(store, _RESUME, {"id": job_id})
+    return job(store, job_id)
+
+
 def request_cancel(store: Store, job_id: int) -> Job:
-    """Cancel a waiting job at once; ask the worker of a running one to stop. No effect on a finished job."""
+    """Cancel a waiting or paused job at once; ask the worker of a running one to stop. No effect on a finished job."""
     _update(
         store,
         """UPDATE job SET cancel_requested = 1,
-               state = CASE state WHEN 'queued' THEN 'cancelled' ELSE state END,
-               finished = CASE state WHEN 'queued' THEN :now ELSE finished END
-           WHERE id = :id AND state IN ('queued', 'running') RETURNING *""",
+               state = CASE WHEN state IN ('queued', 'paused') THEN 'cancelled' ELSE state END,
+               finished = CASE WHEN state IN ('queued', 'paused') THEN :now ELSE finished END
+           WHERE id = :id AND state IN ('queued', 'running', 'paused') RETURNING *""",
         {"id": job_id, "now": now()},
     )
     current = job(store, job_id)
     return (recover(store, current) or current) if is_dead(current) else current
 
 
-def recover(store: Store, dead: Job) -> Job | None:
-    """Queue a dead job again: cancelled if that was asked for, failed after `MAX_ATTEMPTS`.
+def recover(store: Store, dead: Job, out_of_memory: bool = False) -> Job | None:
+    """Queue a dead job again: cancelled or paused if that was asked for, failed after `MAX_ATTEMPTS`, or after the
+    system ended it more than `MAX_KILLED` times because memory ran out (`out_of_memory`: this time it did).
 
     None if somebody else did it first, or the job lives after all.
     """
+    killed = dead.killed + out_of_memory
+    given_up = killed > MAX_KILLED or dead.attempts >= MAX_ATTEMPTS
     sentence = (
-        f"The process that ran this job ended unexpectedly {dead.attempts} times; often the computer ran out of "
+        f"The system ended this job {killed} times, probably because memory ran out. What was finished is kept. Close "
+        "other programs, or choose a smaller preset, and start it again."
+        if killed > MAX_KILLED
+        else f"The process that ran this job ended unexpectedly {dead.attempts} times; often the computer ran out of "
         f"memory. The details are in {dead.log}. Start it again, with a smaller preset if it happens again."
     )
     return _update(
         store,
         """UPDATE job SET
-               state = CASE WHEN cancel_requested THEN 'cancelled'
-                            WHEN attempts >= :most THEN 'failed' ELSE 'queued' END,
-               error = CASE WHEN NOT cancel_requested AND attempts >= :most THEN :error END,
-               finished = CASE WHEN cancel_requested OR attempts >= :most THEN :now END,
-               worker = NULL, heartbeat = NULL, eta = NULL
+               state = CASE WHEN cancel_requested THEN 'cancelled' WHEN :given_up THEN 'failed'
+                            WHEN pause_requested THEN 'paused' ELSE 'queued' END,
+               error = CASE WHEN NOT cancel_requested AND :given_up THEN :error END,
+               finished = CASE WHEN cancel_requested OR :given_up THEN :now END,
+               pause_requested = 0, worker = NULL, heartbeat = NULL, eta = NULL, killed = :killed
            WHERE id = :id AND state = 'running' AND worker IS :worker AND heartbeat IS :heartbeat RETURNING *""",
         {
             "id": dead.id,
             "worker": dead.worker,
             "heartbeat": dead.heartbeat,
-            "most": MAX_ATTEMPTS,
+            "given_up": given_up,
+            "killed": killed,
             "error": sentence,
             "now": now(),
         },
     )
+
+
+def recover_killed(store: Store, pid: int) -> Job | None:
+    """Recover the job of the process `pid` of this host, which the system ended because memory ran out."""
+    for row in store.rows("SELECT * FROM job WHERE state = 'running'"):
+        found = _job(row)
+        if (found.worker or "").startswith(f"{hostname()}:{pid}:"):
+            return recover(store, found, out_of_memory=True)
+    return None
 
 
 def recover_dead(store: Store) -> list[Job]:
@@ -292,5 +377,6 @@ def _job(row: dict[str, Any]) -> Job:
             "params": json.loads(row["params"]),
             "result": None if row["result"] is None else json.loads(row["result"]),
             "cancel_requested": bool(row["cancel_requested"]),
+            "pause_requested": bool(row["pause_requested"]),
         }
     )

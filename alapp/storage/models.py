@@ -43,7 +43,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A row of `checkpoint`. `round_id` is None for the one pre-trained on pseudo-labels."""
+    """A row of `checkpoint`. `round_id` is None for the one pre-trained on pseudo-labels; `removed_at` is when its
+    file was removed to free disk space; `pinned`: the user wants to keep it."""
 
     id: int
     project_id: int
@@ -59,6 +60,8 @@ class Checkpoint:
     path: str
     sha256: str
     created: str
+    pinned: bool
+    removed_at: str | None
 
 
 @dataclass(frozen=True)
@@ -117,26 +120,73 @@ def add_checkpoint(store: Store, values: Mapping[str, Any]) -> Checkpoint:
 def checkpoint(store: Store, checkpoint_id: int) -> Checkpoint:
     """The checkpoint with this id. Raises `NotReadyError` if there is none."""
     row = store.row("SELECT * FROM checkpoint WHERE id = ?", (checkpoint_id,))
-    return Checkpoint(**required(row, "This checkpoint"))
+    return _checkpoint(required(row, "This checkpoint"))
 
 
 def checkpoints(store: Store, project_id: int) -> list[Checkpoint]:
     """All checkpoints of a project, oldest first."""
     rows = store.rows("SELECT * FROM checkpoint WHERE project_id = ? ORDER BY id", (project_id,))
-    return [Checkpoint(**row) for row in rows]
+    return [_checkpoint(row) for row in rows]
 
 
 def latest_checkpoint(store: Store, project_id: int, preset: str | None = None) -> Checkpoint | None:
     """The newest checkpoint, of any preset or of one (presets may differ in architecture)."""
     sql = "SELECT * FROM checkpoint WHERE project_id = :p AND (:preset IS NULL OR preset = :preset)"
     row = store.row(sql + " ORDER BY id DESC LIMIT 1", {"p": project_id, "preset": preset})
-    return Checkpoint(**row) if row else None
+    return _checkpoint(row) if row else None
 
 
 def find_checkpoint(store: Store, project_id: int, input_hash: str) -> Checkpoint | None:
     """A finished run with the same inputs."""
     row = store.row("SELECT * FROM checkpoint WHERE project_id = ? AND input_hash = ?", (project_id, input_hash))
-    return Checkpoint(**row) if row else None
+    return _checkpoint(row) if row else None
+
+
+def pin_checkpoint(store: Store, checkpoint_id: int, pinned: bool) -> None:
+    """Keep the file of a checkpoint whatever the rule says, or no longer."""
+    store.execute("UPDATE checkpoint SET pinned = ? WHERE id = ?", (int(pinned), checkpoint_id))
+
+
+def mark_removed(store: Store, checkpoint_id: int) -> None:
+    """The file of a checkpoint is about to be removed; its row, scores and predictions stay."""
+    store.execute("UPDATE checkpoint SET removed_at = ? WHERE id = ?", (now(), checkpoint_id))
+
+
+def restore_checkpoint(store: Store, checkpoint_id: int, values: Mapping[str, Any]) -> Checkpoint:
+    """A checkpoint whose file was removed has one again: `values` has path, sha256 and seconds. Returns it."""
+    store.execute(
+        "UPDATE checkpoint SET removed_at = NULL, path = :path, sha256 = :sha256, seconds = :seconds WHERE id = :id",
+        {name: values[name] for name in ("path", "sha256", "seconds")} | {"id": checkpoint_id},
+    )
+    return checkpoint(store, checkpoint_id)
+
+
+def add_memory_note(store: Store, project_id: int, input_hash: str, reduction: int, sentence: str) -> None:
+    """A training run goes on in smaller portions, because memory ran out."""
+    row = {"project_id": project_id, "input_hash": input_hash, "reduction": reduction, "sentence": sentence}
+    with store.atomic() as db:
+        db.conn.execute(
+            "DELETE FROM training_memory WHERE project_id = ? AND input_hash = ? AND reduction = ?",
+            (project_id, input_hash, reduction),
+        )
+        insert(db, "training_memory", {**row, "created": now()})
+
+
+def memory_notes(store: Store, project_id: int, input_hash: str) -> list[tuple[int, str]]:
+    """(reduction, sentence) of each time that a training run ran out of memory, oldest first."""
+    rows = store.rows(
+        "SELECT reduction, sentence FROM training_memory WHERE project_id = ? AND input_hash = ? ORDER BY reduction",
+        (project_id, input_hash),
+    )
+    return [(row["reduction"], row["sentence"]) for row in rows]
+
+
+def memory_notes_since(store: Store, project_id: int, since: str) -> list[str]:
+    """Sentences of the times that trainings ran out of memory from `since` (as `now()`) on, oldest first."""
+    rows = store.rows(
+        "SELECT sentence FROM training_memory WHERE project_id = ? AND created >= ? ORDER BY id", (project_id, since)
+    )
+    return [row["sentence"] for row in rows]
 
 
 def log_epoch(store: Store, project_id: int, round_id: int | None, input_hash: str, values: Mapping[str, Any]) -> None:
@@ -222,6 +272,10 @@ def timings(store: Store, project_id: int) -> dict[int, dict[str, float]]:
     for row in rows:
         result.setdefault(row["round_number"], {})[row["stage"]] = row["seconds"]
     return result
+
+
+def _checkpoint(row: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(**row | {"pinned": bool(row["pinned"])})
 
 
 def _plan(row: dict[str, Any]) -> Plan:

@@ -322,3 +322,26 @@ def m008_verdicts(db: Database) -> None:
         SELECT project_id, id, 'promotion', 1, 'check', '{}', created FROM checkpoint ORDER BY id;
     ALTER TABLE project ADD COLUMN check_pretraining INTEGER NOT NULL DEFAULT 1;
     """)
+
+
+@migrations()
+def m009_pausing(db: Database) -> None:
+    """Jobs that pause or meet the end of memory; training Dice; model files that were removed, or shall not be."""
+    db.executescript("""
+    -- job.state may also be: paused
+    ALTER TABLE job ADD COLUMN pause_requested INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN killed INTEGER NOT NULL DEFAULT 0;  -- how often the system ended it for want of memory
+    ALTER TABLE training_log ADD COLUMN dice REAL;                 -- of hard answers on augmented training windows
+    ALTER TABLE checkpoint ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;   -- 1: never removed by the rule
+    ALTER TABLE checkpoint ADD COLUMN removed_at TEXT;                     -- when its file was removed
+    ALTER TABLE project ADD COLUMN keep_checkpoints INTEGER NOT NULL DEFAULT 5;   -- newest ones whose files are kept
+    CREATE TABLE training_memory (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+        input_hash TEXT NOT NULL,          -- of the training run, as in checkpoint
+        reduction INTEGER NOT NULL,        -- how often its portions were made smaller so far
+        sentence TEXT NOT NULL,            -- for the user
+        created TEXT NOT NULL,
+        UNIQUE (project_id, input_hash, reduction)
+    ) STRICT;
+    """)

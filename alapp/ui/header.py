@@ -32,6 +32,8 @@ class Header:
     next: gr.Button
     job_row: gr.Row
     job: gr.HTML
+    pause: gr.Button
+    resume: gr.Button
     cancel: gr.Button
     again: gr.Button
     dismiss: gr.Button
@@ -44,8 +46,8 @@ class Header:
     def shown(self) -> list[Any]:
         """The outputs of `look`, in order."""
         return [
-            self.project, self.rail, self.next, self.job_row, self.job, self.cancel, self.again, self.dismiss,
-            self.seen, self.ended,
+            self.project, self.rail, self.next, self.job_row, self.job, self.pause, self.resume, self.cancel,
+            self.again, self.dismiss, self.seen, self.ended,
         ]  # fmt: skip
 
 
@@ -59,6 +61,8 @@ def lay_out() -> Header:
         following = gr.Button("…", variant="primary", elem_id="header-next", scale=0, min_width=250)
     with gr.Row(elem_id="job-row", visible=False) as job_row:
         job = gr.HTML(elem_id="job", padding=False)
+        pause = gr.Button("Pause", size="sm", elem_id="job-pause", visible=False, scale=0)
+        resume = gr.Button("Resume", size="sm", variant="primary", elem_id="job-resume", visible=False, scale=0)
         cancel = gr.Button("Cancel", size="sm", elem_id="job-cancel", visible=False, scale=0)
         again = gr.Button("Try again", size="sm", elem_id="job-again", visible=False, scale=0)
         dismiss = gr.Button("Dismiss", size="sm", elem_id="job-dismiss", visible=False, scale=0)
@@ -68,6 +72,8 @@ def lay_out() -> Header:
         following,
         job_row,
         job,
+        pause,
+        resume,
         cancel,
         again,
         dismiss,
@@ -100,6 +106,8 @@ def wire(header: Header, page: Page) -> None:
         **QUIET,
     )
     job_actions: list[tuple[gr.Button, Callable[..., Any], Any]] = [
+        (header.pause, pause_job, page.changed),
+        (header.resume, resume_job, page.changed),
         (header.cancel, cancel_job, page.changed),
         (header.again, run_again, page.changed),
     ]
@@ -129,19 +137,25 @@ def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, d
     ended = sum(item.id for item in history if not item.active)
     signature = [projects, known, repr(state), job_html(job), ended]
     if seen and seen == signature:
-        return [gr.skip()] * 10
+        return [gr.skip()] * 12
     following = state.next if state else NextStep("Create or open a project", "project")
     blocking = next((item for item in history if item.active and item.kind in BLOCKING), None)
-    words = f"{jobs.kind(blocking.kind).title} …" if blocking else following.text
+    waiting = paused_step(history)
+    if blocking:
+        words = f"{jobs.kind(blocking.kind).title} …"
+    else:
+        words = f"Resume: {_lower_first(jobs.kind(waiting.kind).title)}" if waiting else following.text
     return [
         gr.Dropdown(choices=projects, value=known),
         rail_html(state),
         gr.Button(words, interactive=blocking is None),
         gr.Row(visible=job is not None),
         job_html(job),
-        gr.Button(visible=job is not None and job.active),
-        gr.Button(visible=job is not None and not job.active),
-        gr.Button(visible=job is not None and not job.active),
+        gr.Button(visible=job is not None and job.active and jobs.kind(job.kind).pausable and not job.pause_requested),
+        gr.Button(visible=job is not None and job.paused),
+        gr.Button(visible=job is not None and (job.active or job.paused)),
+        gr.Button(visible=job is not None and not (job.active or job.paused)),
+        gr.Button(visible=job is not None and not (job.active or job.paused)),
         signature,
         ended,
     ]
@@ -149,12 +163,19 @@ def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, d
 
 def shown_job(history: Sequence[Job], dismissed: int = 0) -> Job | None:
     """The job of a project to show, of all of them, newest first: the one that runs, else the next that waits,
-    else the newest, if it failed and was not dismissed yet."""
+    else the newest that is paused, else the newest, if it failed and was not dismissed yet."""
     active = [job for job in history if job.active]
     if active:
         return next((job for job in active if job.state is JobState.RUNNING), active[-1])
+    if paused := [job for job in history if job.paused]:
+        return paused[0]
     failed = bool(history) and history[0].state is JobState.FAILED and history[0].id != dismissed
     return history[0] if failed else None
+
+
+def paused_step(history: Sequence[Job]) -> Job | None:
+    """The newest paused job that what comes next waits for, if any."""
+    return next((job for job in history if job.paused and job.kind in BLOCKING), None)
 
 
 def rail_html(state: Progress | None) -> str:
@@ -178,10 +199,11 @@ def job_html(job: Job | None) -> str:
     if job.state is JobState.FAILED:
         reason = f'<span class="message">{html.escape(job.error or "")}</span>'
         return f'<div class="job failed" role="alert"><strong>{title} failed</strong>{reason}</div>'
+    title = f"{title} is paused" if job.paused else title
     share = 100 * (job.fraction or 0)
     message = html.escape(" · ".join(part for part in (job.message, time_left(job)) if part))
     return (
-        f'<div class="job" role="status"><strong>{title}</strong>'
+        f'<div class="job{" paused" if job.paused else ""}" role="status"><strong>{title}</strong>'
         f'<div class="bar" role="progressbar" aria-valuenow="{share:.0f}"><i style="width:{share:.1f}%"></i></div>'
         f'<span class="message">{message}</span></div>'
     )
@@ -191,6 +213,10 @@ def time_left(job: Job) -> str:
     """The time left in words, or what the job waits for."""
     if job.state is JobState.QUEUED:
         return "waiting for its turn"
+    if job.paused:
+        return "all is saved"
+    if job.pause_requested:
+        return "pauses as soon as this step is saved"
     if jobs.stalled(job):
         return "interrupted; it goes on in a moment"
     seconds = jobs.eta_seconds(job)
@@ -206,9 +232,14 @@ def time_left(job: Job) -> str:
 
 
 def take_next_step(store: Store, project_id: int | None, changed: int) -> tuple[Any, int]:
-    """Go to the tab of the next step, and start its job if it has one."""
+    """Go to the tab of the next step, and start its job if it has one, or let the paused one go on."""
     if project_id is None:
         return gr.Tabs(selected="project"), changed
+    waiting = paused_step(jobs.history(store, project_id))
+    if waiting is not None:
+        jobs.resume(store, waiting.id)
+        where = gr.Tabs(selected="train") if waiting.kind in ("pretrain", "train") else gr.skip()
+        return where, changed + 1
     following = progress(store, project_id).next
     if following.job:
         jobs.enqueue(store, following.job, project_id, following.params)
@@ -218,15 +249,35 @@ def take_next_step(store: Store, project_id: int | None, changed: int) -> tuple[
 def cancel_job(store: Store, project_id: int | None, changed: int) -> int:
     """Cancel the job that is shown."""
     job = shown_job(jobs.history(store, project_id))
-    if job is not None and job.active:
+    if job is not None and (job.active or job.paused):
         jobs.cancel(store, job.id)
     return changed + 1
+
+
+def pause_job(store: Store, project_id: int | None, changed: int) -> int:
+    """Pause the job that is shown."""
+    job = shown_job(jobs.history(store, project_id))
+    if job is not None and job.active:
+        jobs.pause(store, job.id)
+    return changed + 1
+
+
+def resume_job(store: Store, project_id: int | None, changed: int) -> int:
+    """Let the paused job that is shown go on."""
+    job = shown_job(jobs.history(store, project_id))
+    if job is not None and job.paused:
+        jobs.resume(store, job.id)
+    return changed + 1
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def run_again(store: Store, project_id: int | None, changed: int) -> int:
     """Queue the failed job again, with the same settings."""
     job = shown_job(jobs.history(store, project_id))
-    if job is not None and not job.active:
+    if job is not None and not job.active and not job.paused:
         jobs.enqueue(store, job.kind, project_id, job.params)
     return changed + 1
 

@@ -17,10 +17,11 @@ from alapp.rounds import evaluation, progress, promotion
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
+from alapp.ui import disk, tables
 from alapp.ui import models as model_list
-from alapp.ui import plots, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
+from alapp.ui.training_plot import training_curves
 
 TRAINING = ("pretrain", "train")
 LOG_LINES = 200
@@ -72,20 +73,22 @@ def build(page: Page) -> Tab:
                     elem_id="train-check",
                 )
         with gr.Column(scale=6, min_width=420):
-            gr.Markdown("### Loss")
+            gr.Markdown("### Loss and training Dice")
             status = gr.HTML(padding=False)
             loss = gr.Plot(show_label=False, container=False)
             gr.HTML(
                 padding=False,
                 value=tables.note(
                     "The loss says how far the network's answers are from the labels it learns from. It should fall "
-                    "and then level off, and may go below zero. Whether the network is good, the score on the "
-                    "validation patches tells."
+                    "and then level off, and may go below zero. The training Dice says how well its answers cover the "
+                    "labels: 1 is perfect. It is measured on the altered windows that the network just learned from, "
+                    "so it flatters. Whether the network is good, the score on the validation patches tells."
                 ),
             )
     model_outputs, refresh_models = model_list.build(page)
     with gr.Accordion("Log of the last training", open=False):
         log = gr.HTML(padding=False)
+    disk_outputs, refresh_disk = disk.build(page)
     timer = gr.Timer(2, active=False)
 
     store = page.store
@@ -104,7 +107,9 @@ def build(page: Page) -> Tab:
         **quick,
     )
     return Tab(
-        "train", [*outputs, *model_outputs], lambda project: [*refresh(store, project), *refresh_models(project)]
+        "train",
+        [*outputs, *model_outputs, *disk_outputs],
+        lambda project: [*refresh(store, project), *refresh_models(project), *refresh_disk(project)],
     )
 
 
@@ -172,12 +177,19 @@ def start_button(store: Store, project_id: int, begin: Start) -> gr.Button:
     """The start button, off while a training waits or runs."""
     if running(store, project_id):
         return gr.Button("Training …", interactive=False)
+    if paused(store, project_id):
+        return gr.Button("Resume the training", interactive=True)
     return gr.Button(begin.text, interactive=begin.job is not None)
 
 
 def running(store: Store, project_id: int) -> Job | None:
     """The training that waits or runs, if any."""
     return next((job for job in jobs.active(store, project_id) if job.kind in TRAINING), None)
+
+
+def paused(store: Store, project_id: int) -> Job | None:
+    """The training that is paused, if any."""
+    return next((job for job in jobs.history(store, project_id) if job.kind in TRAINING and job.paused), None)
 
 
 def choose_preset(store: Store, project_id: int | None, preset: Any) -> tuple[str, str, gr.Button]:
@@ -194,11 +206,15 @@ def choose_preset(store: Store, project_id: int | None, preset: Any) -> tuple[st
 def start_training(
     store: Store, project_id: int | None, iterations: Any, changed: int
 ) -> tuple[gr.Button, gr.Timer, int]:
-    """Queue the training that comes next."""
+    """Queue the training that comes next, or the paused one again."""
     if project_id is None:
         raise NotReadyError("Open a project first.")
     if iterations is not None and not (isinstance(iterations, (int, float)) and 1 <= iterations <= MOST_ITERATIONS):
         raise InputError(f"The number of iterations must be between 1 and {MOST_ITERATIONS:,}, or empty.")
+    waiting = paused(store, project_id)
+    if waiting:
+        jobs.resume(store, waiting.id)
+        return gr.Button("Training …", interactive=False), gr.Timer(active=True), changed + 1
     begin = what_to_start(store, project_id)
     if begin.job is None:
         raise NotReadyError(begin.why)
@@ -209,11 +225,11 @@ def start_training(
 def watch(store: Store, project_id: int | None) -> list[Any]:
     """Status, loss curve, log, and whether to look again: what changes while a training runs."""
     if project_id is None:
-        return ["", plots.loss_curve([]), "", gr.Timer(active=False)]
+        return ["", training_curves([]), "", gr.Timer(active=False)]
     job = running(store, project_id)
     return [
         status_text(store, project_id, job),
-        plots.loss_curve(*newest_runs(store, project_id, job is not None)),
+        training_curves(*newest_runs(store, project_id, job is not None)),
         tables.log(log_text(store, project_id)),
         gr.Timer(active=job is not None),
     ]
@@ -233,21 +249,37 @@ def newest_runs(store: Store, project_id: int, training: bool) -> tuple[list[dic
 def status_text(store: Store, project_id: int, job: Job | None) -> str:
     """What the training does, or how the last one ended."""
     if job is not None:
-        if not job.started:
-            return tables.progress("Waiting for its turn.", 0.0)
+        if job.state is jobs.JobState.QUEUED:
+            return tables.progress("Waiting for its turn.", job.fraction)
         left = jobs.eta_seconds(job)
         rest = f" About {tables.minutes(left)} left." if left is not None else ""
-        return tables.progress(f"{job.message or 'Starting'}.{rest}", job.fraction)
+        if job.pause_requested:
+            rest = " It pauses at the end of this step, as soon as all is saved."
+        return tables.progress(f"{job.message or 'Starting'}.{rest}{memory_text(store, project_id, job)}", job.fraction)
+    waiting = paused(store, project_id)
+    if waiting is not None:
+        reached = f" It was here: {waiting.message}." if waiting.message else ""
+        return tables.progress(
+            f"The training is paused; all that it learned is saved.{reached} Resume it whenever you want, also after "
+            "the computer was off.",
+            waiting.fraction,
+        )
     last = next((item for item in jobs.history(store, project_id) if item.kind in TRAINING), None)
-    if last is None:
-        newest = models.latest_checkpoint(store, project_id)
-        return tables.note(newest_sentence(store, newest)) if newest else ""
-    if last.error:
+    if last is not None and last.error:
         return tables.note(f"The last training failed. {last.error} What was there before is unchanged.")
-    if last.state is jobs.JobState.CANCELLED:
+    if last is not None and last.state is jobs.JobState.CANCELLED:
         return tables.note("The last training was cancelled. Start it again and it goes on where it stopped.")
     newest = models.latest_checkpoint(store, project_id)
-    return tables.note(newest_sentence(store, newest)) if newest else ""
+    return tables.note(newest_sentence(store, newest), *_memory_notes(store, newest)) if newest else ""
+
+
+def memory_text(store: Store, project_id: int, job: Job) -> str:
+    """What happened because memory ran out since the training was started, "" when nothing."""
+    return "".join(f" {sentence}" for sentence in models.memory_notes_since(store, project_id, job.created))
+
+
+def _memory_notes(store: Store, item: Checkpoint) -> list[str]:
+    return [sentence for _, sentence in models.memory_notes(store, item.project_id, item.input_hash)]
 
 
 def newest_sentence(store: Store, item: Checkpoint) -> str:

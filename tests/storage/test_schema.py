@@ -17,8 +17,9 @@ NAMES = [
     "m006_classes",
     "m007_measuring",
     "m008_verdicts",
+    "m009_pausing",
 ]
-SHA256 = "d86e76993de404c6bf46707ed7f10ea93e1502d490c89e67c970f8919d4e48fd"
+SHA256 = "1b306786d01df23d47639354ba85055a44e5eda4afabebdf21ee107370bd164f"
 
 
 def schema(store: Store) -> str:

@@ -69,18 +69,18 @@ def test_a_visitor_sees_only_their_own_project(store, project, monkeypatch):
 
 def test_the_header_stays_still_when_nothing_changes(store, project):
     first = header.look(store, project.id, None, None, 0)
-    seen = first[8]
+    seen = first[10]
     again = header.look(store, project.id, None, seen, 0)
     assert len(again) == len(first)
     assert all(update == gr.skip() for update in again)
 
 
 def test_a_job_that_ends_changes_the_number_that_refreshes_the_tab(store, project):
-    seen, before = header.look(store, project.id, None, None, 0)[8:]
+    seen, before = header.look(store, project.id, None, None, 0)[10:]
     job = jobs.enqueue(store, "preview", project.id)
-    seen, during = header.look(store, project.id, None, seen, 0)[8:]
+    seen, during = header.look(store, project.id, None, seen, 0)[10:]
     jobs.cancel(store, job.id)
-    _, after = header.look(store, project.id, None, seen, 0)[8:]
+    _, after = header.look(store, project.id, None, seen, 0)[10:]
     assert before == during != after
 
 

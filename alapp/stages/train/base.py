@@ -69,13 +69,15 @@ class PlanSummary:
 
 @dataclass(frozen=True)
 class EpochLog:
-    """One line of the loss curve. `seconds` since the start of the run."""
+    """One line of the loss curve. `seconds` since the start of the run; `dice` in [0, 1] is that of the network's
+    hard answers on the augmented windows it trained on last, None where it is not known."""
 
     epoch: int
     iteration: int
     loss: float
     learning_rate: float
     seconds: float
+    dice: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,14 @@ class Trainer(Protocol):
         """Train on `cases`, from the weights in `start_from` or from scratch, into the folder `out`.
 
         Called again with the same `out` after a kill it goes on from the last saved epoch. Raises
-        `Cancelled` (from `report`), `ResourceError` when memory or disk ran out.
+        `Cancelled` (from `report`; `Paused` only once the epoch is saved), `OutOfMemoryError` and `DiskFullError`.
+        `options` may have "reduction", how often the portions that are worked on at once are made smaller, without
+        another network.
         """
+
+    def reduction(self, workspace: Path, number: int) -> str | None:
+        """What the reduction `number` (from 1) makes smaller, completing "training went on with ..."; None when
+        nothing can be smaller."""
 
     def predict(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> np.ndarray:
         """Class probabilities float32 (K, Y, X) or (K, Z, Y, X) of the plan's classes (`targets.SCHEMES`), which

@@ -5,6 +5,7 @@ torch and nnunetv2 are imported when a method first needs them, after `alapp.env
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +16,18 @@ import numpy as np
 
 from alapp.domain import Machine, Preset, Report
 from alapp.environment import prepare, usable_cores
-from alapp.errors import CorruptFileError, InputError, NotReadyError
+from alapp.errors import CorruptFileError, InputError, NotReadyError, OutOfMemoryError
 from alapp.stages.train.base import Case, EpochLog, ImageSource, PlanSummary, PredictBox, TrainResult
 from alapp.stages.train.cases import check_shape, dataset_of, prepare_cases
 from alapp.stages.train.plan import make_plan
-from alapp.stages.train.workspace import Layout, nnunet_environment, own_randomness, quiet, resources
+from alapp.stages.train.reduction import difference, reduced, release_memory
+from alapp.stages.train.workspace import Layout, nnunet_environment, own_randomness, quiet, remove_unfinished, resources
 
 if TYPE_CHECKING:
     from alapp.stages.train.predict import ObjectPredictor
 
 _FINE_TUNING_RATE = 1 / 3
+_log = logging.getLogger(__name__)
 
 
 class NnUNet:
@@ -67,7 +70,7 @@ class NnUNet:
 
         `options`: "weights" {case key: how often it is drawn, relative to 1 of the others}, "learning_rate"
         (by default the plan's, a third of it with `start_from`), "threads" that make batches ahead (default:
-        none on a CPU).
+        none on a CPU), "reduction" (see `alapp.stages.train.reduction`).
         """
         prepare()
         with resources(workspace, "training"), own_randomness():
@@ -76,16 +79,40 @@ class NnUNet:
                 self._device,
             )  # fmt: skip
 
+    def reduction(self, workspace: Path, number: int) -> str | None:
+        """See `Trainer.reduction`."""
+        return difference(Layout(workspace).read_plan(), number)
+
     def predict(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> np.ndarray:
         """See `Trainer.predict`. The network stays in memory for the next call with the same checkpoint.
 
-        One prediction at a time: threads that share this object wait for each other.
+        One prediction at a time: threads that share this object wait for each other. When memory runs out, it looks
+        at fewer windows at once, and then leaves the GPU for good.
         """
         prepare()
-        with self._lock, resources(workspace, "predicting"):
-            predictor = self._predictor(Layout(workspace), checkpoint)
-            check_shape(predictor.plan, image, "Prediction")
-            return predictor.probabilities(image, report)
+        with self._lock:
+            while True:
+                try:
+                    with resources(workspace, "predicting"):
+                        predictor = self._predictor(Layout(workspace), checkpoint)
+                        check_shape(predictor.plan, image, "Prediction")
+                        return predictor.probabilities(image, report)
+                except OutOfMemoryError as error:
+                    if not self._use_less_memory():
+                        raise
+                    _log.warning("%s It is tried again with less at once.", error)
+                release_memory()
+
+    def _use_less_memory(self) -> bool:
+        """Whether there is a way left to predict with less memory; it is taken then."""
+        predictor = self._cached[1] if self._cached else None
+        if predictor is not None and predictor.tiles_at_once > 1:
+            predictor.tiles_at_once //= 2
+            return True
+        if choose_device(self._device).type == "cpu":
+            return False
+        self._device, self._cached = "cpu", None
+        return True
 
     @contextmanager
     def blocks(
@@ -164,6 +191,7 @@ def _train(
         "start_from": f"{start_from.parent.name}/{start_from.name}" if start_from else None,
         "learning_rate": rate,
     }
+    remove_unfinished(out)
     finished = read_checkpoint(out / FINAL)
     if finished is not None:
         if finished["signature"] != signature:
@@ -181,8 +209,9 @@ def _train(
     )  # fmt: skip
     torch.backends.cudnn.benchmark = device.type == "cuda"
     with nnunet_environment(layout), quiet():
+        smaller = reduced(plan, int(options.get("reduction", 0)))
         trainer = ObjectTrainer(
-            {**plan["nnunet"], "continue_training": False}, plan["configuration"], 0, dataset_of(plan, cases), device
+            {**smaller["nnunet"], "continue_training": False}, plan["configuration"], 0, dataset_of(plan, cases), device
         )
     seconds = trainer.train_run(run, initial)
     return TrainResult(out / FINAL, iterations, seconds)

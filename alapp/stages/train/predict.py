@@ -52,6 +52,7 @@ class ObjectPredictor(nnUNetPredictor):
             tuple(checkpoint["inference_allowed_mirroring_axes"]),
         )  # fmt: skip
         self.plan = plan
+        self.tiles_at_once = _TILES_AT_ONCE
 
     def probabilities(self, image: np.ndarray, report: Report) -> np.ndarray:
         """Softmax probabilities float32 (K, Y, X) of an image (Y, X, C), or (K, Z, Y, X) of (Z, Y, X, C)."""
@@ -99,9 +100,9 @@ class ObjectPredictor(nnUNetPredictor):
             tuple(self.configuration_manager.patch_size), sigma_scale=1.0 / 8, value_scaling_factor=10,
             dtype=torch.float32, device=data.device,
         ).reshape(patch)  # fmt: skip
-        for start in range(0, len(windows), _TILES_AT_ONCE):
+        for start in range(0, len(windows), self.tiles_at_once):
             report(start, len(windows), f"Predicting window {start + 1} of {len(windows)}")
-            group = windows[start : start + _TILES_AT_ONCE]
+            group = windows[start : start + self.tiles_at_once]
             tiles = torch.stack([data[(slice(None), *_at(window, patch, origin))] for window in group])
             for window, tile in zip(group, self._predict_tiles(tiles, flat), strict=True):
                 common = [(max(w, a), min(w + side, b)) for w, side, (a, b) in zip(window, patch, target, strict=True)]

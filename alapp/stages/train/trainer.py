@@ -6,6 +6,7 @@ Imports torch and nnunetv2; loaded by `alapp.stages.train.nnunet` once the envir
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import pickle
@@ -26,16 +27,20 @@ from alapp.domain import Report
 from alapp.errors import BackendError, InputError
 from alapp.stages.train.base import EpochLog
 from alapp.stages.train.loading import Batches
+from alapp.stages.train.reduction import check_disk
 from alapp.stages.train.sampling import PatchLoader
+from alapp.stages.train.watching import SafePoints, TrainingDice
 from alapp.stages.train.workspace import seed_everything, write_atomic
 
 LATEST, PREVIOUS, FINAL = "checkpoint_latest.pth", "checkpoint_previous.pth", "checkpoint_final.pth"
 
+_log = logging.getLogger(__name__)
 _REPORT_EVERY = 10
 _WARM_UP_SHARE, _WARM_UP_MOST = 0.1, 50
 AVERAGE_DECAY = 0.99
 """Of the weights that predict: a moving average over about the last 100 iterations. With few labels the weights jump
 from step to step, and their average finds more objects than the last ones."""
+_UNREADABLE = "The checkpoints of this training are damaged, or belong to another one: it starts from the beginning."
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class ObjectTrainer(nnUNetTrainer):
                 self._train_epoch(epoch)
         finally:
             self.dataloader_train.close()
+            self._dice.close()
         seconds = self._elapsed()
         self._write_final(seconds)
         return seconds
@@ -113,17 +119,25 @@ class ObjectTrainer(nnUNetTrainer):
         self.log_file = str(run.out / "training_log.txt")
         seed_everything(run.seed, 0)
         self.initialize()
+        check_disk(run.out, sum(weights.numel() for weights in self.network.parameters()))
         self.set_deep_supervision_enabled(True)
         self.num_epochs = math.ceil(run.iterations / run.iterations_per_epoch)
         self._seconds_before = 0.0
+        found = [name for name in (LATEST, PREVIOUS) if (run.out / name).exists()]
         resumed = load_latest(run.out, self.device, run.signature)
+        if found and resumed is None:
+            self.print_to_log_file(_UNREADABLE)
+            _log.warning(_UNREADABLE)
         if resumed is None and start_from is not None:
             load_weights(self.network, start_from)
         self._average = AveragedModel(self.network, multi_avg_fn=moving_average)
         if resumed is not None:
             self._restore(resumed)
+            self.print_to_log_file(f"goes on after epoch {self.current_epoch - 1}")
         self._started = time.monotonic()
         self.dataloader_train = self.get_dataloaders()
+        # After the average, which copies the network: the copy must not count.
+        self._report, self._dice = SafePoints(run.report), TrainingDice(self.network)
 
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
@@ -142,20 +156,23 @@ class ObjectTrainer(nnUNetTrainer):
                 "Train again, from scratch or with another seed."
             )
         self.current_epoch = epoch + 1
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate, dice = self.optimizer.param_groups[0]["lr"], self._dice.value()
         self._write_latest()
         self.print_to_log_file(f"epoch {epoch}: iteration {last}, loss {loss:.4f}, learning rate {rate:.2e}")
-        run.log(EpochLog(epoch, last, loss, rate, self._elapsed()))
-        run.report(last, run.iterations, f"Training: iteration {last} of {run.iterations}, loss {loss:.3f}")
+        run.log(EpochLog(epoch, last, loss, rate, self._elapsed(), dice))
+        self._report.safe(last, run.iterations, f"Training: iteration {last} of {run.iterations}, loss {loss:.3f}")
 
     def iterate(self, iteration: int) -> float:
         """One step on the next batch; returns its loss."""
         run = self.run
         if iteration % _REPORT_EVERY == 0:
-            run.report(iteration, run.iterations, f"Training: iteration {iteration} of {run.iterations}")
+            self._report(iteration, run.iterations, f"Training: iteration {iteration} of {run.iterations}")
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(run, iteration)
-        loss = float(self.train_step(next(self.dataloader_train))["loss"])
+        self._dice.start(iteration, run.iterations_per_epoch, run.iterations)
+        batch = next(self.dataloader_train)
+        loss = float(self.train_step(batch)["loss"])
+        self._dice.add(batch["target"])
         self._average.update_parameters(self.network)
         return loss
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from alapp.errors import AlappError, NotReadyError, ResourceError
+from alapp.errors import AlappError, DiskFullError, NotReadyError, OutOfMemoryError
 
 DATASET = "Dataset001_objects"
 
@@ -107,7 +107,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def resources(folder: Path, doing: str) -> Iterator[None]:
-    """Turns "out of memory" and "disk full", in all their disguises, into `ResourceError`.
+    """Turns "out of memory" and "disk full", in all their disguises, into `OutOfMemoryError` and `DiskFullError`.
 
     `doing` completes the sentence "... while ...".
     """
@@ -117,11 +117,11 @@ def resources(folder: Path, doing: str) -> Iterator[None]:
         raise
     except (MemoryError, RuntimeError, OSError) as error:
         if _is_memory(error):
-            raise ResourceError(
+            raise OutOfMemoryError(
                 f"Memory ran out while {doing}. Close other programs, or use a smaller preset, and try again."
             ) from error
         if _is_disk(error, folder):
-            raise ResourceError(
+            raise DiskFullError(
                 f"The disk that holds {folder} is full: it ran out while {doing}. Free some space and try again."
             ) from error
         raise
@@ -140,7 +140,7 @@ def _is_memory(error: BaseException) -> bool:
 
 def _is_disk(error: BaseException, folder: Path) -> bool:
     if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no EDQUOT
     # blosc2 only says that writing failed.
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free < _LITTLE_DISK
@@ -159,6 +159,12 @@ def write_atomic(target: Path, content: bytes) -> None:
     finally:
         if os.path.exists(name):
             os.unlink(name)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what `write_atomic` left in `folder` when its process was killed."""
+    for path in folder.glob(".tmp-*"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(target: Path, value: Any) -> None:
