@@ -12,7 +12,7 @@ from alapp.stages.train.targets import ObjectSize
 
 
 def plan(tmp_path, cases, preset=Preset.QUICK, machine=CPU):
-    return NnUNet("cpu").plan(tmp_path, cases, preset, machine, silent)
+    return NnUNet("cpu", timing=None).plan(tmp_path, cases, preset, machine, silent)
 
 
 @pytest.mark.parametrize(
