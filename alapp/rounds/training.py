@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from alapp.environment import machine
 from alapp.errors import NotReadyError
 from alapp.rounds import annotation, annotation_region, evaluation, pseudo
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog
+from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog, Overrides
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
@@ -81,30 +82,41 @@ def run_round(store: Store, project_id: int, report: Report, iterations: int | N
 
 
 def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint | None:
-    """The newest checkpoint of the project's preset from before this round."""
+    """The newest checkpoint of the plan in use from before this round; those of another plan have another network."""
+    plan = models.find_plan(store, project.id, project.preset)
     earlier = [
         item
         for item in models.checkpoints(store, project.id)
-        if item.preset == project.preset and item.round_id != this.id
+        if plan is not None and item.plan_id == plan.id and item.round_id != this.id
     ]
     return earlier[-1] if earlier else None
 
 
 def ensure_plan(store: Store, project: Project, cases: Iterable[Case], report: Report) -> Plan:
     """The project's plan for its preset; made on `cases` the first time and then kept."""
-    known = models.find_plan(store, project.id, project.preset)
-    if known:
-        return known
+    return models.find_plan(store, project.id, project.preset) or make_plan(store, project, cases, report)
+
+
+def make_plan(
+    store: Store, project: Project, cases: Iterable[Case], report: Report, overrides: Overrides | None = None
+) -> Plan:
+    """A new plan of the project for its preset, in a folder of its own; from now on it is the one in use."""
     cases = tuple(cases)
-    workspace = store.files.project(project.id) / "nnunet" / project.preset
+    earlier = models.plans(store, project.id, project.preset)
+    name = f"{project.preset}-{len(earlier) + 1}" if earlier else str(project.preset)
+    workspace = store.files.project(project.id) / "nnunet" / name
+    # No plan has this folder: what is in it was left by a planning that did not end, perhaps with other overrides.
+    shutil.rmtree(workspace, ignore_errors=True)
     with timed(store, project.id, "plan"):
-        summary = TRAINERS.create(NETWORK).plan(workspace, cases, project.preset, machine(), report)
+        summary = TRAINERS.create(NETWORK).plan(workspace, cases, project.preset, machine(), report, overrides)
+    content = sorted((case.key, case.hash) for case in cases)
+    again = (len(earlier), summary.overrides) if earlier or summary.overrides else ()
     return models.add_plan(
         store,
         {
             "project_id": project.id,
             "preset": project.preset,
-            "input_hash": content_hash("plan", project.preset, sorted((case.key, case.hash) for case in cases)),
+            "input_hash": content_hash("plan", project.preset, content, *again),
             "workspace": workspace.relative_to(store.root).as_posix(),
             "summary": asdict(summary),
         },

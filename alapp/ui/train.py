@@ -13,11 +13,12 @@ from alapp.domain import Machine, Preset
 from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import Job
-from alapp.rounds import evaluation, progress
+from alapp.rounds import evaluation, planning, progress, pseudo
 from alapp.storage import catalogue, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
+from alapp.ui import plan as plan_part
 from alapp.ui import plots, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
@@ -56,15 +57,7 @@ def build(page: Page) -> Tab:
             )
             why = gr.HTML(padding=False)
             start = gr.Button("Start", variant="primary")
-            with gr.Accordion("Expert settings", open=False):
-                iterations = gr.Number(
-                    value=None,
-                    precision=0,
-                    minimum=1,
-                    maximum=MOST_ITERATIONS,
-                    label="Iterations",
-                    info="Leave empty for the number in the plan. One iteration is one step on one small batch.",
-                )
+            iterations = plan_part.experts(page, preset)
         with gr.Column(scale=6, min_width=420):
             gr.Markdown("### Loss")
             status = gr.HTML(padding=False)
@@ -121,25 +114,13 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     project = catalogue.project(store, project_id)
     begin = what_to_start(store, project_id)
     return [
-        plan_text(store, project_id, project.preset),
+        plan_part.text(store, project_id, project.preset),
         gr.Radio(value=str(project.preset), interactive=True),
         tables.note(begin.why),
         start_button(store, project_id, begin),
         checkpoint_table(store, project_id),
         *watch(store, project_id),
     ]
-
-
-def plan_text(store: Store, project_id: int, preset: str) -> str:
-    """The plan in plain words, or what will be planned."""
-    known = models.find_plan(store, project_id, preset)
-    if known:
-        return tables.note(known.summary["sentence"])
-    return tables.note(
-        "When you press start, nnU-Net measures your objects and your images, chooses the size of its network and of "
-        "the windows it looks through, and says here what it chose. Then it trains, predicts every image, and scores "
-        "the prediction."
-    )
 
 
 def what_to_start(store: Store, project_id: int) -> Start:
@@ -156,6 +137,12 @@ def what_to_start(store: Store, project_id: int) -> Start:
             f"Train round {batch.round.number} again",
             f"Next: {state.next.text.lower()}. Training again gives a new model only with another preset or another "
             "number of iterations.",
+        )
+    if state.project.pseudo_method not in (None, pseudo.NONE) and not planning.models_of_plan(store, project_id):
+        return Start(
+            "pretrain",
+            "Pre-train the new network",
+            "This network knows nothing yet, because the plan has changed. It first learns from the pseudo-labels.",
         )
     return Start(None, "Nothing to train yet", f"Next: {state.next.text}.")
 
@@ -180,7 +167,7 @@ def choose_preset(store: Store, project_id: int | None, preset: Any) -> tuple[st
         raise InputError(f"There is no preset called {preset!r}.")
     catalogue.update_project(store, project_id, preset=Preset(preset))
     begin = what_to_start(store, project_id)
-    return plan_text(store, project_id, preset), tables.note(begin.why), start_button(store, project_id, begin)
+    return plan_part.text(store, project_id, preset), tables.note(begin.why), start_button(store, project_id, begin)
 
 
 def start_training(

@@ -31,9 +31,10 @@ _CPU_3D_VOXELS = 8 * 96 * 96
 _CPU_3D_SLICES = 32
 _LEAST_BATCH, _LEAST_SIDE = 2, 32
 
-_BYTES_A_VALUE = 12
-"""A feature map is kept as the output of a convolution and of its normalisation, and has a gradient: 3 float32."""
-_PROCESS_GB = 0.6
+_BYTES_A_VALUE = 20
+"""Of each value in a feature map, the outputs of the convolution and of its normalisation are kept and have a
+gradient; buffers of the convolutions, which are larger in 3D, bring it to five float32 (measured)."""
+_PROCESS_GB = 0.7
 """Memory of the process before it trains: Python, torch and nnU-Net."""
 _RAM_SHARE = 0.5
 

@@ -73,8 +73,8 @@ def apply(overrides: Overrides, chosen: Shape, thickness: float, machine: Machin
     result = fitted(shape)
     if overrides.patch_size is not None and result.patch != overrides.patch_size:
         raise InputError(
-            f"The window of {_window(overrides.patch_size)} cannot be halved once for each of the {stages - 1} steps "
-            f"down: choose {_window(result.patch)}, or fewer stages."
+            f"The window of {_window(overrides.patch_size)} leaves a remainder when it is halved for each stage after "
+            f"the first: choose {_window(result.patch)}, or fewer stages than {stages}."
         )
     return _affordable(result, machine)
 
