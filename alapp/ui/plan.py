@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -23,7 +24,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 TRAINING = ("pretrain", "train")
 AUTOMATIC = "Chosen for you"
 VIEWS = {AUTOMATIC: None, "2D": False, "3D": True}
-NOTHING = [None, "", AUTOMATIC, "", None, None, None]
+NOTHING = ["", "", AUTOMATIC, "", "", "", ""]
 EMPTY = (
     "When you press start, nnU-Net measures your objects and your images, chooses the size of its network and of the "
     "windows it looks through, and says here what it chose. Then it trains, predicts every image, and scores the "
@@ -64,14 +65,13 @@ def lines(facts: Sequence[Mapping[str, str]], overrides: Mapping[str, Any]) -> s
     return f'{STYLE}<div class="al-plan" id="plan-lines"><dl>{rows}</dl></div>'
 
 
-def experts(page: Page, preset: gr.Radio) -> gr.Number:
+def experts(page: Page, preset: gr.Radio) -> gr.Textbox:
     """Lay out what an expert may set. Gives the field with the iterations of the next training."""
     store = page.store
     with gr.Accordion("For experts", open=False, elem_id="experts"):
-        iterations = gr.Number(
-            value=None, precision=0, minimum=1, maximum=250_000, label="Iterations of the next training only",
-            placeholder="as planned", elem_id="next-iterations",
-        )  # fmt: skip
+        iterations = gr.Textbox(
+            "", label="Iterations of the next training only", placeholder="as planned", elem_id="next-iterations"
+        )
         gr.HTML(
             padding=False,
             value=tables.note(
@@ -104,40 +104,27 @@ def experts(page: Page, preset: gr.Radio) -> gr.Number:
 
 
 def _fields() -> list[Any]:
-    """The fields in the order of `parsed`."""
-    empty = AUTOMATIC.lower()
+    """The fields in the order of `parsed`. All are texts, because an empty `gr.Number` in a closed accordion turns into
+    0 when it is opened."""
+
+    def field(label: str, info: str, name: str) -> gr.Textbox:
+        return gr.Textbox(
+            "", label=label, info=info, placeholder=AUTOMATIC.lower(), min_width=120, elem_id=f"plan-{name}"
+        )
+
     with gr.Row():
-        resolution = gr.Number(
-            None, label="Times smaller", placeholder=empty, info="1 is full resolution.", min_width=120,
-            elem_id="plan-resolution",
-        )  # fmt: skip
-        window = gr.Textbox(
-            "", label="Window", placeholder=empty, info="128 x 128, or 8 x 96 x 96 in 3D.", min_width=120,
-            elem_id="plan-window",
-        )  # fmt: skip
+        resolution = field("Times smaller", "1 is full resolution.", "resolution")
+        window = field("Window", "128 x 128, or 8 x 96 x 96 in 3D.", "window")
+    view = gr.Radio(
+        list(VIEWS), value=AUTOMATIC, label="2D or 3D", info="For stacks. 2D learns them slice by slice.",
+        elem_id="plan-view",
+    )  # fmt: skip
     with gr.Row():
-        view = gr.Radio(
-            list(VIEWS), value=AUTOMATIC, label="2D or 3D", info="For stacks. 2D learns them slice by slice.",
-            elem_id="plan-view",
-        )  # fmt: skip
+        features = field("Features of each stage", "For example 16, 32, 64, 128.", "features")
+        batch = field("Windows a batch", "2 or more.", "batch")
     with gr.Row():
-        features = gr.Textbox(
-            "", label="Features of each stage", placeholder=empty, info="For example 16, 32, 64, 128.", min_width=120,
-            elem_id="plan-features",
-        )  # fmt: skip
-        batch = gr.Number(
-            None, precision=0, label="Windows a batch", placeholder=empty, info="2 or more.", min_width=120,
-            elem_id="plan-batch",
-        )  # fmt: skip
-    with gr.Row():
-        each = gr.Number(
-            None, precision=0, label="Iterations a round", placeholder=empty, info="50 or more.", min_width=120,
-            elem_id="plan-iterations",
-        )  # fmt: skip
-        rate = gr.Number(
-            None, label="Learning rate", placeholder=empty, info="For example 0.003.", min_width=120,
-            elem_id="plan-rate", step=0.0001,
-        )  # fmt: skip
+        each = field("Iterations a round", "50 or more.", "iterations")
+        rate = field("Learning rate", "For example 0.003.", "rate")
     return [resolution, window, view, features, batch, each, rate]
 
 
@@ -154,13 +141,13 @@ def fill(store: Store, project_id: int | None, preset: str | None, last: tuple[A
     fixed = Overrides.of(known.summary.get("overrides", {}) if known else {})
     view = next(name for name, value in VIEWS.items() if value is fixed.three_d)
     values = [
-        fixed.downsampling,
+        _text(fixed.downsampling),
         " x ".join(str(n) for n in fixed.patch_size or ()),
         view,
         ", ".join(str(n) for n in fixed.features or ()),
-        fixed.batch_size,
-        fixed.iterations,
-        fixed.learning_rate,
+        _text(fixed.batch_size),
+        _text(fixed.iterations),
+        _text(fixed.learning_rate),
     ]
     now = (project_id, preset, values)
     first = last[0] is None and values == NOTHING
@@ -171,14 +158,34 @@ def parsed(values: Sequence[Any]) -> Overrides:
     """The fields as overrides. Raises `InputError` for texts that are not numbers."""
     resolution, window, view, features, batch, each, rate = values
     return Overrides(
-        downsampling=None if resolution is None else float(resolution),
+        downsampling=_number(resolution, "The resolution factor"),
         patch_size=_numbers(window, "The window", "128 x 128, or 8 x 96 x 96 in 3D"),
-        batch_size=None if batch is None else int(batch),
+        batch_size=whole(batch, "The batch"),
         features=_numbers(features, "The features", "16, 32, 64, 128: one number a stage"),
         three_d=VIEWS.get(view),
-        iterations=None if each is None else int(each),
-        learning_rate=None if rate is None else float(rate),
+        iterations=whole(each, "The iterations of a round"),
+        learning_rate=_number(rate, "The learning rate"),
     )
+
+
+def whole(written: Any, name: str) -> int | None:
+    """A whole number from a text, None from an empty one. Raises `InputError` naming it."""
+    value = _number(written, name)
+    if value is not None and not (math.isfinite(value) and value.is_integer()):
+        raise InputError(f"{name} must be a whole number; {written!r} is not.")
+    return None if value is None else int(value)
+
+
+def _number(written: Any, name: str) -> float | None:
+    text = str(written if written is not None else "").strip().replace(",", ".")
+    try:
+        return float(text) if text else None
+    except ValueError as error:
+        raise InputError(f"{name} must be a number, or empty; {written!r} is not.") from error
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else repr(value).removesuffix(".0")
 
 
 def _numbers(written: str | None, name: str, example: str) -> tuple[int, ...] | None:

@@ -29,7 +29,7 @@ SCORE = "F1 at IoU 0.5 (95% interval)"
 MOST_ITERATIONS = 250_000
 PRESETS = {
     Preset.QUICK: "Quick: a small network and a short training, to see within minutes how it goes.",
-    Preset.STANDARD: "Standard: trains about three times longer or more, for better outlines.",
+    Preset.STANDARD: "Standard: trains about five times longer or more, for better outlines.",
     Preset.FULL: "Full: nnU-Net's own network and schedule, for final results",
 }
 
@@ -85,7 +85,7 @@ def build(page: Page) -> Tab:
         told(lambda p, value: choose_preset(store, p, value)), [page.project_id, preset], [plan, why, start], **quick
     )
     start.click(
-        told(lambda p, n, c: start_training(store, p, n, c)),
+        told(lambda p, n, c: start_training(store, p, plan_part.whole(n, "The number of iterations"), c)),
         [page.project_id, iterations, page.changed],
         [start, timer, page.changed],
         **quick,
@@ -142,7 +142,7 @@ def what_to_start(store: Store, project_id: int) -> Start:
         return Start(
             "pretrain",
             "Pre-train the new network",
-            "This network knows nothing yet, because the plan has changed. It first learns from the pseudo-labels.",
+            "This network is new and knows nothing yet. It first learns from the automatic pseudo-labels.",
         )
     return Start(None, "Nothing to train yet", f"Next: {state.next.text}.")
 
