@@ -40,6 +40,7 @@ div.al-plan dt span{opacity:.75;border-bottom:1px dotted currentColor;cursor:hel
 div.al-plan dd b{font-weight:600;font-variant-numeric:tabular-nums}
 div.al-plan dd small{font-size:13px;opacity:.75}
 div.al-plan dd small.yours{opacity:1;font-weight:600;color:var(--color-accent)}
+div.al-ask{padding:10px 12px;font-size:14px;line-height:1.45;color:var(--body-text-color)}
 </style>"""
 
 
@@ -82,7 +83,7 @@ def experts(page: Page, preset: gr.Radio) -> gr.Textbox:
         fields = _fields()
         apply = gr.Button("Make the plan with these values", elem_id="plan-anew")
         with gr.Group(visible=False) as confirm:
-            question = gr.HTML(padding=True, elem_id="plan-question")
+            question = gr.HTML(padding=False, elem_id="plan-question")
             with gr.Row():
                 yes = gr.Button("Start a new network", variant="stop", elem_id="plan-yes")
                 no = gr.Button("Keep the present one", elem_id="plan-no")
@@ -212,7 +213,7 @@ def ask(
         "from the beginning. The models so far stay in the list, with their scores and predictions, but training "
         "cannot go on from them."
     )
-    return gr.Group(visible=True), tables.note(question), changed
+    return gr.Group(visible=True), STYLE + f'<div class="al-ask">{escape(question)}</div>', changed
 
 
 def go(

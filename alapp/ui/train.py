@@ -48,8 +48,7 @@ def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
     with gr.Row():
         with gr.Column(scale=4, min_width=360):
-            gr.Markdown("### Plan")
-            plan = gr.HTML(padding=False)
+            gr.Markdown("### Training")
             preset = gr.Radio(
                 preset_choices(machine()),
                 label="How thoroughly to train",
@@ -57,6 +56,8 @@ def build(page: Page) -> Tab:
             )
             why = gr.HTML(padding=False)
             start = gr.Button("Start", variant="primary")
+            gr.Markdown("### Plan")
+            plan = gr.HTML(padding=False)
             iterations = plan_part.experts(page, preset)
         with gr.Column(scale=6, min_width=420):
             gr.Markdown("### Loss")

@@ -41,34 +41,35 @@ def open_experts(page):  # noqa: F811
 
 def test_an_expert_fixes_the_plan(store, labelled, page):  # noqa: F811
     expect = sync_api.expect
+    expect.set_options(timeout=60_000)
     open_experts(page)
     page.locator("#plan-window [data-testid=textbox]").fill("50 x 50")
     page.locator("#plan-iterations [data-testid=textbox]").fill("60")
     page.click("#plan-anew")
-    expect(page.locator("#job")).to_contain_text("choose 56 x 56, or fewer stages than 4", timeout=60_000)
+    expect(page.locator("#job")).to_contain_text("choose 56 x 56, or fewer stages than 4")
     assert models.plans(store, labelled.id, "quick") == []
 
     page.locator("#plan-window [data-testid=textbox]").fill("32 x 32")
     page.click("#plan-anew")
     lines = page.locator("#plan-lines")
-    expect(lines).to_contain_text("32 × 32 pixels", timeout=60_000)
-    expect(lines.locator(".yours")).to_have_count(2, timeout=40_000)
+    expect(lines).to_contain_text("32 × 32 pixels")
+    expect(lines.locator(".yours")).to_have_count(2)
     (first,) = models.plans(store, labelled.id, "quick")
     assert first.summary["iterations"]["round"] == 60
     assert first.summary["seconds_per_iteration"] > 0
 
     model = add_model(store, labelled, first)
     open_experts(page)
-    expect(page.locator("#plan-iterations [data-testid=textbox]")).to_have_value("60", timeout=40_000)
+    expect(page.locator("#plan-iterations [data-testid=textbox]")).to_have_value("60")
     page.locator("#plan-batch [data-testid=textbox]").fill("2")
     page.click("#plan-anew")
-    expect(page.locator("#plan-question")).to_contain_text("1 model has been trained", timeout=40_000)
+    expect(page.locator("#plan-question")).to_contain_text("1 model has been trained")
     page.click("#plan-no")
     expect(page.locator("#plan-question")).to_be_hidden(timeout=40_000)
     assert len(models.plans(store, labelled.id, "quick")) == 1
     page.click("#plan-anew")
     page.click("#plan-yes")
-    expect(lines.locator(".yours")).to_have_count(3, timeout=60_000)
+    expect(lines.locator(".yours")).to_have_count(3)
     expect(page.get_by_role("button", name="Pre-train the new network")).to_be_visible(timeout=40_000)
     second = models.plans(store, labelled.id, "quick")[-1]
     assert second.workspace != first.workspace

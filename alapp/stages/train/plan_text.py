@@ -91,7 +91,8 @@ def _view(plan: Mapping[str, Any], shape: Shape, size: ObjectSize, machine: Mach
             "patch_size",
         ),
         Fact(
-            "Border", f"{plan['border_px']} pixels", f"{border}, so that objects that touch come apart.",
+            "Border", "1 pixel" if plan["border_px"] == 1 else f"{plan['border_px']} pixels",
+            f"{border}, so that objects that touch come apart.",
             "The network learns three things: background, the inside of objects, and a border along their outline.",
         ),
     ]  # fmt: skip
