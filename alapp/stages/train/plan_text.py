@@ -109,7 +109,7 @@ def _dimensions(plan: Mapping[str, Any], shape: Shape) -> list[Fact]:
         else "Slices are taken to be as thick as pixels are wide."
     )
     if plan["configuration"] == FLAT:
-        why = f"{slices} Slices are learned one by one and joined afterwards, which learns most in the same time."
+        why = f"{slices} Slices are learned one by one and joined afterwards, which trains faster."
         return [Fact("2D or 3D", "2D, slice by slice", why, about, "three_d")]
     return [Fact("2D or 3D", f"3D, {shape.patch[0]} slices at a time", slices, about, "three_d")]
 
