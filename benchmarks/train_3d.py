@@ -11,8 +11,8 @@ Figures are instance F1 at IoU 0.5 in 3D, pooled over the test stacks, mean of t
 - `..._deep_f1`: a network in 3D; `..._narrow_f1`: one with half as many features;
 - `..._f1_volume`: the same probabilities, decoded by a watershed in 3D instead of slice by slice with linked slices;
 - `..._iterations`, `..._seconds`: iterations of each kind, and seconds of one. All kinds train for `--seconds`, for so
-  many iterations as fit into them by the lowest of several measurements in turn, so other programs that run at the
-  same time change the length of the benchmark and not its comparison.
+  many iterations as fit into them by the lowest of several measurements in turn. Run it on a quiet machine: other
+  programs leave fewer iterations to all kinds, and a network in 3D may then not have begun to learn.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def compared(source: Source, seconds: float, seeds: int) -> dict[str, float]:
 
 
 def _seconds(roots: dict[str, Path], tiles: Sequence[Case]) -> dict[str, float]:
-    """Seconds of an iteration by kind: the lowest of several measurements in turn, so that what else runs on the
-    computer favours none."""
+    """Seconds of an iteration by kind: the lowest of several measurements in turn, so that a moment of
+    other work does not count against one of them."""
     found: dict[str, float] = {}
     for _ in range(REPEATS):
         for kind, root in roots.items():
