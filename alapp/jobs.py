@@ -50,6 +50,7 @@ KINDS: dict[str, JobKind] = {
     "sample": JobKind("alapp.rounds.importing:run_sample", "Copying the sample images"),
     "preview": JobKind("alapp.rounds.pseudo:run_preview", "Previewing pseudo-labels", gpu=True),
     "pseudo_label": JobKind("alapp.rounds.pseudo:run_all", "Making pseudo-labels", gpu=True, pausable=True),
+    "plan": JobKind("alapp.rounds.planning:run_plan", "Planning the network", gpu=True),
     "pretrain": JobKind(
         "alapp.rounds.training:run_pretrain", "Pre-training on pseudo-labels", gpu=True, pausable=True, shrinks=True
     ),

@@ -130,7 +130,7 @@ def recipe(name: str) -> Iterator[None]:
     changes = {
         "ours": [],
         "levels": [(plan, "TARGETS", targets.LEVELS)],
-        "plain": [(trainer, "AVERAGE_DECAY", 0.0), (targets, "BORDER_SHARE", 0.07)],
+        "plain": [(trainer, "AVERAGE_DECAY", 0.0), (targets, "CROWDED_SHARE", targets.BORDER_SHARE)],
     }[name]
     with contextlib.ExitStack() as stack:
         for module, constant, value in changes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from alapp.rounds import (
     retention,
 )
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog, TrainResult
+from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog, Overrides, TrainResult
 from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
@@ -116,17 +117,22 @@ def run_round(
 
 
 def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint | None:
-    """The model of the project's preset that was in use before this round was trained.
+    """The model of the plan in use that was in use before this round was trained; those of another plan have another
+    network.
 
-    If none of this preset was ever good enough to be used, the newest one: it is still better than to start anew.
+    If none of this plan was ever good enough to be used, the newest one: it is still better than to start anew.
     Raises `NotReadyError` when its file is gone.
     """
+    plan = models.find_plan(store, project.id, project.preset)
     found = verdicts.current_checkpoint(store, project.id, project.preset, before_round=this.id)
-    if found is None:
+    if plan is None or found is None or found.plan_id != plan.id:
         earlier = [
             item
             for item in models.checkpoints(store, project.id)
-            if item.preset == project.preset and item.round_id != this.id and lineage.available(store, item)
+            if plan is not None
+            and item.plan_id == plan.id
+            and item.round_id != this.id
+            and lineage.available(store, item)
         ]
         found = earlier[-1] if earlier else None
     if found is not None and not lineage.available(store, found):
@@ -140,19 +146,29 @@ def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint 
 
 def ensure_plan(store: Store, project: Project, cases: Iterable[Case], report: Report) -> Plan:
     """The project's plan for its preset; made on `cases` the first time and then kept."""
-    known = models.find_plan(store, project.id, project.preset)
-    if known:
-        return known
+    return models.find_plan(store, project.id, project.preset) or make_plan(store, project, cases, report)
+
+
+def make_plan(
+    store: Store, project: Project, cases: Iterable[Case], report: Report, overrides: Overrides | None = None
+) -> Plan:
+    """A new plan of the project for its preset, in a folder of its own; from now on it is the one in use."""
     cases = tuple(cases)
-    workspace = store.files.project(project.id) / "nnunet" / project.preset
+    earlier = models.plans(store, project.id, project.preset)
+    name = f"{project.preset}-{len(earlier) + 1}" if earlier else str(project.preset)
+    workspace = store.files.project(project.id) / "nnunet" / name
+    # No plan has this folder: what is in it was left by a planning that did not end, perhaps with other overrides.
+    shutil.rmtree(workspace, ignore_errors=True)
     with timed(store, project.id, "plan"):
-        summary = TRAINERS.create(NETWORK).plan(workspace, cases, project.preset, machine(), report)
+        summary = TRAINERS.create(NETWORK).plan(workspace, cases, project.preset, machine(), report, overrides)
+    content = sorted((case.key, case.hash) for case in cases)
+    again = (len(earlier), summary.overrides) if earlier or summary.overrides else ()
     return models.add_plan(
         store,
         {
             "project_id": project.id,
             "preset": project.preset,
-            "input_hash": content_hash("plan", project.preset, sorted((case.key, case.hash) for case in cases)),
+            "input_hash": content_hash("plan", project.preset, content, *again),
             "workspace": workspace.relative_to(store.root).as_posix(),
             "summary": asdict(summary),
         },

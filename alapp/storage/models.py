@@ -105,11 +105,17 @@ def plan(store: Store, plan_id: int) -> Plan:
 
 
 def find_plan(store: Store, project_id: int, preset: str) -> Plan | None:
-    """The plan of a project for a preset: made once, then kept."""
+    """The plan in use of a project for a preset: the newest; another is made only when an expert asks for it."""
     row = store.row(
         "SELECT * FROM plan WHERE project_id = ? AND preset = ? ORDER BY id DESC LIMIT 1", (project_id, preset)
     )
     return _plan(row) if row else None
+
+
+def plans(store: Store, project_id: int, preset: str) -> list[Plan]:
+    """Every plan a project had for a preset, oldest first; the last one is in use."""
+    rows = store.rows("SELECT * FROM plan WHERE project_id = ? AND preset = ? ORDER BY id", (project_id, preset))
+    return [_plan(row) for row in rows]
 
 
 def add_checkpoint(store: Store, values: Mapping[str, Any]) -> Checkpoint:

@@ -13,12 +13,13 @@ from alapp.domain import Machine, Preset
 from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import Job
-from alapp.rounds import evaluation, progress, promotion
+from alapp.rounds import evaluation, planning, progress, promotion, pseudo
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
 from alapp.ui import disk, tables
 from alapp.ui import models as model_list
+from alapp.ui import plan as plan_part
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 from alapp.ui.training_plot import training_curves
@@ -29,7 +30,7 @@ SCORE = "F1 at IoU 0.5 (95% interval)"
 MOST_ITERATIONS = 250_000
 PRESETS = {
     Preset.QUICK: "Quick: a small network and a short training, to see within minutes how it goes.",
-    Preset.STANDARD: "Standard: trains about three times longer or more, for better outlines.",
+    Preset.STANDARD: "Standard: trains about five times longer or more, for better outlines.",
     Preset.FULL: "Full: nnU-Net's own network and schedule, for final results",
 }
 
@@ -48,8 +49,7 @@ def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
     with gr.Row():
         with gr.Column(scale=4, min_width=360):
-            gr.Markdown("### Plan")
-            plan = gr.HTML(padding=False)
+            gr.Markdown("### Training")
             preset = gr.Radio(
                 preset_choices(machine()),
                 label="How thoroughly to train",
@@ -57,21 +57,15 @@ def build(page: Page) -> Tab:
             )
             why = gr.HTML(padding=False)
             start = gr.Button("Start", variant="primary")
-            with gr.Accordion("Expert settings", open=False):
-                iterations = gr.Number(
-                    value=None,
-                    precision=0,
-                    minimum=1,
-                    maximum=MOST_ITERATIONS,
-                    label="Iterations",
-                    info="Leave empty for the number in the plan. One iteration is one step on one small batch.",
-                )
-                check = gr.Checkbox(
-                    label="Check the pre-training before the first round",
-                    info="Two short trials, from the pre-trained model and from scratch, tell which start is better. "
-                    "They make the first round up to 40% longer.",
-                    elem_id="train-check",
-                )
+            gr.Markdown("### Plan")
+            plan = gr.HTML(padding=False)
+            iterations = plan_part.experts(page, preset)
+            check = gr.Checkbox(
+                label="Check the pre-training before the first round",
+                info="Two short trials, from the pre-trained model and from scratch, tell which start is better. "
+                "They make the first round up to 40% longer.",
+                elem_id="train-check",
+            )
         with gr.Column(scale=6, min_width=420):
             gr.Markdown("### Loss and training Dice")
             status = gr.HTML(padding=False)
@@ -101,7 +95,7 @@ def build(page: Page) -> Tab:
     )
     check.input(told(lambda p, on: model_list.set_check(store, p, on)), [page.project_id, check], None, **quick)
     start.click(
-        told(lambda p, n, c: start_training(store, p, n, c)),
+        told(lambda p, n, c: start_training(store, p, plan_part.whole(n, "The number of iterations"), c)),
         [page.project_id, iterations, page.changed],
         [start, timer, page.changed],
         **quick,
@@ -134,25 +128,13 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     project = catalogue.project(store, project_id)
     begin = what_to_start(store, project_id)
     return [
-        plan_text(store, project_id, project.preset),
+        plan_part.text(store, project_id, project.preset),
         gr.Radio(value=str(project.preset), interactive=True),
         tables.note(begin.why),
         start_button(store, project_id, begin),
         gr.Checkbox(value=project.check_pretraining, interactive=True),
         *watch(store, project_id),
     ]
-
-
-def plan_text(store: Store, project_id: int, preset: str) -> str:
-    """The plan in plain words, or what will be planned."""
-    known = models.find_plan(store, project_id, preset)
-    if known:
-        return tables.note(known.summary["sentence"])
-    return tables.note(
-        "When you press start, nnU-Net measures your objects and your images, chooses the size of its network and of "
-        "the windows it looks through, and says here what it chose. Then it trains, predicts every image, and scores "
-        "the prediction."
-    )
 
 
 def what_to_start(store: Store, project_id: int) -> Start:
@@ -169,6 +151,12 @@ def what_to_start(store: Store, project_id: int) -> Start:
             f"Train round {batch.round.number} again",
             f"Next: {state.next.text.lower()}. Training again gives a new model only with another preset or another "
             "number of iterations.",
+        )
+    if state.project.pseudo_method not in (None, pseudo.NONE) and not planning.models_of_plan(store, project_id):
+        return Start(
+            "pretrain",
+            "Pre-train the new network",
+            "This network is new and knows nothing yet. It first learns from the automatic pseudo-labels.",
         )
     return Start(None, "Nothing to train yet", f"Next: {state.next.text}.")
 
@@ -200,7 +188,7 @@ def choose_preset(store: Store, project_id: int | None, preset: Any) -> tuple[st
         raise InputError(f"There is no preset called {preset!r}.")
     catalogue.update_project(store, project_id, preset=Preset(preset))
     begin = what_to_start(store, project_id)
-    return plan_text(store, project_id, preset), tables.note(begin.why), start_button(store, project_id, begin)
+    return plan_part.text(store, project_id, preset), tables.note(begin.why), start_button(store, project_id, begin)
 
 
 def start_training(

@@ -17,7 +17,7 @@ class ThresholdTrainer:
 
     seen: list = []  # noqa: RUF012  (the tests look at what was trained on)
 
-    def plan(self, workspace, cases, preset, machine, report):
+    def plan(self, workspace, cases, preset, machine, report, overrides=None):
         workspace.mkdir(parents=True, exist_ok=True)
         return PlanSummary(
             configuration="2d",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,11 +48,56 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Overrides:
+    """What an expert fixes in a plan; None leaves the choice to the plan.
+
+    `downsampling`: by how much the network's pixels are larger than the image's. `patch_size`: the window in the
+    network's pixels, (y, x) for a network in 2D, (z, y, x) in 3D. `features`: one number a stage. `three_d`: a
+    network in 3D, or slice by slice. `iterations`: of a round. `learning_rate`: of a training from scratch.
+    """
+
+    downsampling: float | None = None
+    patch_size: tuple[int, ...] | None = None
+    batch_size: int | None = None
+    features: tuple[int, ...] | None = None
+    three_d: bool | None = None
+    iterations: int | None = None
+    learning_rate: float | None = None
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The values that are fixed, by name, as JSON has them."""
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {name: value for name, value in listed.items() if value is not None}
+
+    @classmethod
+    def of(cls, chosen: Mapping[str, Any]) -> Overrides:
+        """The inverse of `chosen`."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of a plan for the page: what was chosen (`value`), why, and what the thing called `name` is.
+
+    `override` names the field of `Overrides` that fixes it, "" where nothing does.
+    """
+
+    name: str
+    value: str
+    why: str
+    help: str
+    override: str = ""
+
+
+@dataclass(frozen=True)
 class PlanSummary:
     """What was configured, for the page and the database (all values JSON-able).
 
     `configuration` is nnU-Net's name ("2d" or "3d_fullres"); `sentence` tells the user in plain words what
-    the network looks at, and why; `iterations` has the keys "pretrain" and "round".
+    the network looks at, and why; `iterations` has the keys "pretrain" and "round". `seconds_per_iteration` was
+    measured on this computer, None where it was not. `facts` says the same line by line; `overrides` is
+    `Overrides.chosen`.
     """
 
     configuration: str
@@ -65,6 +110,9 @@ class PlanSummary:
     border_px: int
     iterations: Mapping[str, int]
     sentence: str
+    seconds_per_iteration: float | None = None
+    facts: tuple[Fact, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,9 +144,18 @@ class Trainer(Protocol):
     """
 
     def plan(
-        self, workspace: Path, cases: Sequence[Case], preset: Preset, machine: Machine, report: Report
+        self,
+        workspace: Path,
+        cases: Sequence[Case],
+        preset: Preset,
+        machine: Machine,
+        report: Report,
+        overrides: Overrides | None = None,
     ) -> PlanSummary:
-        """Fingerprint the cases and configure the network for the machine. Once per project and preset."""
+        """Fingerprint the cases and configure the network for the machine. Once per workspace.
+
+        Raises `InputError` for overrides that cannot be.
+        """
 
     def train(
         self,

@@ -17,9 +17,10 @@ import numpy as np
 from alapp.domain import Machine, Preset, Report
 from alapp.environment import prepare, usable_cores
 from alapp.errors import CorruptFileError, InputError, NotReadyError, OutOfMemoryError
-from alapp.stages.train.base import Case, EpochLog, ImageSource, PlanSummary, PredictBox, TrainResult
+from alapp.stages.train.base import Case, EpochLog, ImageSource, Overrides, PlanSummary, PredictBox, TrainResult
 from alapp.stages.train.cases import check_shape, dataset_of, prepare_cases
 from alapp.stages.train.plan import make_plan
+from alapp.stages.train.plan_time import Timing, seconds_per_iteration
 from alapp.stages.train.reduction import difference, reduced, release_memory
 from alapp.stages.train.workspace import Layout, nnunet_environment, own_randomness, quiet, remove_unfinished, resources
 
@@ -34,25 +35,35 @@ class NnUNet:
     """nnU-Net v2 on border-core classes. Implements `alapp.stages.train.base.Trainer`.
 
     `device` is "cpu" or "cuda"; by default the GPU where there is one. `mirroring` averages predictions over
-    flips: 4 times slower in 2D, +0.02 to +0.06 F1. A workspace belongs to one project and one preset.
+    flips: 4 times slower in 2D, +0.02 to +0.06 F1. `timing` tells the plan how fast the computer is, None that it
+    should not ask. A workspace belongs to one project and one preset.
     """
 
     title = "nnU-Net"
     suits = "Any microscopy image; configures itself from the images and the sizes of the objects."
 
-    def __init__(self, device: str | None = None, mirroring: bool = True):
+    def __init__(
+        self, device: str | None = None, mirroring: bool = True, timing: Timing | None = seconds_per_iteration
+    ):
         self._device = device
+        self._timing = timing
         self._mirroring = mirroring
         self._lock = threading.Lock()
         self._cached: tuple[tuple[object, ...], ObjectPredictor] | None = None
 
     def plan(
-        self, workspace: Path, cases: Sequence[Case], preset: Preset, machine: Machine, report: Report
+        self,
+        workspace: Path,
+        cases: Sequence[Case],
+        preset: Preset,
+        machine: Machine,
+        report: Report,
+        overrides: Overrides | None = None,
     ) -> PlanSummary:
         """See `Trainer.plan`. A workspace that is planned already returns its plan."""
         prepare()
         with resources(workspace, "configuring nnU-Net"):
-            return make_plan(Layout(workspace), cases, preset, machine, report)
+            return make_plan(Layout(workspace), cases, preset, machine, report, overrides, self._timing)
 
     def train(
         self,
@@ -206,6 +217,7 @@ def _train(
         iterations_per_epoch=plan["iterations_per_epoch"], seed=seed, optimizer=plan["optimizer"],
         learning_rate=rate, report=report, log=log,
         threads=int(options.get("threads", _loading_threads(device.type))), signature=signature,
+        mirror_axes=plan.get("mirror_axes"),
     )  # fmt: skip
     torch.backends.cudnn.benchmark = device.type == "cuda"
     with nnunet_environment(layout), quiet():

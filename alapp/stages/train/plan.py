@@ -1,15 +1,15 @@
 """nnU-Net's plan for a project: fingerprint and plan by nnU-Net, then scaled to the machine.
 
-A GPU keeps nnU-Net's own plan. A CPU gets a smaller U-Net that looks at the images at the resolution where
-the objects are about 27 pixels wide, which trains 15 times faster per iteration.
+A GPU keeps nnU-Net's own plan, made for its memory. A CPU gets a smaller U-Net (`plan_network`), and as many
+iterations as it has time for (`plan_time`). An expert may fix values (`plan_overrides`); `plan_text` says what was
+chosen and why.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,59 +17,105 @@ import numpy as np
 
 from alapp.domain import Machine, Preset, Report, VoxelSize
 from alapp.errors import InputError, NotReadyError
-from alapp.stages.train.base import Case, PlanSummary
+from alapp.stages.train import plan_overrides, plan_text
+from alapp.stages.train.base import Case, Fact, Overrides, PlanSummary
 from alapp.stages.train.cases import fingerprint, fingerprint_part, load_case
+from alapp.stages.train.plan_network import (
+    DEEP,
+    FLAT,
+    Shape,
+    choose_downsampling,
+    deep_for_cpu,
+    flat_for_cpu,
+    read_shape,
+    within_memory,
+    write_shape,
+)
+from alapp.stages.train.plan_time import Timing, choose_iterations
 from alapp.stages.train.targets import DEFAULT as TARGETS
 from alapp.stages.train.targets import SCHEMES, ObjectSize, border_width, object_sizes, typical_size
 from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, quiet, write_json
 
-TARGET_DIAMETER_PX = 27.0
-TARGET_WIDTH_PX = 14.0
 ANISOTROPIC = 3.0
 """nnU-Net's own threshold: a stack is anisotropic when its slices are this much thicker than its pixels."""
 
-_CPU_PATCH = 128
-_CPU_BATCH_PIXELS = 4 * _CPU_PATCH**2
-_CPU_FEATURES = (16, 32, 64, 128, 128)
 _SLICES_FOR_3D = 8
-
-_ITERATIONS = {
-    ("cpu", Preset.QUICK): {"round": 500, "pretrain": 300},
-    ("cpu", Preset.STANDARD): {"round": 2000, "pretrain": 800},
-    ("cpu", Preset.FULL): {"round": 6000, "pretrain": 1500},
-    ("cuda", Preset.QUICK): {"round": 1000, "pretrain": 500},
-    ("cuda", Preset.STANDARD): {"round": 12_500, "pretrain": 5_000},
-    ("cuda", Preset.FULL): {"round": 250_000, "pretrain": 62_500},
-}
+_PLANNED_FOR_GB, _GPU_SHARE = 8.0, 0.8
+"""nnU-Net plans for 8 GB of GPU memory; a smaller GPU gets a plan for this share of its own."""
 
 
-def make_plan(layout: Layout, cases: Sequence[Case], preset: Preset, machine: Machine, report: Report) -> PlanSummary:
+def make_plan(
+    layout: Layout,
+    cases: Sequence[Case],
+    preset: Preset,
+    machine: Machine,
+    report: Report,
+    overrides: Overrides | None = None,
+    timing: Timing | None = None,
+) -> PlanSummary:
     """The plan of the workspace; made at the first call, read at later ones.
 
-    Raises `NotReadyError` when no case holds an object, `InputError` when cases do not go together or the
-    workspace belongs to another preset.
+    `timing` tells the seconds of an iteration on a CPU; without it the number of iterations is the usual one. Raises
+    `NotReadyError` when no case holds an object, `InputError` when cases do not go together, the workspace belongs to
+    another preset or `overrides` cannot be.
     """
     if layout.plan.exists():
         return _existing(layout, preset)
     if not cases:
         raise NotReadyError("nnU-Net has nothing to learn from: make pseudo-labels or labels first.")
+    overrides = overrides or Overrides()
+    plan_overrides.check(overrides)
     parts, sizes, kind = _measure(cases, report)
+    plan_overrides.check_dimensions(overrides, kind[0])
     if not sizes:
         raise NotReadyError(
             f"None of the {len(cases)} labelled patches holds an object, so nnU-Net cannot be configured. "
             "Make pseudo-labels with another setting, or mark some objects first."
         )
     report(len(cases), len(cases) + 1, "Configuring nnU-Net")
-    size = typical_size(sizes)
-    spacing = _spacing(cases, kind[0])
+    size, spacing = typical_size(sizes), _spacing(cases, kind[0])
+    plan = _configured(layout, fingerprint(parts, spacing), size, kind, spacing, len(cases), preset, machine, overrides)
+    seconds = timing(layout, plan, cases, report) if timing is not None and machine.device == "cpu" else None
+    plan["iterations"] = choose_iterations(machine.device, preset, seconds)
+    if overrides.iterations is not None:
+        plan["iterations"]["round"] = overrides.iterations
+    summary = _summary(plan, size, machine, preset, seconds, overrides)
+    write_json(layout.plan, {**plan, "summary": asdict(summary)})
+    report(len(cases) + 1, len(cases) + 1, "nnU-Net is configured")
+    return summary
+
+
+def _configured(
+    layout: Layout,
+    prints: dict[str, Any],
+    size: ObjectSize,
+    kind: tuple[int, int],
+    spacing: list[float],
+    n_cases: int,
+    preset: Preset,
+    machine: Machine,
+    overrides: Overrides,
+) -> dict[str, Any]:
+    """The plan without its iterations. `kind` is (dimensions, channels)."""
     dataset = {
         "channel_names": {str(i): f"channel {i}" for i in range(kind[1])},
         "labels": dict(SCHEMES[TARGETS]),
-        "numTraining": len(cases),
+        "numTraining": n_cases,
         "file_ending": ".tif",
     }
-    nnunet = _nnunet_plan(layout, dataset, fingerprint(parts, spacing))
-    plan = {
+    nnunet = _nnunet_plan(layout, dataset, prints, machine)
+    three_d = _three_d(nnunet, machine, overrides)
+    shape, schedule = (
+        _for_gpu(nnunet, three_d, preset)
+        if machine.gpu_gb
+        else _for_cpu(nnunet, three_d, size, machine, spacing, overrides)
+    )
+    wanted = plan_overrides.apply(overrides, shape, spacing[0], machine) if overrides.chosen else shape
+    if wanted != read_shape(nnunet, shape.configuration):
+        write_shape(nnunet, wanted)
+    downsampling = float(wanted.spacing[-1])
+    thick = spacing[0] >= ANISOTROPIC
+    return {
         "preset": str(preset),
         "image_dimensions": kind[0],
         "channels": kind[1],
@@ -77,15 +123,22 @@ def make_plan(layout: Layout, cases: Sequence[Case], preset: Preset, machine: Ma
         "targets": TARGETS,
         "dataset": dataset,
         "nnunet": nnunet,
-        "iterations": dict(_ITERATIONS[machine.device, preset]),
-        **(_for_gpu(nnunet, size, preset) if machine.device == "cuda" else _for_cpu(nnunet, size)),
+        "configuration": wanted.configuration,
+        "downsampling": downsampling,
+        **schedule,
+        "learning_rate": overrides.learning_rate or schedule["learning_rate"],
+        # On a GPU the plan is nnU-Net's own, which mirrors along all axes.
+        "mirror_axes": [1, 2] if three_d and thick and not machine.gpu_gb else None,
+        "border_in_plane": not three_d or thick,
+        "border_px": border_width(size, downsampling),
     }
-    plan["border_in_plane"] = plan["configuration"] == "2d" or spacing[0] >= ANISOTROPIC
-    plan["border_px"] = border_width(size, plan["downsampling"])
-    summary = _summary(plan, size, machine, preset)
-    write_json(layout.plan, {**plan, "summary": asdict(summary)})
-    report(len(cases) + 1, len(cases) + 1, "nnU-Net is configured")
-    return summary
+
+
+def _three_d(nnunet: Mapping[str, Any], machine: Machine, overrides: Overrides) -> bool:
+    """Whether the network looks at stacks in 3D: on a GPU where there are slices enough, on a CPU when it is asked."""
+    if overrides.three_d is not None or DEEP not in nnunet["configurations"]:
+        return bool(overrides.three_d)
+    return machine.device == "cuda" and nnunet["original_median_shape_after_transp"][0] >= _SLICES_FOR_3D
 
 
 def _existing(layout: Layout, preset: Preset) -> PlanSummary:
@@ -96,7 +149,8 @@ def _existing(layout: Layout, preset: Preset) -> PlanSummary:
             "give each preset its own folder."
         )
     stored = plan["summary"]
-    tuples = {name: tuple(stored[name]) for name in ("patch_size", "features")}
+    tuples: dict[str, Any] = {name: tuple(stored[name]) for name in ("patch_size", "features")}
+    tuples["facts"] = tuple(Fact(**fact) for fact in stored.get("facts", ()))
     return PlanSummary(**{**stored, **tuples})
 
 
@@ -140,7 +194,7 @@ def anisotropy(voxel_size: VoxelSize) -> float | None:
     return voxel_size.z / math.sqrt(voxel_size.y * voxel_size.x)
 
 
-def _nnunet_plan(layout: Layout, dataset: dict[str, Any], prints: dict[str, Any]) -> dict[str, Any]:
+def _nnunet_plan(layout: Layout, dataset: dict[str, Any], prints: dict[str, Any], machine: Machine) -> dict[str, Any]:
     """nnU-Net's own plan, from its `ExperimentPlanner`."""
     from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
     from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
@@ -156,96 +210,59 @@ def _nnunet_plan(layout: Layout, dataset: dict[str, Any], prints: dict[str, Any]
     write_json(layout.raw / DATASET / "dataset.json", listed)
     write_json(layout.preprocessed / DATASET / "dataset_fingerprint.json", prints)
     with nnunet_environment(layout), quiet():
-        planner = Planner(DATASET, suppress_transpose=True)
+        memory = min(_PLANNED_FOR_GB, _GPU_SHARE * (machine.gpu_gb or _PLANNED_FOR_GB / _GPU_SHARE))
+        planner = Planner(DATASET, gpu_memory_target_in_gb=memory, suppress_transpose=True)
         planner.plan_experiment()
     stored = layout.preprocessed / DATASET / f"{planner.plans_identifier}.json"
     return json.loads(stored.read_text(encoding="utf-8"))
 
 
-def _for_gpu(nnunet: dict[str, Any], size: ObjectSize, preset: Preset) -> dict[str, Any]:
+def _for_gpu(nnunet: dict[str, Any], three_d: bool, preset: Preset) -> tuple[Shape, dict[str, Any]]:
     """nnU-Net's plan as it is; its own optimiser too for the full schedule."""
-    deep = nnunet["configurations"].get("3d_fullres")
-    is_3d = deep is not None and nnunet["original_median_shape_after_transp"][0] >= _SLICES_FOR_3D
     full = preset is Preset.FULL
-    return {
-        "configuration": "3d_fullres" if is_3d else "2d",
-        "downsampling": 1.0,
+    return read_shape(nnunet, DEEP if three_d else FLAT), {
         "optimizer": "sgd" if full else "adamw",
         "learning_rate": 1e-2 if full else 1e-3,
         "iterations_per_epoch": 250 if preset is not Preset.QUICK else 50,
     }
 
 
-def choose_downsampling(size: ObjectSize) -> float:
-    """By how much the network's pixels are larger than the image's, in steps of a half; never below 1."""
-    wanted = min(size.diameter / TARGET_DIAMETER_PX, size.width / TARGET_WIDTH_PX)
-    return float(np.clip(round(2 * wanted - 0.1) / 2, 1.0, 16.0))
+def _for_cpu(
+    nnunet: Mapping[str, Any],
+    three_d: bool,
+    size: ObjectSize,
+    machine: Machine,
+    spacing: Sequence[float],
+    overrides: Overrides,
+) -> tuple[Shape, dict[str, Any]]:
+    """A network that a CPU can train, at the resolution that suits the objects or that the expert wants."""
+    image = nnunet["original_median_shape_after_transp"]
+    downsampling = overrides.downsampling or choose_downsampling(size)
+    shape = deep_for_cpu(image, spacing[0], downsampling) if three_d else flat_for_cpu(image[1:], downsampling)
+    return within_memory(shape, machine), {"optimizer": "adamw", "learning_rate": 3e-3, "iterations_per_epoch": 25}
 
 
-def _for_cpu(nnunet: dict[str, Any], size: ObjectSize) -> dict[str, Any]:
-    """Edits the plan's 2D configuration in place for a CPU; stacks are learned slice by slice."""
-    downsampling = choose_downsampling(size)
-    configuration = nnunet["configurations"]["2d"]
-    shape = np.asarray(nnunet["original_median_shape_after_transp"][1:]) / downsampling
-    patch = [int(np.clip(32 * math.ceil(n / 32), 32, _CPU_PATCH)) for n in shape]
-    stages = int(np.clip(math.log2(min(patch) / 4), 4, 5))
-    configuration["patch_size"] = patch
-    configuration["batch_size"] = int(np.clip(_CPU_BATCH_PIXELS // math.prod(patch), 4, 16))
-    configuration["spacing"] = [downsampling, downsampling]
-    configuration["architecture"]["arch_kwargs"].update(
-        n_stages=stages,
-        features_per_stage=list(_CPU_FEATURES[:stages]),
-        kernel_sizes=[[3, 3]] * stages,
-        strides=[[1, 1]] + [[2, 2]] * (stages - 1),
-        n_conv_per_stage=[2] * stages,
-        n_conv_per_stage_decoder=[2] * (stages - 1),
-    )
-    return {
-        "configuration": "2d",
-        "downsampling": downsampling,
-        "optimizer": "adamw",
-        "learning_rate": 3e-3,
-        "iterations_per_epoch": 25,
-    }
-
-
-def _summary(plan: dict[str, Any], size: ObjectSize, machine: Machine, preset: Preset) -> PlanSummary:
-    configuration = plan["nnunet"]["configurations"][plan["configuration"]]
-    network = copy.deepcopy(configuration["architecture"]["arch_kwargs"])
-    patch = tuple(int(n) for n in configuration["patch_size"])
+def _summary(
+    plan: dict[str, Any],
+    size: ObjectSize,
+    machine: Machine,
+    preset: Preset,
+    seconds: float | None,
+    overrides: Overrides,
+) -> PlanSummary:
+    shape = read_shape(plan["nnunet"], plan["configuration"])
     return PlanSummary(
         configuration=plan["configuration"],
-        patch_size=patch,
-        batch_size=int(configuration["batch_size"]),
-        n_stages=int(network["n_stages"]),
-        features=tuple(int(n) for n in network["features_per_stage"]),
+        patch_size=shape.patch,
+        batch_size=shape.batch,
+        n_stages=len(shape.features),
+        features=shape.features,
         downsampling=plan["downsampling"],
         object_diameter_px=round(size.diameter, 1),
         border_px=plan["border_px"],
         iterations=plan["iterations"],
-        sentence=_sentence(plan, patch, size, machine, preset),
+        sentence=plan_text.sentence(plan, shape, size, machine, preset),
+        seconds_per_iteration=None if seconds is None else round(seconds, 4),
+        facts=plan_text.facts(plan, shape, size, machine, seconds, overrides),
+        overrides=overrides.chosen,
     )
-
-
-def _sentence(plan: dict[str, Any], patch: tuple[int, ...], size: ObjectSize, machine: Machine, preset: Preset) -> str:
-    """What the network looks at, and why, for a biologist."""
-    window = " × ".join(str(n) for n in patch)
-    objects = f"Objects are about {size.diameter:.0f} pixels wide"
-    factor = plan["downsampling"]
-    if machine.device == "cuda":
-        view = f"nnU-Net looks at windows of {window} pixels at full resolution, as it planned itself for this data"
-    elif factor > 1:
-        view = (
-            f"nnU-Net looks at the images {factor:g} times smaller, where they are about {size.diameter / factor:.0f} "
-            f"pixels wide, in windows of {window}: enough to see them, and fast on this computer"
-        )
-    else:
-        view = f"nnU-Net looks at the images at full resolution, in windows of {window} pixels"
-    parts = [f"{objects}; {view}."]
-    if plan["image_dimensions"] == 3:
-        how = "slice by slice, and joins the slices afterwards" if plan["configuration"] == "2d" else "in 3D"
-        parts.append(f"It learns {how}.")
-    parts.append(f"A round trains for {plan['iterations']['round']:,} iterations.")
-    if machine.device == "cpu" and preset is Preset.FULL:
-        parts.append("nnU-Net's own full schedule would take days without a GPU, so this is a longer version of it.")
-    return " ".join(parts)

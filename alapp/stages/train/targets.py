@@ -30,8 +30,11 @@ DEFAULT = BORDER_CORE
 CENTRE_DEPTH = 0.55
 """The centre of an object is what is deeper than this share of its deepest point."""
 
-BORDER_SHARE = 0.15
-"""Of the objects' width. Half of it merges 1.5 times as many touching nuclei."""
+BORDER_SHARE, CROWDED_SHARE = 0.07, 0.15
+"""Width of the border as a share of the objects' width: a border is learned at the cost of the rest, so it is wide only
+where objects touch and the network must keep them apart."""
+CROWDED = 0.05
+"""From this share of objects that touch another one, borders are wide."""
 
 _ENOUGH_OBJECTS = 5
 _BOTTOMLESS = 1e6
@@ -40,15 +43,16 @@ _BOTTOMLESS = 1e6
 @dataclass(frozen=True)
 class ObjectSize:
     """Sizes of objects within a slice, in pixels: median diameter of the circle of the same area, median
-    diameter of the largest circle inside, and the number of objects measured."""
+    diameter of the largest circle inside, the number of objects measured, and the share of all that touch another."""
 
     diameter: float
     width: float
     count: int
+    touching: float = 0.0
 
 
-def object_sizes(labels: np.ndarray) -> list[tuple[float, float, bool]]:
-    """(diameter, width, touches the edge) of every object of every slice.
+def object_sizes(labels: np.ndarray) -> list[tuple[float, float, bool, bool]]:
+    """(diameter, width, touches the edge, touches another object) of every object of every slice.
 
     `labels` is an int32 instance map (Y, X) or (Z, Y, X), 0 background. Diameter is that of the circle of the
     same area, width that of the largest inscribed circle; both in pixels.
@@ -56,28 +60,41 @@ def object_sizes(labels: np.ndarray) -> list[tuple[float, float, bool]]:
     sizes = []
     for plane in labels if labels.ndim == 3 else labels[None]:
         height, width = plane.shape
+        touching = _touching(plane)
         for region in regionprops(plane):
             top, left, bottom, right = region.bbox
             cut = top == 0 or left == 0 or bottom == height or right == width
             depth = ndimage.distance_transform_edt(np.pad(region.image, 1)).max()
-            sizes.append((float(region.equivalent_diameter_area), float(2 * depth - 1), cut))
+            sizes.append((float(region.equivalent_diameter_area), float(2 * depth - 1), cut, region.label in touching))
     return sizes
 
 
-def typical_size(sizes: list[tuple[float, float, bool]]) -> ObjectSize:
+def typical_size(sizes: list[tuple[float, float, bool, bool]]) -> ObjectSize:
     """Medians over whole objects; objects cut by the edge count only where whole ones are few.
 
     `sizes` comes from `object_sizes` and must not be empty.
     """
     whole = [size for size in sizes if not size[2]]
     used = whole if len(whole) >= _ENOUGH_OBJECTS else sizes
-    diameters, widths, _ = zip(*used, strict=True)
-    return ObjectSize(float(np.median(diameters)), float(np.median(widths)), len(used))
+    diameters, widths, _, _ = zip(*used, strict=True)
+    touching = float(np.mean([size[3] for size in sizes]))
+    return ObjectSize(float(np.median(diameters)), float(np.median(widths)), len(used), touching)
+
+
+def _touching(plane: np.ndarray) -> set[int]:
+    """Labels of a slice (Y, X) of which a pixel lies beside one of another object."""
+    found: set[int] = set()
+    for one, other in ((plane[1:], plane[:-1]), (plane[:, 1:], plane[:, :-1])):
+        between = (one != other) & (one > 0) & (other > 0)
+        found.update(one[between].tolist(), other[between].tolist())
+    return found
 
 
 def border_width(size: ObjectSize, downsampling: float = 1.0) -> int:
-    """Width of the border in image pixels: 15% of the objects' width, at least one pixel of the network."""
-    return max(round(BORDER_SHARE * size.width), int(np.ceil(downsampling)), 1)
+    """Width of the border in image pixels: 7% of the objects' width, 15% where they touch each other, and at least one
+    pixel of the network."""
+    share = CROWDED_SHARE if size.touching >= CROWDED else BORDER_SHARE
+    return max(round(share * size.width), int(np.ceil(downsampling)), 1)
 
 
 def encode(labels: np.ndarray, scheme: str, border_px: int, in_plane: bool = True) -> np.ndarray:

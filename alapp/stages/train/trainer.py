@@ -48,7 +48,8 @@ class Run:
     """One training run: what `ObjectTrainer` needs beside nnU-Net's plan.
 
     `identifiers` are preprocessed cases, `weights` how often each is drawn (None: all alike); the learning
-    rate falls from `learning_rate` to 0 in `iterations`.
+    rate falls from `learning_rate` to 0 in `iterations`. `mirror_axes` are the axes of a window that may be mirrored
+    in training and at prediction (None: all).
     """
 
     out: Path
@@ -63,6 +64,7 @@ class Run:
     log: Callable[[EpochLog], None]
     threads: int = 0
     signature: Mapping[str, Any] = field(default_factory=dict)
+    mirror_axes: Sequence[int] | None = None
 
 
 def moving_average(average: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor) -> None:
@@ -191,6 +193,13 @@ class ObjectTrainer(nnUNetTrainer):
 
     def _do_i_compile(self) -> bool:
         return False
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802
+        """nnU-Net's choice, but only the run's axes are mirrored."""
+        rotation, dummy_2d, initial_patch, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        if self.run.mirror_axes is not None:
+            axes = self.inference_allowed_mirroring_axes = tuple(self.run.mirror_axes)
+        return rotation, dummy_2d, initial_patch, axes
 
     def get_dataloaders(self) -> Batches:
         """Augmented training batches, drawn with the run's weights."""

@@ -45,7 +45,7 @@ def disc_cases(count: int = 3, **options: int) -> list[Case]:
 
 def plan_small(workspace: Path, cases: list[Case], preset: Preset = Preset.QUICK, machine: Machine = CPU):
     """A plan made for `cases`, then with the smallest batch and epochs of 4 iterations, for speed."""
-    summary = NnUNet("cpu").plan(workspace, cases, preset, machine, silent)
+    summary = NnUNet("cpu", timing=None).plan(workspace, cases, preset, machine, silent)
     path = workspace / "plan.json"
     plan = json.loads(path.read_text())
     plan["nnunet"]["configurations"][plan["configuration"]]["batch_size"] = 2

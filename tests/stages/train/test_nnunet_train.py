@@ -245,4 +245,4 @@ def test_log_of_the_run_is_kept(finished):
 
 
 def test_summary_is_json(planned):
-    assert json.loads((planned / "plan.json").read_text())["summary"]["border_px"] == 2
+    assert json.loads((planned / "plan.json").read_text())["summary"]["border_px"] == 1

@@ -81,7 +81,8 @@ def test_sizes_of_whole_objects_count_when_there_are_enough():
 
 
 def test_border_grows_with_the_objects_and_is_never_below_a_pixel_of_the_network():
-    assert border_width(ObjectSize(50, 43, 10)) == 6
+    assert border_width(ObjectSize(50, 43, 10)) == 3
+    assert border_width(ObjectSize(50, 43, 10, touching=0.2)) == 6
     assert border_width(ObjectSize(10, 8, 10)) == 1
     assert border_width(ObjectSize(50, 20, 10), downsampling=2.5) == 3
 
@@ -118,3 +119,11 @@ def test_stacks_get_their_levels_in_the_plane_or_all_around():
     labels[1:4, 4:16, 4:16] = 1
     assert (levels(labels, 1, in_plane=True)[1] == CENTRE).any()
     assert not (levels(labels, 1, in_plane=False)[1] == CENTRE).any()
+
+
+def test_objects_that_touch_are_counted():
+    labels = np.zeros((40, 60), np.int32)
+    labels[5:15, 5:15], labels[5:15, 15:25], labels[5:15, 27:37] = 1, 2, 3
+    labels[25:35, 5:15], labels[35:40, 15:25] = 4, 5  # these meet at a corner only
+    assert typical_size(object_sizes(labels)).touching == pytest.approx(2 / 5)
+    assert typical_size(object_sizes(np.stack([labels, np.where(labels == 2, 0, labels)]))).touching < 2 / 5
