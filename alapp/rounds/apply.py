@@ -137,8 +137,7 @@ def run_apply(
         raise NotReadyError("Train a model first, then it can be applied to new images.")
     paths = [Path(file) for file in files] or image_files.discover(source or "")
     folder = prepare_target(Path(target).expanduser() if target else default_target(store, project_id, paths), paths)
-    # Created without options where none are needed: not every network knows them.
-    network = TRAINERS.create(NETWORK, **({} if wanted.mirroring else {"mirroring": False}))
+    network = TRAINERS.create(NETWORK, mirroring=wanted.mirroring)
     run = _Run(store, project, model, network, wanted, folder, images[0], bool(discard))
     rows, problems = _all(run, paths, report)
     if rows:

@@ -17,6 +17,9 @@ class ThresholdTrainer:
 
     seen: list = []  # noqa: RUF012  (the tests look at what was trained on)
 
+    def __init__(self, mirroring=True):
+        self.mirroring = mirroring
+
     def plan(self, workspace, cases, preset, machine, report, overrides=None):
         workspace.mkdir(parents=True, exist_ok=True)
         return PlanSummary(
