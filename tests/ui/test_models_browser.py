@@ -150,7 +150,6 @@ def test_use_anyway_undo_and_go_back_on_the_page(store, refused, chromium):
         expect(row.nth(2)).to_contain_text("in use")
         assert verdicts.current_checkpoint(store, refused.id).id == second.id
 
-        page.get_by_role("button", name="Expert settings").click()
         check = page.get_by_label("Check the pre-training before the first round")
         expect(check).to_be_checked()
         check.uncheck()
