@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from alapp.rounds import importing, pseudo, training
-from alapp.storage import catalogue, models
+from alapp.storage import catalogue, models, verdicts
+from alapp.storage.verdicts import VerdictKind
 from tests.rounds.conftest import discs
 from tests.ui.test_journey_browser import page, url  # noqa: F401  (fixtures)
 
@@ -29,7 +30,9 @@ def add_model(store, project, plan):
     file = store.root / plan.workspace / "model.pth"
     file.write_bytes(b"weights")
     run = training.Run(None, (), None, 60, 0)
-    return training._record(store, project, plan, run, "key", file, 1.0)
+    model = training._record(store, project, plan, run, "key", file, 1.0)
+    verdicts.add(store, model, VerdictKind.PROMOTION, True, {})
+    return model
 
 
 def open_experts(page):  # noqa: F811
