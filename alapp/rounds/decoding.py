@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from alapp.domain import LabelKind, PatchRole, Report
+from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.rounds import annotation, annotation_region
 from alapp.stages.decoding import Example, Fit, fit
 from alapp.stages.instances import Decoding
@@ -51,7 +51,8 @@ def fit_for_round(store: Store, checkpoint: Checkpoint, this: Round, before: Che
     path = store.files.resolve(checkpoint.path).with_name(FILE)
     if before is None or path.is_file():
         return
-    found = fit(_examples(store, this, before, report))
+    examples = _examples(store, this, before, part(report, 0.0, 0.5))
+    found = fit(examples, lambda done, total: report(0.5 + 0.5 * done / total, 1.0, "Trying ways to separate objects"))
     if found is not None:
         with atomic_write(path) as handle:
             handle.write(json.dumps(asdict(found), indent=1).encode("utf-8"))

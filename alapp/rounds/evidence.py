@@ -71,7 +71,7 @@ def scores(store: Store, items: Iterable[Labelled], guesses: Mapping[int, LabelM
     return {patch_id: result.scores for patch_id, result in compare(store, items, guesses).items()}
 
 
-def sizes(store: Store, items: Iterable[Labelled]) -> list[tuple[float, float, bool]]:
+def sizes(store: Store, items: Iterable[Labelled]) -> list[tuple[float, float, bool, bool]]:
     """Sizes of the human objects, see `stages.train.targets.object_sizes`."""
     return [size for item in items for size in _sizes(store, item.human.id)]
 
@@ -94,6 +94,6 @@ def _against(store: Store, truth: LabelMap, whole: np.ndarray) -> Compared:
 
 
 @lru_cache(maxsize=4096)
-def _sizes(store: Store, label_id: int) -> tuple[tuple[float, float, bool], ...]:
+def _sizes(store: Store, label_id: int) -> tuple[tuple[float, float, bool, bool], ...]:
     (item,) = labels.of_ids(store, [label_id])
     return tuple(object_sizes(labels.read(store, item)))

@@ -26,7 +26,7 @@ def second(store, project, fast):
 def test_a_round_fits_on_its_own_batch_with_the_model_before_it(store, second, monkeypatch):
     seen = []
     found = fitting.Fit(Decoding(foreground=0.35), 0.9, 0.8, 5)
-    monkeypatch.setattr(decoding, "fit", lambda examples: seen.append(examples) or found)
+    monkeypatch.setattr(decoding, "fit", lambda examples, progress: seen.append(examples) or found)
     run_round(store, second, 5)
     first, *_, last = models.checkpoints(store, second.id)
     assert 0 < len(seen[0]) <= 5
@@ -45,13 +45,13 @@ def test_what_was_fitted_decodes_the_predictions(store, second, monkeypatch):
         lambda prob, **more: seen.append(more["decoding"]) or from_probabilities(prob, **more),
     )
     wanted = Decoding(fragment_share=0.3)
-    monkeypatch.setattr(decoding, "fit", lambda examples: fitting.Fit(wanted, 0.9, 0.8, 5))
+    monkeypatch.setattr(decoding, "fit", lambda examples, progress: fitting.Fit(wanted, 0.9, 0.8, 5))
     run_round(store, second, 5)
     assert set(seen) == {wanted}
 
 
 def test_too_little_to_fit_on_leaves_the_defaults(store, second, monkeypatch):
-    monkeypatch.setattr(decoding, "fit", lambda examples: None)
+    monkeypatch.setattr(decoding, "fit", lambda examples, progress: None)
     run_round(store, second, 5)
     assert decoding.used(store, models.checkpoints(store, second.id)[-1]) == decoding.Used(None, None)
 
@@ -66,6 +66,6 @@ def test_it_can_be_cancelled_and_is_done_at_the_next_try(store, second, monkeypa
 
     with pytest.raises(Cancelled):
         training.run_round(store, second.id, stop)
-    monkeypatch.setattr(decoding, "fit", lambda examples: fitting.Fit(Decoding(), 0.9, 0.9, len(examples)))
+    monkeypatch.setattr(decoding, "fit", lambda examples, progress: fitting.Fit(Decoding(), 0.9, 0.9, len(examples)))
     training.run_round(store, second.id, silent)
     assert decoding.used(store, models.checkpoints(store, second.id)[-1]).fit is not None

@@ -65,7 +65,6 @@ def seconds_per_iteration(layout: Layout, plan: Mapping[str, Any], cases: Sequen
     import torch
 
     from alapp.stages.train.trainer import ObjectTrainer, Run
-    from alapp.stages.train.workspace import seed_everything
 
     chosen = list(cases[:_MEASURED_CASES])
     with own_randomness(), tempfile.TemporaryDirectory() as folder:
@@ -80,15 +79,11 @@ def seconds_per_iteration(layout: Layout, plan: Mapping[str, Any], cases: Sequen
                 {**plan["nnunet"], "continue_training": False}, plan["configuration"], 0,
                 dataset_of(dict(plan), chosen), torch.device("cpu"),
             )  # fmt: skip
-        trainer.run, trainer.output_folder, trainer.log_file = run, folder, str(Path(folder) / "training_log.txt")
-        seed_everything(0)
-        trainer.initialize()
-        trainer.set_deep_supervision_enabled(True)
-        batches = trainer.get_dataloaders()
+        trainer.start(run, None)
         try:
-            return _median_of(lambda: trainer.train_step(next(batches)), report)
+            return _median_of(lambda: trainer.train_step(next(trainer.dataloader_train)), report)
         finally:
-            batches.close()
+            trainer.close()
 
 
 def _median_of(iteration: Callable[[], Any], report: Report) -> float:

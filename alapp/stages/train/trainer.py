@@ -38,8 +38,9 @@ _log = logging.getLogger(__name__)
 _REPORT_EVERY = 10
 _WARM_UP_SHARE, _WARM_UP_MOST = 0.1, 50
 AVERAGE_DECAY = 0.99
-"""Of the weights that predict: a moving average over about the last 100 iterations. With few labels the weights jump
-from step to step, and their average finds more objects than the last ones."""
+"""Of the weights that predict: a moving average over about the last 100 iterations. After a schedule that ends at rate 0
+it scores like the last weights (F1 on 16 patches of EM .67 and .67 in one run, .72 and .71 in another), but does not
+depend on the step at which a short training ends."""
 _UNREADABLE = "The checkpoints of this training are damaged, or belong to another one: it starts from the beginning."
 
 
@@ -108,11 +109,15 @@ class ObjectTrainer(nnUNetTrainer):
             for epoch in range(self.current_epoch, self.num_epochs):
                 self._train_epoch(epoch)
         finally:
-            self.dataloader_train.close()
-            self._dice.close()
+            self.close()
         seconds = self._elapsed()
         self._write_final(seconds)
         return seconds
+
+    def close(self) -> None:
+        """End what `start` began: the threads that make batches, and reading the network's answers."""
+        self.dataloader_train.close()
+        self._dice.close()
 
     def start(self, run: Run, start_from: Mapping[str, Any] | None) -> None:
         """Everything that comes before the first iteration; see `train_run`."""
