@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _REPORT_EVERY = 10
 _WARM_UP_SHARE, _WARM_UP_MOST = 0.1, 50
 AVERAGE_DECAY = 0.99
-"""Of the weights that predict: a moving average over about the last 100 iterations. After a schedule that ends at rate 0
+"""Of the weights that predict: a moving average over about the last 100 iterations. After a schedule that ends at 0
 it scores like the last weights (F1 on 16 patches of EM .67 and .67 in one run, .72 and .71 in another), but does not
 depend on the step at which a short training ends."""
 _UNREADABLE = "The checkpoints of this training are damaged, or belong to another one: it starts from the beginning."
