@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alapp.domain import Modality, Preset, Report
+from alapp.cli_experiment import experiment
+from alapp.console import printer
+from alapp.domain import Modality, Preset
 from alapp.errors import AlappError, Cancelled, InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(experiment, name="experiment")
 
 StateOption = Annotated[Path, typer.Option("--state", help="Folder of the database and the arrays.")]
 DEFAULT_STATE = Path("state")
@@ -208,18 +210,3 @@ def project_called(store: Store, name: str) -> int:
         names = ", ".join(repr(item.name) for item in known) or "none"
         raise InputError(f"There is no project called {name!r} in {store.root}. It has: {names}.")
     return found.id
-
-
-def printer(every: float = 5.0) -> Report:
-    """A `Report` that prints a line to stderr at most every few seconds."""
-    last = -every
-
-    def report(done: float, total: float, message: str = "") -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= every:
-            last = now
-            share = f"{100 * done / total:3.0f}% " if total else ""
-            print(f"{share}{message}", file=sys.stderr, flush=True)
-
-    return report

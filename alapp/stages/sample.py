@@ -9,7 +9,7 @@ of van Vliet et al. 2018, https://doi.org/10.1016/j.cels.2018.03.009.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,16 +109,28 @@ def load(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, VoxelSize]]:
     """
     if name not in SAMPLES:
         raise InputError(f"There is no sample called {name!r}. Choose one of: {', '.join(SAMPLES)}.")
+    yield from load_frames(name, SAMPLES[name].frames)
+
+
+def load_frames(name: str, frames: Sequence[int]) -> Iterator[tuple[str, np.ndarray, np.ndarray, VoxelSize]]:
+    """As `load`, with other frames of the sequence (see `frames_of`)."""
     info = SAMPLES[name]
     root = folder()
     with _open(root / info.image_file) as images, _open(root / info.reference_file) as references:
-        for frame in info.frames:
+        for frame in frames:
             pages = slice(frame * info.slices, (frame + 1) * info.slices)
             image = np.ascontiguousarray(images.asarray(key=pages)[..., None])
             reference = references.asarray(key=pages)
             # tracks keep their id when they break into pieces; an instance is one piece
             reference = label(reference, background=0, connectivity=reference.ndim).astype(np.int32)
             yield f"{name}_t{frame:02d}", image, reference, info.voxel_size
+
+
+def frames_of(name: str) -> int:
+    """How many frames the sequence of a sample has, used in the sample project or not."""
+    info = SAMPLES[name]
+    with _open(folder() / info.image_file) as images:
+        return len(images.pages) // info.slices
 
 
 def folder() -> Path:

@@ -345,3 +345,30 @@ def m009_pausing(db: Database) -> None:
         UNIQUE (project_id, input_hash, reduction)
     ) STRICT;
     """)
+
+
+@migrations()
+def m012_experiments(db: Database) -> None:
+    """Experiments on labelled images, run by run."""
+    db.executescript("""
+    CREATE TABLE experiment (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        study TEXT NOT NULL,               -- JSON, see experiments/study.py
+        created TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE experiment_run (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        experiment_id INTEGER NOT NULL REFERENCES experiment ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        after TEXT,                        -- key of the run whose model it starts from
+        run TEXT NOT NULL,                 -- JSON, see experiments/study.py
+        state TEXT NOT NULL DEFAULT 'waiting',   -- waiting | running | done | failed
+        worker TEXT,                       -- host:pid:token
+        heartbeat REAL,
+        error TEXT,                        -- for the user
+        result TEXT,                       -- JSON, see experiments/runs.py
+        finished TEXT,
+        UNIQUE (experiment_id, key)
+    ) STRICT;
+    """)

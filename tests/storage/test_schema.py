@@ -18,8 +18,9 @@ NAMES = [
     "m007_measuring",
     "m008_verdicts",
     "m009_pausing",
+    "m012_experiments",
 ]
-SHA256 = "1b306786d01df23d47639354ba85055a44e5eda4afabebdf21ee107370bd164f"
+SHA256 = "6007321834d6590372110e1b5b32e6de5967935b1bd1a11ee24d243d07c4eea6"
 
 
 def schema(store: Store) -> str:

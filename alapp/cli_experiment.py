@@ -1,0 +1,153 @@
+"""`python -m alapp experiment`: strategies, starts and budgets compared on images whose labels are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alapp.console import printer
+from alapp.domain import Modality, Preset
+from alapp.errors import InputError
+
+experiment = typer.Typer(
+    help="Compare strategies, starts and budgets on images whose labels are known.", no_args_is_help=True
+)
+
+StateOption = Annotated[Path, typer.Option("--state", help="Folder of the database and the arrays.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.")]
+DEFAULT_STATE = Path("state")
+
+
+@experiment.command()
+def create(
+    name: NameArgument,
+    sample: Annotated[str | None, typer.Option(help="hela, bacteria or cho, instead of folders.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=2, help="Images of the sample; by default as in its project.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of images.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Folder of instance maps with the same file stems.")] = None,
+    test_images: Annotated[Path | None, typer.Option(help="Folder of test images; by default the last ones.")] = None,
+    test_labels: Annotated[Path | None, typer.Option(help="Folder of their instance maps.")] = None,
+    test_share: Annotated[float, typer.Option(help="Share of the images to test on, without test folders.")] = 0.25,
+    modality: Annotated[Modality, typer.Option(help="How the images were made.")] = Modality.LIGHT,
+    patch: Annotated[int, typer.Option(help="Patch size in pixels.")] = 256,
+    depth: Annotated[int, typer.Option(help="Patch depth in slices, for stacks.")] = 1,
+    budgets: Annotated[
+        str, typer.Option(help="Patches to label: numbers, or shares below 1; separated by commas.")
+    ] = "16,32,64,128",
+    strategies: Annotated[
+        str, typer.Option(help="Strategies, separated by commas.")
+    ] = "coreset,foreground_random,random",
+    starts: Annotated[
+        str,
+        typer.Option(
+            help="Labels to pre-train on, separated by commas: auto, a method, reference, none; corrupted by "
+            ":drop=SHARE, :merge=SHARE, :wrong=SHARE or :shift=DIAMETERS."
+        ),
+    ] = "auto",
+    schedules: Annotated[
+        str, typer.Option(help="chain (round after round) or single (all at once), or both.")
+    ] = "chain",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    full: Annotated[bool, typer.Option("--full/--no-full", help="Also train on every patch.")] = True,
+    preset: Annotated[Preset, typer.Option(help="How long a round trains.")] = Preset.QUICK,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Iterations of a round instead of the plan's.")] = None,
+    embedder: Annotated[str, typer.Option(help="What patches are compared by.")] = "mae",
+    add: Annotated[bool, typer.Option("--add", help="Add to the experiment of this name what it lacks.")] = False,
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Define an experiment; `run` carries it out."""
+    from alapp.experiments import runner
+    from alapp.experiments.study import Source, Study
+    from alapp.stages.sample import SAMPLES
+    from alapp.storage import experiments
+    from alapp.storage.db import Store
+
+    store = Store(state)
+    if sample is not None and sample in SAMPLES:
+        info = SAMPLES[sample]
+        modality, depth, patch = info.modality, info.patch_depth, patch or info.patch_size
+    source = Source(
+        sample=sample, images=_text(images), labels=_text(labels), test_images=_text(test_images),
+        test_labels=_text(test_labels), test_share=test_share, modality=modality, patch=patch, depth=depth,
+        frames=frames,
+    )  # fmt: skip
+    study = Study(
+        source=source, budgets=tuple(_number(text) for text in _parts(budgets)), strategies=_parts(strategies),
+        starts=_parts(starts), schedules=_parts(schedules), seeds=tuple(range(seeds)), full=full, preset=preset,
+        iterations=iterations, embedder=embedder,
+    )  # fmt: skip
+    if add:
+        count = runner.extend(store, experiments.by_name(store, name), study)
+        print(f"{count} runs were added to {name!r}.")
+    else:
+        made = runner.create(store, name, study)
+        print(f"{name!r} has {len(experiments.runs(store, made.id))} runs. Carry them out with: experiment run {name}")
+
+
+@experiment.command()
+def run(
+    name: NameArgument,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the cores.")] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Also what failed before.")] = False,
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Carry out what is not done yet. May be interrupted and started again at any time."""
+    from alapp.experiments import runner
+    from alapp.storage import experiments
+    from alapp.storage.db import Store
+
+    store = Store(state)
+    found = experiments.by_name(store, name)
+    if retry:
+        experiments.retry(store, found.id)
+    made = runner.run(store, found.id, printer(), workers)
+    print(f"{made['done']} runs are done" + (f", {made['failed']} failed" if made["failed"] else "") + ".")
+    for item in experiments.runs(store, found.id):
+        if item.error:
+            print(f"{item.key}: {item.error}")
+    if made["failed"]:
+        raise typer.Exit(1)
+
+
+@experiment.command()
+def report(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
+    """Print what the finished runs show, as a table."""
+    from alapp.experiments import findings
+    from alapp.storage import experiments
+    from alapp.storage.db import Store
+
+    store = Store(state)
+    known = experiments.runs(store, experiments.by_name(store, name).id)
+    print(findings.as_text(findings.lines(known)))
+
+
+@experiment.command("list")
+def list_experiments(state: StateOption = DEFAULT_STATE) -> None:
+    """Every experiment, and how much of it is done."""
+    from alapp.storage import experiments
+    from alapp.storage.db import Store
+    from alapp.storage.experiments import RunState
+
+    store = Store(state)
+    for item in experiments.every(store):
+        known = experiments.runs(store, item.id)
+        print(f"{item.name}: {sum(run.state is RunState.DONE for run in known)} of {len(known)} runs are done")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.expanduser().resolve())
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"A budget is a number of patches or a share of them; {text!r} is none.") from None

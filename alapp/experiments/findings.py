@@ -1,0 +1,125 @@
+"""What the finished runs of an experiment show: means over seeds, percent of full annotation, paired differences."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from alapp.experiments.runs import Result
+from alapp.experiments.study import ALL, SINGLE, Run
+from alapp.storage.experiments import ExperimentRun, RunState
+
+Condition = tuple[str, str, str, float | None]
+"""(start, schedule, strategy, budget) of runs that differ by their seeds only."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One condition: F1 at IoU 0.5 on the test images, pooled over their objects, by seed. `patches` that were
+    labelled, of `of`; `percent` of what every label gives with the same start, by seed where both are known."""
+
+    condition: Condition
+    patches: int
+    of: int
+    f1: dict[int, float]
+    percent: dict[int, float]
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.f1.values())))
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds; None for one."""
+        return float(np.std(list(self.f1.values()), ddof=1)) if len(self.f1) > 1 else None
+
+    @property
+    def mean_percent(self) -> float | None:
+        return float(np.mean(list(self.percent.values()))) if self.percent else None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Mean difference in F1 of one condition minus another over the `n` seeds that both have; `interval`: its 95%
+    interval by Student's t, None below two seeds."""
+
+    n: int
+    difference: float
+    interval: tuple[float, float] | None
+
+    @property
+    def told(self) -> str:
+        """In words: whether it is more than chance."""
+        if self.interval is None:
+            return "one seed says nothing"
+        low, high = self.interval
+        return "better" if low > 0 else "worse" if high < 0 else "no difference that could be told from chance"
+
+
+def lines(runs: Sequence[ExperimentRun]) -> list[Line]:
+    """A line for every condition that has a finished run, in the order of the runs."""
+    found: dict[Condition, dict[int, Result]] = defaultdict(dict)
+    for row in runs:
+        if row.state is RunState.DONE and row.result is not None:
+            run = Run(**row.run)
+            found[run.start, run.schedule, run.strategy, run.budget][run.seed] = Result.of(row.result)
+    full = {
+        (start, seed): result.pooled.f1_50
+        for (start, schedule, strategy, _), results in found.items()
+        if strategy == ALL and schedule == SINGLE
+        for seed, result in results.items()
+    }
+    made = []
+    for condition, results in found.items():
+        f1 = {seed: result.pooled.f1_50 for seed, result in sorted(results.items())}
+        percent = {
+            seed: 100 * value / full[condition[0], seed] for seed, value in f1.items() if full.get((condition[0], seed))
+        }
+        any_result = next(iter(results.values()))
+        seconds = float(np.mean([result.seconds for result in results.values()]))
+        made.append(Line(condition, len(any_result.rows), any_result.patches, f1, percent, seconds))
+    return made
+
+
+def line(known: Sequence[Line], *condition: str | float | None) -> Line | None:
+    """The line of a condition, if it has a finished run."""
+    return next((each for each in known if each.condition == condition), None)
+
+
+def paired(one: Line | None, other: Line | None) -> Paired | None:
+    """`one` minus `other`, seed by seed; None without a common seed."""
+    if one is None or other is None:
+        return None
+    seeds = sorted(one.f1.keys() & other.f1.keys())
+    if not seeds:
+        return None
+    differences = np.array([one.f1[seed] - other.f1[seed] for seed in seeds])
+    interval = None
+    if len(seeds) > 1:
+        if np.ptp(differences) == 0:
+            interval = (float(differences[0]), float(differences[0]))
+        else:
+            low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+            interval = (float(low), float(high))
+    return Paired(len(seeds), float(differences.mean()), interval)
+
+
+def as_text(known: Sequence[Line]) -> str:
+    """A table for the terminal and for Markdown."""
+    head = ["start", "schedule", "strategy", "labelled", "F1 (mean ± sd)", "% of all labels", "seeds", "training s"]
+    rows = [head, ["---"] * len(head)]
+    for each in known:
+        start, schedule, strategy, _ = each.condition
+        spread = "" if each.sd is None else f" ± {each.sd:.3f}"
+        percent = "" if each.mean_percent is None else f"{each.mean_percent:.0f}"
+        share = f"{each.patches} of {each.of} ({100 * each.patches / each.of:.1f}%)"
+        rows.append(
+            [start, schedule or "-", strategy or "pre-trained only", share, f"{each.mean:.3f}{spread}", percent,
+             str(len(each.f1)), f"{each.seconds:.0f}"]
+        )  # fmt: skip
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

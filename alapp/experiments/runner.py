@@ -1,0 +1,150 @@
+"""Carrying out the runs of an experiment, in this process or in several."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from alapp.domain import Report
+from alapp.environment import prepare, usable_cores
+from alapp.errors import AlappError, Cancelled
+from alapp.experiments.lab import Lab
+from alapp.experiments.runs import Result, carry_out
+from alapp.experiments.study import Run, Study, runs
+from alapp.storage import experiments as rows
+from alapp.storage.db import Store
+from alapp.storage.experiments import Experiment, ExperimentRun, RunState
+from alapp.storage.jobs import worker_name
+
+BEAT_SECONDS = 5.0
+POLL_SECONDS = 1.0
+
+
+def create(store: Store, name: str, study: Study) -> Experiment:
+    """A new experiment, none of whose runs is done. Raises `InputError` for a taken name."""
+    return rows.add(store, name, study.as_json(), _listed(study))
+
+
+def extend(store: Store, experiment: Experiment, study: Study) -> int:
+    """Add what `study` compares beyond the experiment's own study. Returns how many runs were added."""
+    return rows.extend(store, experiment.id, study.as_json(), _listed(study))
+
+
+def run_experiment(store: Store, project_id: int | None, report: Report, experiment: int) -> dict[str, Any]:
+    """The job: every run that is not done, one after the other. Returns {"done", "failed"}."""
+    return run(store, experiment, report)
+
+
+def run(store: Store, experiment_id: int, report: Report, workers: int = 1) -> dict[str, Any]:
+    """Carry out every run that is not done; with more than one worker, in as many processes, each with its share of
+    the cores. Returns {"done": n, "failed": n} of all runs. `report` counts runs; when it raises `Cancelled`, what was
+    begun is given back, to go on later."""
+    experiment = rows.by_id(store, experiment_id)
+    if workers > 1:
+        _in_processes(store, experiment, report, workers)
+    else:
+        _here(store, experiment, report)
+    states = [item.state for item in rows.runs(store, experiment.id)]
+    return {"done": states.count(RunState.DONE), "failed": states.count(RunState.FAILED)}
+
+
+def folder(store: Store, experiment: Experiment) -> Path:
+    """Where its files are."""
+    return store.root / "experiments" / str(experiment.id)
+
+
+def _listed(study: Study) -> list[dict[str, Any]]:
+    listed = []
+    for item in runs(study):
+        before = item.after(study)
+        listed.append({"key": item.key, "after": before.key if before else None, "run": asdict(item)})
+    return listed
+
+
+def _here(store: Store, experiment: Experiment, report: Report) -> None:
+    prepare()
+    lab = Lab(folder(store, experiment), Study.of(experiment.study))
+    name = worker_name(uuid.uuid4().hex)
+    while True:
+        rows.recover_dead(store, experiment.id)
+        claimed = rows.claim(store, experiment.id, name)
+        if claimed is not None:
+            _one(store, experiment, lab, claimed, name, report)
+        elif any(item.state is RunState.RUNNING for item in rows.runs(store, experiment.id)):
+            # What another process works on may be what the rest waits for.
+            report(*_progress(store, experiment), "Waiting for another process")
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+def _one(store: Store, experiment: Experiment, lab: Lab, claimed: ExperimentRun, name: str, report: Report) -> None:
+    done, total = _progress(store, experiment)
+    beaten = time.monotonic()
+
+    def inner(part: float, whole: float, message: str = "") -> None:
+        nonlocal beaten
+        if time.monotonic() - beaten > BEAT_SECONDS:
+            beaten = time.monotonic()
+            if not rows.beat(store, claimed.id, name):
+                raise Cancelled("Another process has taken up this run.")
+        report(done + (part / whole if whole else 0.0), total, f"{claimed.key}: {message}")
+
+    try:
+        result = carry_out(lab, Run(**claimed.run), _before(store, experiment, claimed), inner)
+    except Cancelled:
+        rows.release(store, claimed.id, name)
+        raise
+    except AlappError as error:
+        rows.fail(store, claimed.id, name, str(error))
+    except Exception as error:
+        # One run that breaks must not end a night of others; its traceback stands in the log.
+        traceback.print_exc()
+        rows.fail(store, claimed.id, name, f"Something went wrong inside the app ({type(error).__name__}).")
+    except BaseException:
+        rows.release(store, claimed.id, name)
+        raise
+    else:
+        rows.finish(store, claimed.id, name, result.as_json())
+
+
+def _before(store: Store, experiment: Experiment, claimed: ExperimentRun) -> Result | None:
+    if claimed.after is None:
+        return None
+    stored = rows.run_of(store, experiment.id, claimed.after).result
+    return Result.of(stored) if stored else None
+
+
+def _progress(store: Store, experiment: Experiment) -> tuple[int, int]:
+    states = [item.state for item in rows.runs(store, experiment.id)]
+    return sum(state in (RunState.DONE, RunState.FAILED) for state in states), len(states)
+
+
+def _in_processes(store: Store, experiment: Experiment, report: Report, workers: int) -> None:
+    environment: Mapping[str, str] = {**os.environ, "OMP_NUM_THREADS": str(max(1, usable_cores() // workers))}
+    command = [sys.executable, "-m", "alapp", "experiment", "run", experiment.name, "--state", str(store.root)]
+    log = folder(store, experiment) / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as output:
+        started = [
+            subprocess.Popen(command, env=dict(environment), stdout=output, stderr=output) for _ in range(workers)
+        ]
+        try:
+            while any(process.poll() is None for process in started):
+                report(*_progress(store, experiment), f"{workers} processes")
+                time.sleep(POLL_SECONDS)
+        finally:
+            for process in started:
+                if process.poll() is None:
+                    process.terminate()
+            for process in started:
+                process.wait()
+    rows.recover_dead(store, experiment.id)

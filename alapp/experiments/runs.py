@@ -1,0 +1,144 @@
+"""One run of an experiment: choose patches, train on their labels, test."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alapp.domain import InstanceScores, Report, part
+from alapp.experiments.lab import Lab
+from alapp.experiments.study import ALL, CHAIN, NONE, Run
+from alapp.rounds.timing import content_hash
+from alapp.stages import segment
+from alapp.stages.metrics import pool, score_instances
+from alapp.stages.select.base import SELECTORS, Context
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave. `rows`: the patches that were trained on, in the order in which they were chosen; `scores` of
+    each test image; `checkpoint` relative to the experiment's folder, None where nothing could be learned."""
+
+    rows: tuple[int, ...]
+    patches: int
+    iterations: int
+    seconds: float
+    scores: tuple[InstanceScores, ...]
+    checkpoint: str | None
+
+    @property
+    def pooled(self) -> InstanceScores:
+        return pool(self.scores)
+
+    def as_json(self) -> dict[str, Any]:
+        """The inverse of `of`."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> Result:
+        """A result from JSON."""
+        scores = tuple(InstanceScores(**each) for each in stored["scores"])
+        return cls(**{**stored, "rows": tuple(stored["rows"]), "scores": scores})
+
+
+def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Result:
+    """Carry out a run whose model starts from that of `before` (`Run.after`). Killed, it goes on where it was.
+
+    Raises what the stages raise, and `Cancelled` from `report`.
+    """
+    workspace = lab.workspace(run, part(report, 0, 0.1))
+    _, each = lab.iterations
+    start = lab.folder / before.checkpoint if before and before.checkpoint else None
+    total = len(lab.images.patches)
+    if run.budget == 0:
+        rows: tuple[int, ...] = ()
+        iterations = lab.iterations[0]
+        cases = [] if run.start == NONE else lab.cases(lab.pseudo(run.start, run.seed, part(report, 0.1, 0.15)), "pl")
+    else:
+        rows = choose(lab, run, before, start, part(report, 0.1, 0.3))
+        iterations = each if run.schedule == CHAIN else lab.study.iterations_until(_steps(lab, run), each)
+        cases = lab.cases([image.labels for image in lab.images.train], "gt", rows)
+    if not cases:  # nothing to learn: a model, if there is one, stays as it is
+        scores = before.scores if before else tuple(_empty(image.labels) for image in lab.images.test)
+        return Result(rows, total, 0, 0.0, scores, before.checkpoint if before else None)
+    began = time.perf_counter()
+    made = lab.network.train(
+        workspace, cases, workspace / "run", iterations, run.seed, start, part(report, 0.3, 0.9), lambda entry: None
+    )
+    seconds = time.perf_counter() - began
+    scores = tuple(_test(lab, workspace, made.checkpoint, part(report, 0.9, 1.0)))
+    kept = _keep(lab, run, workspace, made.checkpoint)
+    return Result(rows, total, iterations, round(seconds, 1), scores, kept.relative_to(lab.folder).as_posix())
+
+
+def count(budget: float | None, patches: int) -> int:
+    """How many of `patches` a budget is; at least one."""
+    if budget is None:
+        return patches
+    return min(patches, max(1, round(budget * patches) if budget < 1 else math.floor(budget)))
+
+
+def choose(lab: Lab, run: Run, before: Result | None, start: Path | None, report: Report) -> tuple[int, ...]:
+    """The patches to label: those of the smaller budget and as many more as the strategy picks, seeing what a person
+    would have at that time."""
+    patches = lab.images.patches
+    if run.strategy == ALL:
+        return tuple(range(len(patches)))
+    known = before.rows if before else ()
+    wanted = count(run.budget, len(patches))
+    labelled = np.zeros(len(patches), bool)
+    labelled[list(known)] = True
+    selector = SELECTORS.create(run.strategy)
+    rng = np.random.default_rng([run.seed, len(known), 1])
+    context = Context(foreground=_foreground(lab, run, start, report) if selector.uses_foreground else None)
+    vectors = lab.embeddings(run.seed, report)
+    picks = selector(vectors, labelled, wanted - len(known), rng, context).rows
+    return (*known, *picks.tolist())
+
+
+def _steps(lab: Lab, run: Run) -> int:
+    """Index of the run's budget; every patch counts as the largest one."""
+    budgets = lab.study.budgets
+    return len(budgets) - 1 if run.budget is None else budgets.index(run.budget)
+
+
+def _foreground(lab: Lab, run: Run, start: Path | None, report: Report) -> np.ndarray:
+    """Fraction of each patch that is foreground, float64 (N,): by the model so far, else by pseudo-labels."""
+    images = lab.images
+    if start is not None:
+        workspace = lab.workspace(run, report)
+        found = [lab.network.predict(workspace, start, image.pixels, report)[0] < 0.5 for image in images.train]
+    else:
+        found = [labels > 0 for labels in lab.pseudo("auto", run.seed, report)]
+    return np.array([patch.of(found[patch.image]).mean() for patch in images.patches])
+
+
+def _test(lab: Lab, workspace: Path, checkpoint: Path, report: Report) -> list[InstanceScores]:
+    how = segment.decoding_for(lab.images.voxel_size)
+    scores = []
+    for number, image in enumerate(lab.images.test):
+        report(number, len(lab.images.test), f"Testing on {image.name}")
+        found = segment.whole(lab.network.predict(workspace, checkpoint, image.pixels, lambda *_: None), how)
+        scores.append(score_instances(image.labels, found))
+    return scores
+
+
+def _empty(labels: np.ndarray) -> InstanceScores:
+    return score_instances(labels, np.zeros_like(labels))
+
+
+def _keep(lab: Lab, run: Run, workspace: Path, checkpoint: Path) -> Path:
+    """The model, out of the run's workspace, which is removed: preprocessed patches would fill the disk."""
+    folder = lab.folder / "models"
+    folder.mkdir(exist_ok=True)
+    kept = folder / f"{content_hash(run.key)[:16]}.pth"
+    shutil.copyfile(checkpoint, kept.with_suffix(".partial"))
+    kept.with_suffix(".partial").replace(kept)
+    shutil.rmtree(workspace, ignore_errors=True)
+    return kept

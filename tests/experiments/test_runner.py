@@ -1,0 +1,123 @@
+"""An experiment from its definition to its findings, with stand-ins for the networks."""
+
+from __future__ import annotations
+
+import pytest
+
+from alapp.domain import silent
+from alapp.errors import Cancelled, InputError
+from alapp.experiments import findings, runner
+from alapp.experiments.runs import Result, count
+from alapp.experiments.study import ALL, CHAIN, SINGLE, Study
+from alapp.storage import experiments
+from alapp.storage.experiments import RunState
+from tests.rounds.fakes import ThresholdTrainer
+
+pytestmark = pytest.mark.usefixtures("fast")
+
+
+@pytest.fixture
+def study(source):
+    return Study(source, budgets=(2, 4), strategies=("coreset", "foreground_random"), seeds=(0, 1), starts=("auto",))
+
+
+def test_every_run_is_done_once(store, study):
+    made = runner.create(store, "discs", study)
+    ThresholdTrainer.seen.clear()
+    assert runner.run(store, made.id, silent) == {"done": 12, "failed": 0}
+    assert len(ThresholdTrainer.seen) == 12
+    assert runner.run(store, made.id, silent) == {"done": 12, "failed": 0}
+    assert len(ThresholdTrainer.seen) == 12
+
+
+def test_runs_see_what_their_condition_says(store, study):
+    made = runner.create(store, "discs", study)
+    runner.run(store, made.id, silent)
+    results = {row.key: Result.of(row.result) for row in experiments.runs(store, made.id)}
+    first, second = results["auto/chain/coreset/2/0"], results["auto/chain/coreset/4/0"]
+    assert second.rows[:2] == first.rows
+    assert len(set(second.rows)) == 4
+    assert results["auto/single/all/all/0"].rows == tuple(range(first.patches))
+    assert results["auto/-/-/0/0"].rows == ()
+    # a round's iterations, and those of two rounds for every label at once
+    assert (first.iterations, results["auto/single/all/all/0"].iterations) == (6, 12)
+    folder = runner.folder(store, made)
+    assert all((folder / result.checkpoint).is_file() for result in results.values())
+    assert not list((folder / "runs").iterdir()), "the preprocessed patches are removed"
+
+
+def test_a_cancelled_experiment_goes_on(store, study):
+    made = runner.create(store, "discs", study)
+
+    def cancel(done, total, message=""):
+        if done >= 3:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        runner.run(store, made.id, cancel)
+    states = [row.state for row in experiments.runs(store, made.id)]
+    assert states.count(RunState.DONE) == 3
+    assert states.count(RunState.WAITING) == 9
+    assert runner.run(store, made.id, silent)["done"] == 12
+
+
+def test_a_run_that_fails_is_told_and_can_be_repeated(store, study, monkeypatch):
+    made = runner.create(store, "discs", study)
+    train = ThresholdTrainer.train
+
+    def broken(self, workspace, cases, *rest, **options):
+        if len(cases) == 4:
+            raise InputError("Four patches are too many.")
+        return train(self, workspace, cases, *rest, **options)
+
+    monkeypatch.setattr(ThresholdTrainer, "train", broken)
+    assert runner.run(store, made.id, silent) == {"done": 8, "failed": 4}
+    assert {row.error for row in experiments.runs(store, made.id) if row.error} == {"Four patches are too many."}
+    monkeypatch.setattr(ThresholdTrainer, "train", train)
+    assert experiments.retry(store, made.id) == 4
+    assert runner.run(store, made.id, silent) == {"done": 12, "failed": 0}
+
+
+def test_an_experiment_can_be_extended(store, study, source):
+    made = runner.create(store, "discs", study)
+    runner.run(store, made.id, silent)
+    more = Study(source, budgets=(2, 4), strategies=("coreset", "random"), seeds=(0, 1, 2), schedules=(CHAIN, SINGLE))
+    added = runner.extend(store, made, more)
+    assert added == 3 * (1 + 8 + 1) - 2 * (1 + 2 + 1)
+    assert runner.run(store, made.id, silent)["done"] == 12 + added
+
+
+def test_two_experiments_cannot_share_a_name(store, study):
+    runner.create(store, "discs", study)
+    with pytest.raises(InputError, match="already"):
+        runner.create(store, "discs", study)
+
+
+def test_findings_compare_seed_by_seed(store, study):
+    made = runner.create(store, "discs", study)
+    runner.run(store, made.id, silent)
+    known = findings.lines(experiments.runs(store, made.id))
+    full = findings.line(known, "auto", SINGLE, ALL, None)
+    assert full.percent == {0: 100.0, 1: 100.0}
+    assert full.patches == full.of
+    one, other = (findings.line(known, "auto", CHAIN, name, 4) for name in ("coreset", "foreground_random"))
+    compared = findings.paired(one, other)
+    assert compared.n == 2
+    assert compared.difference == pytest.approx(one.mean - other.mean)
+    low, high = compared.interval
+    assert low <= compared.difference <= high
+    assert findings.paired(one, None) is None
+    text = findings.as_text(known)
+    assert "| auto | chain | coreset | 4 of 12 (33.3%) |" in text
+
+
+def test_only_what_is_more_than_chance_is_called_better():
+    assert findings.Paired(3, 0.05, (0.01, 0.09)).told == "better"
+    assert findings.Paired(3, -0.05, (-0.09, -0.01)).told == "worse"
+    assert "chance" in findings.Paired(3, 0.05, (-0.01, 0.09)).told
+    assert "one seed" in findings.Paired(1, 0.05, None).told
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(0.0625, 9), (0.001, 1), (16, 16), (500, 144), (None, 144)])
+def test_budgets_are_shares_or_numbers(budget, expected):
+    assert count(budget, 144) == expected
