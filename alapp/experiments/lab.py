@@ -33,6 +33,8 @@ class Lab:
         self.study = study
         # Not timed: how busy the computer is must not decide how long one study trains and not another.
         self.network = TRAINERS.create(NETWORK, timing=None)
+        # For what strategies ask about every patch, where flips would cost four times the time.
+        self.scout = TRAINERS.create(NETWORK, mirroring=False, timing=None)
         folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property

@@ -113,7 +113,7 @@ def _foreground(lab: Lab, run: Run, start: Path | None, report: Report) -> np.nd
     images = lab.images
     if start is not None:
         workspace = lab.workspace(run, report)
-        found = [lab.network.predict(workspace, start, image.pixels, report)[0] < 0.5 for image in images.train]
+        found = [lab.scout.predict(workspace, start, image.pixels, report)[0] < 0.5 for image in images.train]
     else:
         found = [labels > 0 for labels in lab.pseudo("auto", run.seed, report)]
     return np.array([patch.of(found[patch.image]).mean() for patch in images.patches])
