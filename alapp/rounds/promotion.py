@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from alapp.domain import InstanceScores
 from alapp.errors import NotReadyError
 from alapp.rounds import evaluation, lineage
-from alapp.stages.metrics import pool, probability_lower
+from alapp.stages.metrics import pool
+from alapp.stages.paired import probability_lower
 from alapp.storage import labels, models, verdicts
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint

@@ -35,7 +35,10 @@ class Segmented:
 
 def decoding_of(store: Store, checkpoint: Checkpoint, voxel_size: VoxelSize) -> Decoding:
     """How the probabilities of a model become objects: by the parameters that were fitted in its round, if any."""
-    return segment.decoding_for(voxel_size, parameters=decoding.used(store, checkpoint).decoding)
+    learned_slices = models.plan(store, checkpoint.plan_id).summary["configuration"] == "2d"
+    return segment.decoding_for(
+        voxel_size, parameters=decoding.used(store, checkpoint).decoding, learned_slices=learned_slices
+    )
 
 
 def segment_image(

@@ -111,28 +111,6 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def probability_lower(
-    first: Sequence[InstanceScores],
-    second: Sequence[InstanceScores],
-    rng: np.random.Generator | None = None,
-    n_resamples: int = 2000,
-) -> float:
-    """How likely the pooled F1 at IoU 0.5 of `second` is lower than that of `first`, in [0, 1]; ties count half.
-
-    Both score the same images in the same order, which are resampled in pairs (paired bootstrap, Efron and Tibshirani
-    1993). With few images it is too sure of itself. Raises `ValueError` when the lengths differ or are 0.
-    """
-    if not first or len(first) != len(second):
-        raise ValueError(f"A paired comparison needs the same images: {len(first)} and {len(second)} were given.")
-    rng = rng or np.random.default_rng(0)
-    rows = rng.integers(0, len(first), (n_resamples, len(first)))
-    f1 = []
-    for parts in (first, second):
-        tp, fp, fn = np.array([(part.tp_50, part.fp_50, part.fn_50) for part in parts])[rows].sum(axis=1).T
-        f1.append(np.where(tp + fp + fn > 0, 2 * tp / np.maximum(2 * tp + fp + fn, 1), 1.0))
-    return float(np.mean(f1[1] < f1[0]) + 0.5 * np.mean(f1[1] == f1[0]))
-
-
 def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two boolean masks; 1 when both are empty."""
     return _ratio(float(np.count_nonzero(a & b)), float(np.count_nonzero(a | b)))

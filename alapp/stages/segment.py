@@ -44,10 +44,14 @@ class Decoding:
 
 
 def decoding_for(
-    voxel_size: VoxelSize, min_size: int | None = None, parameters: instances.Decoding | None = None
+    voxel_size: VoxelSize,
+    min_size: int | None = None,
+    parameters: instances.Decoding | None = None,
+    learned_slices: bool = False,
 ) -> Decoding:
-    """The decoding of `instances.from_probabilities` for images of this voxel size, by default with its defaults."""
-    by_slices = instances.is_anisotropic(voxel_size)
+    """The decoding of `instances.from_probabilities` for images of this voxel size, by default with its defaults.
+    `learned_slices`: the network learned borders in the plane only, which decides for stacks of unknown voxel size."""
+    by_slices = instances.is_anisotropic(voxel_size) or (learned_slices and not voxel_size.known)
     return Decoding(
         lambda prob: instances.from_probabilities(prob, min_size=1, in_plane=by_slices, decoding=parameters),
         by_slices,

@@ -184,3 +184,12 @@ def test_cancelling_stops_between_blocks(tmp_path):
         )
     assert len(asked) == 3
     assert not (tmp_path / "labels.npy").exists()
+
+
+def test_stacks_of_unknown_voxel_size_are_decoded_as_the_network_learned_them():
+    thick = VoxelSize(1.0, 0.1, 0.1)
+    cubes = VoxelSize(0.1, 0.1, 0.1)
+    assert segment.decoding_for(VoxelSize(), learned_slices=True).by_slices
+    assert not segment.decoding_for(VoxelSize()).by_slices
+    assert segment.decoding_for(thick).by_slices
+    assert not segment.decoding_for(cubes, learned_slices=True).by_slices
