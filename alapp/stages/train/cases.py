@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alapp.domain import Report
+from alapp.environment import usable_cores
 from alapp.errors import InputError
 from alapp.stages.train.base import Case
 from alapp.stages.train.targets import BORDER_CORE, encode
@@ -20,6 +22,10 @@ from alapp.stages.train.workspace import Layout
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
 _FINGERPRINT_VOXELS = 1_000_000
+_MOST_THREADS = 4
+"""Cases that are preprocessed at a time, each in memory as a whole; resampling and compression leave the interpreter to
+the others."""
+
 _SUFFIXES = (".b2nd", "_seg.b2nd", ".pkl")
 
 
@@ -142,12 +148,20 @@ def prepare_cases(
     if len({case.key for case in cases}) != len(cases):
         raise InputError("Two training cases have the same name; every case needs its own.")
     missing = [(case, name) for case, name in zip(cases, names, strict=True) if not _ready(folder, name)]
-    for position, (case, name) in enumerate(missing):
-        report(0, total, f"Preparing labelled patch {position + 1} of {len(missing)}")
-        _preprocess(plan, case, layout.incoming / name)
-        for suffix in _SUFFIXES:
-            os.replace(layout.incoming / f"{name}{suffix}", folder / f"{name}{suffix}")
-        _forget_versions(folder, case.key, name)
+    if not missing:
+        return names
+    with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool:
+        made = [pool.submit(_preprocess, plan, case, layout.incoming / name) for case, name in missing]
+        try:
+            for position, (case, name) in enumerate(missing):
+                report(0, total, f"Preparing labelled patch {position + 1} of {len(missing)}")
+                made[position].result()
+                for suffix in _SUFFIXES:
+                    os.replace(layout.incoming / f"{name}{suffix}", folder / f"{name}{suffix}")
+                _forget_versions(folder, case.key, name)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return names
 
 

@@ -151,7 +151,8 @@ def _depths(labels: np.ndarray, border_px: int) -> tuple[np.ndarray, np.ndarray,
     outline = find_boundaries(labels, connectivity=1, mode="inner")
     # An object that fills the image has no outline: it is deep everywhere.
     depth = ndimage.distance_transform_edt(~outline) + 1.0 if outline.any() else np.full(labels.shape, _BOTTOMLESS)
-    dense = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
-    deepest = np.asarray(ndimage.maximum(depth, dense, np.arange(dense.max() + 1)))
+    dense = labels if labels.max() <= labels.size else np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    deepest = np.zeros(int(dense.max()) + 1)
+    np.maximum.at(deepest, dense.ravel(), depth.ravel())
     limit = np.minimum(border_px + 1.0, np.ceil((deepest + 1.0) / 2.0))
     return depth, deepest[dense], limit[dense]
