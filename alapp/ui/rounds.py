@@ -11,35 +11,17 @@ from alapp import jobs
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds import annotation, measuring, oracle, promotion, results, selection
 from alapp.stages.select.base import SELECTORS
-from alapp.storage import catalogue, models
+from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.rounds import Selected
-from alapp.ui import gallery, plots, tables
+from alapp.ui import gallery, tables
+from alapp.ui import patch_map as patch_maps
 from alapp.ui import picks as picks_panel
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 
 LARGEST_BATCH = 200
-MAP_HELP = (
-    "Every point is a patch; points that lie close together look alike to the embedding (a network that learned, "
-    "without labels, what your images look like). Click a point to see its patch."
-)
-
-PICKER_JS = """
-const redraw = () => {
-  const plot = document.querySelector('#rounds-map .js-plotly-plot');
-  if (!plot || !plot.on) return;
-  plot.removeListener('plotly_click', clicked);  // Gradio may have drawn the plot anew and lost it
-  plot.on('plotly_click', clicked);
-};
-const clicked = (event) => {
-  const id = event.points[0]?.customdata?.[0];
-  if (id) trigger('picked', {patch: id});
-};
-new MutationObserver(redraw).observe(element.closest('.tabitem') || document.body, {childList: true, subtree: true});
-redraw();
-"""
 
 
 def build(page: Page) -> Tab:
@@ -47,17 +29,7 @@ def build(page: Page) -> Tab:
     chosen = gr.State(None)
     with gr.Row():
         with gr.Column(scale=6, min_width=420):
-            with gr.Row(equal_height=True):
-                map_note = gr.HTML(tables.note(MAP_HELP), padding=False)
-                colour_by = gr.Radio(
-                    [("status", "status"), ("round", "round")],
-                    value="status",
-                    label="Colour by",
-                    min_width=240,
-                    scale=0,
-                )
-            patch_map = gr.Plot(show_label=False, container=False, elem_id="rounds-map")
-            picker = gr.HTML("", padding=False, js_on_load=PICKER_JS, apply_default_css=False, elem_id="rounds-picker")
+            patch_map = patch_maps.lay_out()
             with gr.Row(visible=False) as detail:
                 picture = gr.Image(
                     show_label=False, height=190, width=190, interactive=False, buttons=[], scale=0, min_width=190
@@ -84,15 +56,14 @@ def build(page: Page) -> Tab:
     stale = gr.State(0)
 
     outputs = [
-        stale, map_note, strategy, control, repeat, select_button, heading, picks, hint, discard, reference, timeline,
+        stale, patch_map.note, strategy, control, repeat, select_button, heading, picks, hint, discard, reference,
+        timeline,
     ]  # fmt: skip
     store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     panel = [detail, picture, about, open_button, swap_button, chosen]
 
-    drawing = [page.project_id, colour_by, chosen]
-    stale.change(told(lambda p, by, one: draw_anew(store, p, by, one)), drawing, [patch_map, detail], **quick)
-    colour_by.change(told(lambda p, by, one: draw_map(store, p, by, one)), drawing, patch_map, **quick)
+    patch_maps.connect(page, patch_map, stale, chosen, detail)
     for trigger in (stale.change, budget.change):
         trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **quick)
     for measure in (control, repeat):
@@ -113,9 +84,8 @@ def build(page: Page) -> Tab:
     def on_pick(project: int | None, event: gr.SelectData) -> Any:
         return picks_panel.show_pick(store, project, event.index)
 
-    picker.picked(told(on_map), page.project_id, panel, **quick)
+    patch_map.picker.picked(told(on_map), page.project_id, panel, **quick)
     picks.select(told(on_pick), page.project_id, panel, **quick)
-    chosen.change(told(lambda p, by, one: draw_map(store, p, by, one)), drawing, patch_map, **quick)
     open_button.click(told(picks_panel.open_patch), chosen, [page.tabs, page.open_patch], **quick)
     swap_button.click(
         told(lambda p, one, c: picks_panel.swap(store, p, one, c)),
@@ -169,11 +139,11 @@ def strategies() -> list[tuple[str, str]]:
 
 def refresh(store: Store, project_id: int | None) -> list[Any]:
     """Updates of all outputs, in order. What the user set (batch size, colouring) stays; the map is drawn by
-    `draw_anew`, which knows it."""
+    `patch_map`, which knows it."""
     if project_id is None:
         nothing = tables.empty("Open or create a project first, on the Project tab.")
         return [
-            time.time(), tables.note(MAP_HELP), gr.Radio(interactive=False),
+            time.time(), tables.note(patch_maps.HELP), gr.Radio(interactive=False),
             gr.Dropdown(interactive=False), gr.Dropdown(interactive=False), gr.Button(interactive=False),
             "### Picks", gr.Gallery(value=[], visible=False), nothing, gr.Button(visible=False),
             gr.Button(visible=False), nothing,
@@ -189,7 +159,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     untouched = bool(chosen) and selection.is_untouched(store, latest.id)
     return [
         time.time(),
-        map_help(store, project_id),
+        patch_maps.help_note(store, project_id),
         gr.Radio(value=project.strategy, interactive=True),
         gr.Dropdown(value=project.control_share, interactive=True),
         gr.Dropdown(value=project.repeat_share, interactive=True),
@@ -201,31 +171,6 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         gr.Button(visible=oracle.can_answer(store, project_id)),
         timeline_table(results.history(store, project_id)) + refusal_note(store, project_id),
     ]
-
-
-def map_help(store: Store, project_id: int) -> str:
-    """What the map shows. Starts the job that draws it well, unless it was tried for this embedding."""
-    if not results.map_is_missing(store, project_id):
-        return tables.note(MAP_HELP)
-    embedded = models.latest_embedding(store, project_id)
-    drawn = [job for job in jobs.history(store, project_id) if job.kind == "map" and job.created >= embedded.created]
-    if drawn and not drawn[0].active:
-        return tables.note(MAP_HELP)
-    jobs.enqueue(store, "map", project_id)
-    return tables.note(MAP_HELP, "A clearer map is being drawn.")
-
-
-def draw_anew(store: Store, project_id: int | None, colour_by: str, chosen: int | None) -> tuple[Any, Any]:
-    """The map after a refresh; the panel closes when its patch is not of this project."""
-    ours = project_id is not None and chosen in {patch.id for patch in catalogue.patches(store, project_id)}
-    return draw_map(store, project_id, colour_by, chosen), gr.skip() if ours else gr.Row(visible=False)
-
-
-def draw_map(store: Store, project_id: int | None, colour_by: str, chosen: int | None) -> Any:
-    """The map in the wanted colours, with a ring around the chosen patch."""
-    if colour_by not in ("status", "round"):
-        raise InputError("The map can be coloured by status or by round.")
-    return plots.patch_map(results.patch_map(store, project_id) if project_id else [], colour_by, chosen)
 
 
 def share_sentence(store: Store, project_id: int | None, budget: Any) -> str:
