@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alapp.cli_experiment import experiment
+from alapp.cli_models import models
 from alapp.console import printer
 from alapp.domain import Modality, Preset
 from alapp.errors import AlappError, Cancelled, InputError
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(experiment, name="experiment")
+app.add_typer(models, name="models")
 
 StateOption = Annotated[Path, typer.Option("--state", help="Folder of the database and the arrays.")]
 DEFAULT_STATE = Path("state")

@@ -12,6 +12,16 @@ CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+@pytest.fixture(autouse=True)
+def _user_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the weights, licences and tokens of whoever runs it; processes it starts neither."""
+    folder = tmp_path_factory.mktemp("user")
+    for name in ("ALAPP_MODELS_DIR", "ALAPP_CONFIG_DIR", "MICROSAM_CACHEDIR", "ALAPP_DEEPCELL_DIR"):
+        monkeypatch.setenv(name, str(folder / name.lower()))
+    for name in ("DEEPCELL_ACCESS_TOKEN", "ALAPP_CELLSAM_LICENCE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A fresh state folder."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import pickle
 import re
 import threading
@@ -17,11 +16,12 @@ import numpy as np
 from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.environment import home_relative, prepare
 from alapp.errors import AlappError, BackendError, NotInstalledError
+from alapp.stages.foundation import access, folders
 from alapp.stages.instances import link_slices
 from alapp.stages.pseudolabel.foundation import by_tile, failure, require_ready
 
-LICENCE_VARIABLE = "ALAPP_CELLSAM_LICENCE"
-TOKEN_VARIABLE = "DEEPCELL_ACCESS_TOKEN"
+NAME = "cellsam_v1.2"
+"""Its name in `foundation.catalogue`, under which its licence is accepted."""
 NEEDED = ("kornia", "dask_image", "distributed")
 """Modules that CellSAM imports and that its installation without dependencies leaves out."""
 NO_CELLS = (
@@ -36,8 +36,8 @@ SMALLEST = 4
 class CellSam:
     """Boxes by CellFinder, masks by Segment Anything. Never downloads.
 
-    The licence of code and weights allows academic, non-commercial use only, so it must be accepted first:
-    set the environment variable `ALAPP_CELLSAM_LICENCE` to `accepted`.
+    The licence of code and weights allows academic, non-commercial use only, so it must be accepted first; see
+    `foundation.access`.
     """
 
     title: ClassVar[str] = "CellSAM"
@@ -68,11 +68,11 @@ class CellSam:
                 f"The package cellSAM is installed, but not what it needs: {', '.join(absent)}.",
                 "Run: pip install -r requirements-cellsam.txt",
             )
-        if os.environ.get(LICENCE_VARIABLE) != "accepted":
+        if not access.accepted(NAME):
             return Status(
                 BackendState.LICENCE,
                 "Its licence allows academic, non-commercial use only.",
-                f"If that is your use, start the app with {LICENCE_VARIABLE}=accepted.",
+                f"If that is your use, run: python -m alapp models accept {NAME}",
             )
         return _weights_status()
 
@@ -101,7 +101,7 @@ class CellSam:
         except Exception as error:
             if any(isinstance(error, kind) and words in str(error) for kind, words in NO_CELLS):
                 return nothing
-            raise _without_token_in(error, failure(self.title, error, without_token(str(error)))) from None
+            raise _without_token_in(error, failure(self.title, error, access.without_token(str(error)))) from None
         # Without cells it may also give zeros of another shape, (channels, Y, X).
         return mask if mask.any() else nothing
 
@@ -118,12 +118,12 @@ class CellSam:
                 self._model = get_local_model(str(path))
             except ImportError as error:
                 told = NotInstalledError(
-                    f"cellSAM cannot be imported: {without_token(str(error))}. See requirements-cellsam.txt."
+                    f"cellSAM cannot be imported: {access.without_token(str(error))}. See requirements-cellsam.txt."
                 )
                 raise _without_token_in(error, told) from None
             except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
                 told = BackendError(
-                    f"The weights {home_relative(path)} cannot be loaded: {without_token(str(error))}. "
+                    f"The weights {home_relative(path)} cannot be loaded: {access.without_token(str(error))}. "
                     "Download them again."
                 )
                 raise _without_token_in(error, told) from None
@@ -144,7 +144,7 @@ def as_cellsam(image: np.ndarray) -> np.ndarray:
 
 def weights_folder() -> Path:
     """Where CellSAM keeps its weights."""
-    return Path.home() / ".deepcell" / "models"
+    return folders.deepcell()
 
 
 def weights() -> Path | None:
@@ -154,12 +154,6 @@ def weights() -> Path | None:
     """
     found = [path for path in weights_folder().glob("cellsam_v*/*.pt") if path.is_file()]
     return max(found, key=_preference, default=None)
-
-
-def without_token(text: str) -> str:
-    """`text` without the access token, which some of CellSAM's errors contain."""
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    return text.replace(token, "[token]") if token else text
 
 
 def _preference(path: Path) -> tuple[list[int], bool, str]:
@@ -187,7 +181,7 @@ def _weights_status() -> Status:
 
 def _without_token_in(error: BaseException, told: AlappError) -> AlappError:
     """`told`, with the traceback of `error` as a note: logs print a chained error, and its token, as it is."""
-    told.add_note(without_token("".join(traceback.format_exception(error))))
+    told.add_note(access.without_token("".join(traceback.format_exception(error))))
     return told
 
 

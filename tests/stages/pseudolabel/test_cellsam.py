@@ -14,6 +14,7 @@ import torch
 
 from alapp.domain import BackendState
 from alapp.errors import BackendError, LicenceError, NotInstalledError, ResourceError, WeightsMissingError
+from alapp.stages.foundation import access
 from alapp.stages.pseudolabel import cellsam
 from alapp.stages.pseudolabel.cellsam import CellSam, as_cellsam
 from alapp.stages.pseudolabel.foundation import HALO, TILE
@@ -33,7 +34,7 @@ def package(monkeypatch, tmp_path):
     module.segment_cellular_image = segment_cellular_image
     module.get_local_model = module.loaded.append
     monkeypatch.setitem(sys.modules, "cellSAM", module)
-    monkeypatch.setenv(cellsam.LICENCE_VARIABLE, "accepted")
+    monkeypatch.setenv(access.LICENCE_VARIABLE, "accepted")
     monkeypatch.setattr(cellsam, "NEEDED", ())
     monkeypatch.setattr(cellsam, "weights_folder", lambda: tmp_path)
     monkeypatch.setattr(cellsam, "_check_keys", lambda path: None)
@@ -63,7 +64,7 @@ def test_states_in_order(package, monkeypatch, tmp_path):
     (tmp_path / "cellsam_v1.2").rmdir()
     assert CellSam.status().state is BackendState.WEIGHTS_MISSING
     assert "elete" not in CellSam.status().remedy
-    monkeypatch.setenv(cellsam.LICENCE_VARIABLE, "yes")
+    monkeypatch.setenv(access.LICENCE_VARIABLE, "yes")
     assert CellSam.status().state is BackendState.LICENCE
     monkeypatch.setattr(cellsam, "NEEDED", ("json", "no_such_module"))
     assert CellSam.status().state is BackendState.NOT_INSTALLED
@@ -76,7 +77,7 @@ def test_using_it_too_early_says_what_is_missing(package, monkeypatch, tmp_path)
     (tmp_path / "cellsam_v1.2" / "cellsam_general.pt").unlink()
     with pytest.raises(WeightsMissingError, match="no weights"):
         CellSam().label(square(), {})
-    monkeypatch.delenv(cellsam.LICENCE_VARIABLE)
+    monkeypatch.delenv(access.LICENCE_VARIABLE)
     with pytest.raises(LicenceError, match="non-commercial"):
         CellSam().label(square(), {})
     monkeypatch.delitem(sys.modules, "cellSAM")
@@ -163,7 +164,7 @@ def test_running_out_of_memory_is_told_as_such(package):
 
 @pytest.mark.parametrize("when", ["import", "load", "segment"])
 def test_the_token_is_in_no_text(package, monkeypatch, when):
-    monkeypatch.setenv(cellsam.TOKEN_VARIABLE, "s3cret\n")
+    monkeypatch.setenv(access.TOKEN_VARIABLE, "s3cret\n")
     error = RuntimeError("API token s3cret is not valid")
     if when == "segment":
         package.segment_cellular_image = raising(error)
@@ -180,7 +181,7 @@ def test_the_token_is_in_no_text(package, monkeypatch, when):
 def test_weights_that_are_no_cellsam_are_refused(package, monkeypatch, tmp_path, content):
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "cellSAM", package)
-    monkeypatch.setenv(cellsam.LICENCE_VARIABLE, "accepted")
+    monkeypatch.setenv(access.LICENCE_VARIABLE, "accepted")
     monkeypatch.setattr(cellsam, "NEEDED", ())
     monkeypatch.setattr(cellsam, "weights_folder", lambda: tmp_path)
     path = tmp_path / "cellsam_v1.2" / "cellsam_general.pt"
