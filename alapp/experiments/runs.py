@@ -17,7 +17,7 @@ from alapp.experiments.study import ALL, CHAIN, NONE, Run
 from alapp.rounds.timing import content_hash
 from alapp.stages import segment
 from alapp.stages.metrics import pool, score_instances
-from alapp.stages.select.base import SELECTORS, Context
+from alapp.stages.select.base import SELECTORS, Context, Need
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def choose(lab: Lab, run: Run, before: Result | None, start: Path | None, report
     labelled[list(known)] = True
     selector = SELECTORS.create(run.strategy)
     rng = np.random.default_rng([run.seed, len(known), 1])
-    context = Context(foreground=_foreground(lab, run, start, report) if selector.uses_foreground else None)
-    vectors = lab.embeddings(run.seed, report)
+    context = Context(foreground=_foreground(lab, run, start, report) if Need.FOREGROUND in selector.needs else None)
+    vectors = lab.embeddings(run.seed, report) if selector.uses_embeddings else np.zeros((len(patches), 1), np.float32)
     picks = selector(vectors, labelled, wanted - len(known), rng, context).rows
     return (*known, *picks.tolist())
 

@@ -15,7 +15,7 @@ from alapp.domain import LabelKind, PatchRole, Report
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds import annotation, embedding, measuring
 from alapp.rounds.timing import timed
-from alapp.stages.select.base import SELECTORS, Context, Pick, Selector
+from alapp.stages.select.base import SELECTORS, Context, Need, Pick, Selector
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
@@ -163,7 +163,7 @@ class _Pool:
         self.labelled = np.array(trained)
         self.excluded = (taken & ~self.labelled) | np.array([patch.id in vetoed for patch in patches])
         self.free = ~taken & ~self.excluded
-        self.foreground = foreground(store, patches) if selector.uses_foreground else None
+        self.foreground = foreground(store, patches) if Need.FOREGROUND in selector.needs else None
 
     @property
     def n_free(self) -> int:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alapp.errors import InputError
-from alapp.stages.select import coreset
+from alapp.stages.select import kcentre
 from alapp.stages.select.base import Context
 from alapp.stages.select.coreset import CoreSet
 
@@ -53,8 +53,8 @@ def test_blocks_do_not_change_the_picks(monkeypatch):
     labelled = np.arange(700) % 50 == 7
     whole = select(embeddings, labelled, 20).picks
     assert whole[0].row in transcription(embeddings, np.flatnonzero(labelled), np.flatnonzero(~labelled), 1)
-    monkeypatch.setattr(coreset, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(coreset, "_CENTRES_AT_ONCE", 3)
+    monkeypatch.setattr(kcentre, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(kcentre, "_CENTRES_AT_ONCE", 3)
     parts = select(embeddings, labelled, 20).picks
     assert [(p.row, p.nearest) for p in parts] == [(p.row, p.nearest) for p in whole]
     np.testing.assert_allclose([p.distance for p in parts], [p.distance for p in whole], atol=1e-12)

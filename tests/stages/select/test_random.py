@@ -1,7 +1,8 @@
 import numpy as np
 
 from alapp.stages.select.base import Context
-from alapp.stages.select.baselines import ForegroundRandom, Random
+from alapp.stages.select.foreground_random import ForegroundRandom
+from alapp.stages.select.uniform import Random
 
 EMPTY = np.zeros((60, 2), dtype=np.float32)
 NOTHING = np.zeros(60, dtype=bool)

@@ -1,4 +1,4 @@
-"""Random selection: the baselines that a strategy has to beat."""
+"""Random selection that sees to it that objects are in it: the baseline that is hard to beat."""
 
 from __future__ import annotations
 
@@ -6,26 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from alapp.stages.select.base import Context, Pick, Selection, candidate_rows
+from alapp.stages.select.base import Context, Need, Pick, Selection, candidate_rows
 
 FOREGROUND_SHARE = 1 / 3
 """Share of the draws that must hold foreground (nnActive, arXiv 2511.19183, strategy "Random 33% FG")."""
-
-
-class Random:
-    """Every patch has the same chance."""
-
-    title: ClassVar[str] = "Random"
-    suits: ClassVar[str] = "The fair baseline: every patch has the same chance."
-    uses_foreground: ClassVar[bool] = False
-
-    def __call__(
-        self, embeddings: np.ndarray, labelled: np.ndarray, k: int, rng: np.random.Generator, context: Context
-    ) -> Selection:
-        """At most `k` rows drawn uniformly without replacement; only the length of `embeddings` matters."""
-        candidates = candidate_rows(embeddings, labelled, k, context)
-        rows = rng.permutation(candidates)[:k]
-        return Selection(tuple(Pick(int(row), "drawn at random") for row in rows))
 
 
 class ForegroundRandom:
@@ -37,7 +21,8 @@ class ForegroundRandom:
 
     title: ClassVar[str] = "Random, a third with objects"
     suits: ClassVar[str] = "A strong baseline where most of the image is background."
-    uses_foreground: ClassVar[bool] = True
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.FOREGROUND})
+    uses_embeddings: ClassVar[bool] = False
 
     def __call__(
         self, embeddings: np.ndarray, labelled: np.ndarray, k: int, rng: np.random.Generator, context: Context
@@ -58,7 +43,7 @@ class ForegroundRandom:
         foreground = rng.permutation(holding)[:quota]
         others = rng.permutation(np.setdiff1d(candidates, foreground))[: k - quota]
         picks = [
-            Pick(int(row), f"drawn at random among patches with foreground: {_percent(fraction[row])} of its pixels")
+            Pick(int(row), f"drawn at random among patches with foreground: {percent(fraction[row])} of its pixels")
             for row in foreground
         ]
         picks += [Pick(int(row), "drawn at random among all patches") for row in others]
@@ -69,6 +54,6 @@ class ForegroundRandom:
         return Selection(tuple(Pick(int(row), reason) for row in rng.permutation(candidates)[:k]))
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
     """A short percentage that never rounds something to nothing."""
     return f"{fraction:.0%}" if fraction >= 0.01 else "less than 1%"
