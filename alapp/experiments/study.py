@@ -10,6 +10,7 @@ from typing import Any
 from alapp.domain import Modality, Preset
 from alapp.errors import InputError
 from alapp.experiments.corruption import check_start
+from alapp.stages.embed.base import EMBEDDERS, NEED_NETWORK
 from alapp.stages.sample import SAMPLES
 from alapp.stages.select.base import SELECTORS
 
@@ -79,6 +80,13 @@ class Study:
                 raise InputError(f"An experiment needs at least one of its {name}.")
         for strategy in self.strategies:
             SELECTORS.load(strategy)
+        EMBEDDERS.load(self.embedder)
+        if self.embedder in NEED_NETWORK:
+            usable = ", ".join(name for name in EMBEDDERS if name not in NEED_NETWORK)
+            raise InputError(
+                f"An experiment compares patches before a network is trained, so not by {self.embedder!r}. "
+                f"Choose one of: {usable}."
+            )
         for start in self.starts:
             check_start(start)
         for schedule in self.schedules:

@@ -45,6 +45,8 @@ def test_a_study_survives_json():
         ({"schedules": ("magic",)}, "magic"),
         ({"seeds": ()}, "seeds"),
         ({"iterations": 0}, "iteration"),
+        ({"embedder": "magic"}, "magic"),
+        ({"embedder": "network"}, "before a network is trained"),
     ],
 )
 def test_what_cannot_be_studied_is_told(change, named):

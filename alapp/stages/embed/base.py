@@ -44,5 +44,10 @@ EMBEDDERS: Registry[Embedder] = Registry(
     {
         "mae": "alapp.stages.embed.mae:MaskedAutoencoder",
         "timm": "alapp.stages.embed.timm_features:TimmFeatures",
+        "network": "alapp.stages.embed.network:NetworkFeatures",
+        "combined": "alapp.stages.embed.combined:Combined",
     },
 )
+
+NEED_NETWORK = frozenset({"network", "combined"})
+"""Embedders that are constructed with `network`, the trained network of a project, too."""

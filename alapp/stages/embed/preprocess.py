@@ -28,12 +28,16 @@ def slices_of(patch: np.ndarray) -> np.ndarray:
         patch = patch[None]
     if patch.ndim != 4 or patch.size == 0:
         raise InputError(f"A patch must be (Y, X, C) or (Z, Y, X, C) and not empty, but its shape is {patch.shape}.")
-    depth = len(patch)
-    if depth > MAX_SLICES:
-        patch = patch[np.round(np.linspace(0, depth - 1, MAX_SLICES)).astype(int)]
+    if len(patch) > MAX_SLICES:
+        patch = patch[evenly(len(patch))]
     if not np.isfinite(patch).all():
         raise InputError("A patch holds NaN or infinity. Import the image again without such values.")
     return patch
+
+
+def evenly(depth: int) -> np.ndarray:
+    """At most `MAX_SLICES` evenly spaced slices of `depth`, int64, first and last among them."""
+    return np.arange(depth) if depth <= MAX_SLICES else np.round(np.linspace(0, depth - 1, MAX_SLICES)).astype(int)
 
 
 def normalise(slices: np.ndarray) -> np.ndarray:
