@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from alapp.domain import Modality, Parameter, Status
+from alapp.domain import Modality, Parameter, Report, Status, silent
 from alapp.registry import Registry
 
 
@@ -26,12 +27,36 @@ class PseudoLabeller(Protocol):
     def status(cls, modality: Modality | None = None) -> Status:
         """Whether it can run on this machine, on images of `modality` (or of any). No download, no torch import."""
 
-    def label(self, image: np.ndarray, params: Mapping[str, float]) -> np.ndarray:
+    def label(self, image: np.ndarray, params: Mapping[str, Any], report: Report = silent) -> np.ndarray:
         """Instances of `image` (Y, X, C) or (Z, Y, X, C), any numeric dtype -> int32 (Y, X) or (Z, Y, X).
 
         `params` holds values for some of `parameters` by name; the rest take their defaults. An image
-        without objects gives zeros. Raises `BackendError` with a sentence when the model fails.
+        without objects gives zeros. A method that takes long tells `report` and lets what it raises through.
+        Raises `BackendError` with a sentence when the model fails.
         """
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made labels, beside the method's name and parameters: how the model was used ("AIS"), which weights it has
+    by name and by the SHA-256 of their files ("a1…+b2…" where there are several), and the package with its version."""
+
+    mode: str = ""
+    model: str = ""
+    weights: str = ""
+    package: str = ""
+
+
+@runtime_checkable
+class HasModels(Protocol):
+    """What a pseudo-labeller with weights has too. The name of a model is its parameter "model", "" by default."""
+
+    @classmethod
+    def models(cls, modality: Modality | None = None) -> list[str]:
+        """Names of the weights on this computer to choose from, those fit for `modality` first."""
+
+    def provenance(self, params: Mapping[str, Any]) -> Provenance:
+        """What `label` with these parameters would use. Raises `BackendError` where it cannot be used."""
 
 
 PSEUDO_LABELLERS: Registry[PseudoLabeller] = Registry(
@@ -41,17 +66,35 @@ PSEUDO_LABELLERS: Registry[PseudoLabeller] = Registry(
         "em_dark_blobs": "alapp.stages.pseudolabel.em_blobs:EmDarkBlobs",
         "cellsam": "alapp.stages.pseudolabel.cellsam:CellSam",
         "micro_sam": "alapp.stages.pseudolabel.microsam:MicroSamAutomatic",
+        "micro_sam_apg": "alapp.stages.pseudolabel.microsam:MicroSamPrompts",
+        "micro_sam_amg": "alapp.stages.pseudolabel.microsam:MicroSamGrid",
     },
 )
 
 BUILT_IN = {Modality.LIGHT: "log_watershed", Modality.EM: "em_dark_blobs"}
 
 
-def choose_automatically(modality: Modality) -> tuple[str, str]:
-    """The method for `auto`, and the reason as a sentence. Never downloads."""
-    for name in ("cellsam", "micro_sam"):
+MODEL = "model"
+"""The parameter that names the weights of a `HasModels`."""
+
+PREFERRED = ("cellsam", "micro_sam")
+"""Foundation models for `auto`, the best first."""
+
+
+def automatic_order(modality: Modality) -> list[tuple[str, str]]:
+    """The methods that `auto` may use on this computer, with the reason for each as a sentence: the first is used,
+    the next one only where it fails. The last one, built in, needs no weights. Never downloads."""
+    order = []
+    for name in PREFERRED:
         backend = PSEUDO_LABELLERS.load(name)
         if modality in backend.modalities and backend.status(modality).ready:
-            return name, f"{backend.title} is installed with its weights."
-    name = BUILT_IN[modality]
-    return name, "No foundation model has its weights on this computer, so the built-in method is used."
+            order.append((name, f"{backend.title} is installed with its weights."))
+    return [
+        *order,
+        (BUILT_IN[modality], "No foundation model has its weights on this computer, so the built-in method is used."),
+    ]
+
+
+def choose_automatically(modality: Modality) -> tuple[str, str]:
+    """The method for `auto`, and the reason as a sentence. Never downloads."""
+    return automatic_order(modality)[0]

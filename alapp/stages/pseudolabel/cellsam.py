@@ -8,17 +8,19 @@ import re
 import threading
 import traceback
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from alapp.domain import BackendState, Modality, Parameter, Status
+from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
 from alapp.environment import home_relative, prepare
 from alapp.errors import AlappError, BackendError, NotInstalledError
 from alapp.stages.foundation import access, folders
-from alapp.stages.instances import link_slices
-from alapp.stages.pseudolabel.foundation import by_tile, failure, require_ready
+from alapp.stages.foundation.fingerprint import weights_hash
+from alapp.stages.pseudolabel.base import Provenance
+from alapp.stages.pseudolabel.foundation import by_plane, failure, require_ready
 
 NAME = "cellsam_v1.2"
 """Its name in `foundation.catalogue`, under which its licence is accepted."""
@@ -76,16 +78,26 @@ class CellSam:
             )
         return _weights_status()
 
-    def label(self, image: np.ndarray, params: Mapping[str, float]) -> np.ndarray:
+    @classmethod
+    def models(cls, modality: Modality | None = None) -> list[str]:
+        """See `base.HasModels`. There is one model."""
+        return []
+
+    def provenance(self, params: Mapping[str, Any]) -> Provenance:
+        """See `base.HasModels`."""
+        require_ready(self.title, self.status())
+        path = weights()
+        try:
+            version = f" {metadata.version('cellSAM')}"
+        except metadata.PackageNotFoundError:  # on the path, but not installed
+            version = ""
+        return Provenance("", f"{path.parent.name}/{path.stem}", weights_hash(path), f"cellSAM{version}")
+
+    def label(self, image: np.ndarray, params: Mapping[str, Any], report: Report = silent) -> np.ndarray:
         """See `PseudoLabeller.label`. A stack is segmented slice by slice and linked through z."""
         threshold = float(params.get("bbox_threshold", self.parameters[0].default))
         with self._lock:
-            if image.ndim == 3:
-                return self._plane(image, threshold)
-            return link_slices(np.stack([self._plane(plane, threshold) for plane in image])).astype(np.int32)
-
-    def _plane(self, image: np.ndarray, threshold: float) -> np.ndarray:
-        return by_tile(lambda tile: self._tile(tile, threshold), as_cellsam(image))
+            return by_plane(lambda tile, _: self._tile(tile, threshold), image, as_cellsam, report)
 
     def _tile(self, image: np.ndarray, threshold: float) -> np.ndarray:
         nothing = np.zeros(image.shape[:2], np.int32)

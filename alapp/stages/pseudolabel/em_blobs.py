@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 from skimage.transform import resize
 
-from alapp.domain import BackendState, Modality, Parameter, Status
+from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
 from alapp.stages.pseudolabel.grayscale import by_slice, drop_small, gray_plane, stretch
 
 TYPICAL = 60.0
@@ -48,9 +48,9 @@ class EmDarkBlobs:
         """Always ready: it has no weights."""
         return Status(BackendState.READY)
 
-    def label(self, image: np.ndarray, params: Mapping[str, float]) -> np.ndarray:
+    def label(self, image: np.ndarray, params: Mapping[str, float], report: Report = silent) -> np.ndarray:
         """See `PseudoLabeller.label`."""
-        return by_slice(_label_plane, image, params, self.parameters)
+        return by_slice(_label_plane, image, params, self.parameters, report)
 
 
 @dataclass(frozen=True)

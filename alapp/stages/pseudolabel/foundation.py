@@ -7,8 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from alapp.domain import BackendState, Box, Status
-from alapp.errors import AlappError, BackendError, LicenceError, NotInstalledError, ResourceError, WeightsMissingError
+from alapp.domain import BackendState, Box, Report, Status, part, silent
+from alapp.errors import (
+    AlappError,
+    BackendError,
+    LicenceError,
+    NotInstalledError,
+    OutOfMemoryError,
+    WeightsMissingError,
+)
+from alapp.stages.instances import link_slices
 from alapp.stages.patches import stitch
 
 TILE = 1024
@@ -29,20 +37,47 @@ def require_ready(title: str, status: Status) -> None:
         raise _ERRORS.get(status.state, BackendError)(sentence)
 
 
-def by_tile(label_tile: Callable[[np.ndarray], np.ndarray], plane: np.ndarray) -> np.ndarray:
+LabelTile = Callable[[np.ndarray, Report], np.ndarray]
+
+
+def by_plane(
+    label_tile: LabelTile,
+    image: np.ndarray,
+    prepare: Callable[[np.ndarray], np.ndarray],
+    report: Report = silent,
+    clean: Callable[[np.ndarray], np.ndarray] = lambda labels: labels,
+) -> np.ndarray:
+    """Label `image` (Y, X, C) or (Z, Y, X, C) plane by plane, each by tiles; int32 (Y, X) or (Z, Y, X).
+
+    `prepare` turns a plane (Y, X, C) into what the model takes, `clean` gets its labels before slices are linked.
+    """
+    if image.ndim == 3:
+        return clean(by_tile(label_tile, prepare(image), report))
+    planes = []
+    for z, plane in enumerate(image):
+        told = part(report, z / len(image), (z + 1) / len(image))
+        told(0, 1, f"slice {z + 1} of {len(image)}")
+        planes.append(clean(by_tile(label_tile, prepare(plane), told)))
+    return link_slices(np.stack(planes)).astype(np.int32)
+
+
+def by_tile(label_tile: LabelTile, plane: np.ndarray, report: Report = silent) -> np.ndarray:
     """Label `plane` (Y, X) or (Y, X, C) in overlapping tiles of at most `TILE` pixels a side; int32 (Y, X).
 
-    `label_tile` takes a tile and gives integers (Y, X), 0 background, of any numbering; it is not asked about
-    tiles without contrast. Neighbouring tiles share at least `2 * HALO` pixels; see `patches.stitch`.
+    `label_tile` takes a tile and a `Report` of its own, and gives integers (Y, X), 0 background, of any numbering; it
+    is not asked about tiles without contrast. Neighbouring tiles share at least `2 * HALO` pixels; see
+    `patches.stitch`.
     """
     height, width = plane.shape[:2]
     boxes = [Box(0, y, x, 1, min(TILE, height), min(TILE, width)) for y in _starts(height) for x in _starts(width)]
     tiles = []
-    for box in boxes:
+    for number, box in enumerate(boxes):
+        told = part(report, number / len(boxes), (number + 1) / len(boxes))
+        told(0, 1, f"tile {number + 1} of {len(boxes)}" if len(boxes) > 1 else "")
         tile = plane[box.slices[1:]]
         shape = tile.shape[:2]
         has_contrast = bool((tile != tile[:1, :1]).any())
-        tiles.append((box, label_tile(tile) if has_contrast else np.zeros(shape, np.int32)))
+        tiles.append((box, label_tile(tile, told) if has_contrast else np.zeros(shape, np.int32)))
     return stitch(tiles, (1, height, width), is_3d=False)
 
 
@@ -50,7 +85,7 @@ def failure(title: str, error: BaseException, reason: str) -> AlappError:
     """The error to raise when the model `title` failed on an image with `error`; `reason` is its text."""
     names = {base.__name__ for base in type(error).__mro__}
     if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
-        return ResourceError(f"{title} ran out of memory. Close other programs, or choose another method.")
+        return OutOfMemoryError(f"{title} ran out of memory. Close other programs, or choose another method.")
     return BackendError(f"{title} failed on this image: {reason.strip() or type(error).__name__}")
 
 

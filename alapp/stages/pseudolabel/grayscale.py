@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage.color import rgb2hed
 from skimage.filters import threshold_otsu
 
-from alapp.domain import Parameter
+from alapp.domain import Parameter, Report, silent
 from alapp.stages.instances import link_slices
 
 
@@ -40,12 +40,17 @@ def by_slice(
     image: np.ndarray,
     params: Mapping[str, float],
     parameters: tuple[Parameter, ...],
+    report: Report = silent,
 ) -> np.ndarray:
     """Apply a 2D method, with defaults filled in; the slices of a stack (Z, Y, X, C) are linked by overlap."""
     values = {item.name: float(params.get(item.name, item.default)) for item in parameters}
     if image.ndim == 3:
         return label_plane(image, values)
-    return link_slices(np.stack([label_plane(plane, values) for plane in image])).astype(np.int32)
+    planes = []
+    for z, plane in enumerate(image):
+        report(z, len(image), f"slice {z + 1} of {len(image)}")
+        planes.append(label_plane(plane, values))
+    return link_slices(np.stack(planes)).astype(np.int32)
 
 
 def drop_small(labels: np.ndarray, min_size: float) -> np.ndarray:

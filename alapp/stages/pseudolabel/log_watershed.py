@@ -11,7 +11,7 @@ from skimage.filters import threshold_otsu
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
 
-from alapp.domain import BackendState, Modality, Parameter, Status
+from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
 from alapp.stages.pseudolabel.grayscale import by_slice, drop_small, gray_plane
 
 SCALES = np.geomspace(1.5, 24, 11)
@@ -42,9 +42,9 @@ class LogWatershed:
         """Always ready: it has no weights."""
         return Status(BackendState.READY)
 
-    def label(self, image: np.ndarray, params: Mapping[str, float]) -> np.ndarray:
+    def label(self, image: np.ndarray, params: Mapping[str, float], report: Report = silent) -> np.ndarray:
         """See `PseudoLabeller.label`."""
-        return by_slice(_label_plane, image, params, self.parameters)
+        return by_slice(_label_plane, image, params, self.parameters, report)
 
 
 def _label_plane(image: np.ndarray, params: dict[str, float]) -> np.ndarray:

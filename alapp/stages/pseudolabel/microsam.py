@@ -6,132 +6,239 @@ import importlib.util
 import pickle
 import threading
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any, ClassVar
 
 import numpy as np
 
-from alapp.domain import BackendState, Modality, Parameter, Status
+from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
 from alapp.environment import home_relative, prepare
 from alapp.errors import BackendError, NotInstalledError
 from alapp.stages.annotate.microsam import MODELS, as_rgb, cache_folder, own_unpickler
-from alapp.stages.instances import link_slices
-from alapp.stages.pseudolabel.foundation import by_tile, failure, require_ready
+from alapp.stages.foundation.fingerprint import weights_hash
+from alapp.stages.pseudolabel import microsam_weights
+from alapp.stages.pseudolabel.base import Provenance
+from alapp.stages.pseudolabel.foundation import by_plane, failure, require_ready
+from alapp.stages.pseudolabel.grayscale import drop_small
+from alapp.stages.pseudolabel.microsam_weights import GRID, GRID_ELSE, SEEDS, SEEDS_ELSE, Weights
+
+PACKAGE = "micro_sam"
+
+SMALLEST = Parameter("min_size", "Smallest object", 25, 0, 5000, 5, "pixels", "Smaller ones are dropped.")
 
 
 class MicroSamAutomatic:
-    """Automatic instance segmentation (AIS) by a decoder beside the SAM encoder. Never downloads.
+    """Automatic instance segmentation (AIS): a decoder beside the SAM encoder draws, for every pixel, whether it lies
+    in an object and how far it is from the object's centre and border; a watershed makes objects of that.
 
-    AIS needs two files in micro_sam's cache, the model and its `_decoder`. The slower grid of prompts (AMG),
-    which would do without a decoder, is not used.
+    Never downloads. Needs two files in micro_sam's cache, the model and its `_decoder`. The other two modes below
+    share everything but what is done with an embedding.
     """
 
     title: ClassVar[str] = "micro_sam"
     suits: ClassVar[str] = "Cells and nuclei in light microscopy, mitochondria and nuclei in electron microscopy."
     modalities: ClassVar[frozenset[Modality]] = frozenset(Modality)
-    parameters: ClassVar[tuple[Parameter, ...]] = ()
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter(
+            "seeds", "Seeds", 0, 0, 0.95, 0.05, "", "Higher finds more objects, lower splits more; 0 takes micro_sam's."
+        ),
+        Parameter("foreground", "Foreground", 0.5, 0.05, 0.95, 0.05, "", "Lower makes objects larger and finds more."),
+        SMALLEST,
+    )
+    mode: ClassVar[str] = "AIS"
+    with_decoder: ClassVar[bool] = True
 
     def __init__(self, modality: Modality | None = None) -> None:
         """`modality` chooses among the cached weights."""
         self._modality = modality
-        self._models: tuple[Any, Any] | None = None
+        self._loaded: tuple[Weights, Any, Any] | None = None
         self._lock = threading.Lock()
 
     @classmethod
     def status(cls, modality: Modality | None = None) -> Status:
         """Whether the package, a model and its decoder (for `modality`, or any) are here. Imports no torch."""
-        if importlib.util.find_spec("micro_sam") is None:
+        if importlib.util.find_spec(PACKAGE) is None:
             return Status(
                 BackendState.NOT_INSTALLED, "The package micro_sam is not installed.", "Run: pip install micro_sam"
             )
-        model = cached_pair(modality)
-        if model is None:
-            return _what_is_missing(modality)
-        return Status(BackendState.READY, f"{model} and its decoder are on this computer.")
+        found = microsam_weights.fit(modality, cls.with_decoder)
+        if found is None:
+            return _what_is_missing(modality, cls.with_decoder)
+        return Status(BackendState.READY, f"{found.name} is on this computer{', with its decoder' * cls.with_decoder}.")
 
-    def label(self, image: np.ndarray, params: Mapping[str, float]) -> np.ndarray:
+    @classmethod
+    def models(cls, modality: Modality | None = None) -> list[str]:
+        """See `base.HasModels`."""
+        return [item.name for item in microsam_weights.here(modality, cls.with_decoder)]
+
+    def provenance(self, params: Mapping[str, Any]) -> Provenance:
+        """See `base.HasModels`."""
+        weights = self._weights(params)
+        digests = "+".join(weights_hash(path) for path in weights.files)
+        return Provenance(self.mode, weights.name, digests, f"{PACKAGE} {metadata.version(PACKAGE)}")
+
+    def label(self, image: np.ndarray, params: Mapping[str, Any], report: Report = silent) -> np.ndarray:
         """See `PseudoLabeller.label`. A stack is segmented slice by slice and linked through z."""
+        values = {item.name: float(params.get(item.name, item.default)) for item in self.parameters}
+
+        def tile(pixels: np.ndarray, told: Report) -> np.ndarray:
+            weights, predictor, segmenter = self._models(params)
+            try:
+                return _segment(predictor, segmenter, pixels, self._options(weights, values), told)
+            except (MemoryError, RuntimeError, ValueError) as error:
+                raise failure(PACKAGE, error, str(error)) from error
+
         with self._lock:
-            if image.ndim == 3:
-                return by_tile(self._tile, as_rgb(image))
-            return link_slices(np.stack([by_tile(self._tile, as_rgb(plane)) for plane in image])).astype(np.int32)
+            return by_plane(tile, image, as_rgb, report, lambda labels: drop_small(labels, values["min_size"]))
 
-    def _tile(self, image: np.ndarray) -> np.ndarray:
-        predictor, segmenter = self._loaded()
-        from micro_sam.automatic_segmentation import automatic_instance_segmentation
+    def _options(self, weights: Weights, values: Mapping[str, float]) -> dict[str, float]:
+        centre, border, smoothing = _seeds(weights, values)
+        return {
+            "center_distance_threshold": centre,
+            "boundary_distance_threshold": border,
+            "foreground_threshold": values["foreground"],
+            "distance_smoothing": smoothing,
+        }
 
-        try:
-            found = automatic_instance_segmentation(predictor, segmenter, image, ndim=2, verbose=False)
-        except (MemoryError, RuntimeError, ValueError) as error:
-            raise failure(self.title, error, str(error)) from error
-        return np.asarray(found)
+    def _weights(self, params: Mapping[str, Any]) -> Weights:
+        wanted = str(params.get("model") or "")
+        if not wanted or importlib.util.find_spec(PACKAGE) is None:
+            require_ready(PACKAGE, self.status(self._modality))
+        return microsam_weights.chosen(wanted, self._modality, self.with_decoder)
 
-    def _loaded(self) -> tuple[Any, Any]:
-        """Predictor and segmenter, loaded on first use."""
-        if self._models is None:
-            require_ready(self.title, self.status(self._modality))
-            self._models = _load(cached_pair(self._modality))
-        return self._models
-
-
-def cached_pair(modality: Modality | None = None) -> str | None:
-    """The first model fit for the modality (or any) whose weights and decoder are in the cache and can run here."""
-    return next((name for name in _names(modality) if _is_complete(name) and _can_run(name)), None)
+    def _models(self, params: Mapping[str, Any]) -> tuple[Weights, Any, Any]:
+        """Weights, predictor and segmenter; loaded on first use and when others are chosen."""
+        weights = self._weights(params)
+        if self._loaded is None or self._loaded[0] != weights:
+            self._loaded = None  # frees the memory of the ones before
+            self._loaded = (weights, *_load(weights, self.mode.lower()))
+        return self._loaded
 
 
-def _load(model: str) -> tuple[Any, Any]:
+class MicroSamPrompts(MicroSamAutomatic):
+    """Automatic prompt generation (APG): the decoder says where an object's centre is, and SAM answers a click there.
+
+    Needs the same files as AIS. Better outlines where objects overlap or have an odd shape, a little slower.
+    """
+
+    title: ClassVar[str] = "micro_sam, clicks placed by its decoder (APG)"
+    suits: ClassVar[str] = (
+        "The same objects as micro_sam, with smoother outlines and 50 ms more an object; try it where AIS cuts them."
+    )
+    mode: ClassVar[str] = "APG"
+
+    def _options(self, weights: Weights, values: Mapping[str, float]) -> dict[str, float]:
+        centre, border, _ = _seeds(weights, values)
+        return {
+            "center_distance_threshold": centre,
+            "boundary_distance_threshold": border,
+            "foreground_threshold": values["foreground"],
+            "min_size": 0,
+        }
+
+
+class MicroSamGrid(MicroSamAutomatic):
+    """Automatic mask generation (AMG): SAM answers 32 x 32 clicks on a grid, and masks that are good enough stay.
+
+    Needs no decoder, so it also runs with Segment Anything as it was published. Only used where it is chosen.
+    """
+
+    title: ClassVar[str] = "micro_sam, a grid of clicks (AMG)"
+    suits: ClassVar[str] = (
+        "Objects that no decoder was trained for. Slow: 20 to 160 seconds an image without a GPU, so look at the "
+        "preview first."
+    )
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("quality", "Quality", 0, 0, 0.99, 0.01, "", "Higher keeps only sure masks; 0 takes micro_sam's."),
+        Parameter("stability", "Stability", 0, 0, 0.99, 0.01, "", "Higher keeps only clear borders; 0: micro_sam's."),
+        SMALLEST,
+    )
+    mode: ClassVar[str] = "AMG"
+    with_decoder: ClassVar[bool] = False
+
+    def _options(self, weights: Weights, values: Mapping[str, float]) -> dict[str, float]:
+        quality, stability = GRID.get(weights.name, GRID_ELSE)
+        return {
+            "pred_iou_thresh": values["quality"] or quality,
+            "stability_score_thresh": values["stability"] or stability,
+        }
+
+
+def _seeds(weights: Weights, values: Mapping[str, float]) -> tuple[float, float, float]:
+    """Thresholds on the distances to centre and border, and the smoothing of both."""
+    centre, border, smoothing = SEEDS.get(weights.name, SEEDS_ELSE)
+    return values["seeds"] or centre, values["seeds"] or border, smoothing
+
+
+def _segment(predictor: Any, segmenter: Any, pixels: np.ndarray, options: dict[str, float], report: Report) -> Any:
+    """Integers (Y, X) for uint8 `pixels` (Y, X) or (Y, X, 3). What `automatic_instance_segmentation` of micro_sam
+    does for one image, with a word to `report` after the embedding and after every 64 clicks of a grid."""
+    from micro_sam import util
+
+    total, done = 16.0, 0.0
+
+    def begin(count: float, _: str) -> None:
+        nonlocal total
+        total = count
+
+    def step(count: float) -> None:
+        nonlocal done
+        done += count
+        report(1 + done, 2 + total, "")
+
+    embeddings = util.precompute_image_embeddings(predictor, pixels, ndim=2, verbose=False)
+    report(1, 2 + total, "")
+    segmenter.initialize(image=pixels, image_embeddings=embeddings, verbose=True, pbar_init=begin, pbar_update=step)
+    return np.asarray(segmenter.generate(**options))
+
+
+def _load(weights: Weights, mode: str) -> tuple[Any, Any]:
     prepare()
-    weights, decoder = cache_folder() / model, cache_folder() / f"{model}_decoder"
     try:
         with own_unpickler():
             from micro_sam import util
             from micro_sam.automatic_segmentation import get_predictor_and_segmenter
 
             # Paths are given even for cached weights: with a name alone a wrong hash would start a download.
+            decoder = {"decoder_path": str(weights.decoder)} if weights.decoder else {}
             predictor, state = util.get_sam_model(
-                model[:5], checkpoint_path=str(weights), decoder_path=str(decoder), return_state=True
+                weights.architecture, checkpoint_path=str(weights.checkpoint), return_state=True, **decoder
             )
-            return get_predictor_and_segmenter(model[:5], segmentation_mode="ais", predictor=predictor, state=state)
+            return get_predictor_and_segmenter(
+                weights.architecture, segmentation_mode=mode, predictor=predictor, state=state
+            )
     except ImportError as error:
         raise NotInstalledError(f"micro_sam cannot be imported: {error}. Run: pip install micro_sam") from error
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        files = "or their decoder cannot" if weights.decoder else "cannot"
+        remedy = "Import a working file instead." if weights.own else "Remove the files and download them again."
         raise BackendError(
-            f"The weights {home_relative(weights)} or their decoder cannot be loaded: {error}. "
-            "Remove both files and download them again."
+            f"The weights {home_relative(weights.checkpoint)} {files} be loaded: {error}. {remedy}"
         ) from error
 
 
-def _names(modality: Modality | None) -> list[str]:
-    return [name for each in ([modality] if modality else MODELS) for name in MODELS[each]]
-
-
-def _is_complete(name: str) -> bool:
-    return all((cache_folder() / file).is_file() for file in (name, f"{name}_decoder"))
-
-
-def _can_run(name: str) -> bool:
-    """The tiny models have an architecture of their own, in a package of its own."""
-    return not name.startswith("vit_t") or importlib.util.find_spec("mobile_sam") is not None
-
-
-def _what_is_missing(modality: Modality | None) -> Status:
+def _what_is_missing(modality: Modality | None, with_decoder: bool) -> Status:
     folder = home_relative(cache_folder())
-    tiny = [name for name in _names(modality) if _is_complete(name)]
-    if tiny:
+    names = [name for each in ([modality] if modality else MODELS) for name in MODELS[each]]
+    there = [name for name in names if (cache_folder() / name).is_file()]
+    complete = [name for name in there if not with_decoder or (cache_folder() / f"{name}_decoder").is_file()]
+    if complete:  # and yet not to be used: a tiny model, without its package
         return Status(
             BackendState.NOT_INSTALLED,
-            f"{tiny[0]} and its decoder are on this computer, but not the package mobile_sam that they need.",
+            f"{complete[0]} is on this computer, but not the package mobile_sam that it needs.",
             "Run: pip install mobilesam-mirror",
         )
-    names = [name for name in _names(modality) if _can_run(name)]
-    half = [name for name in names if (cache_folder() / name).is_file()]
+    names = [name for name in names if microsam_weights.can_run(name)]
+    half = [name for name in there if name in names]
     if half:
         return Status(
             BackendState.WEIGHTS_MISSING,
             f"{half[0]} is in {folder}, but not its decoder.",
             f"Download {half[0]}_decoder once with an internet connection, or copy it there.",
         )
+    files = f"{names[0]} and {names[0]}_decoder" if with_decoder else names[0]
     return Status(
         BackendState.WEIGHTS_MISSING,
-        f"No model with its decoder was found in {folder}.",
-        f"Download {names[0]} and {names[0]}_decoder once with an internet connection, or copy them there.",
+        f"No model {'with its decoder ' * with_decoder}was found in {folder}.",
+        f"Download {files} once with an internet connection, or copy {'them' if with_decoder else 'it'} there.",
     )

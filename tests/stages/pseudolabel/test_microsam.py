@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import importlib.machinery
 import pickle
+import runpy
 import socket
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alapp.domain import BackendState, Modality
-from alapp.errors import BackendError, NotInstalledError, ResourceError, WeightsMissingError
-from alapp.stages.pseudolabel import microsam
-from alapp.stages.pseudolabel.microsam import MicroSamAutomatic
+from alapp.errors import (
+    BackendError,
+    Cancelled,
+    InputError,
+    NotInstalledError,
+    ResourceError,
+    WeightsMissingError,
+)
+from alapp.stages.foundation.fingerprint import weights_hash
+from alapp.stages.pseudolabel import microsam, microsam_weights
+from alapp.stages.pseudolabel.microsam import MicroSamAutomatic, MicroSamGrid, MicroSamPrompts
+from alapp.stages.pseudolabel.microsam_weights import GRID, SEEDS
 
 
 @pytest.fixture
@@ -31,6 +42,26 @@ def models(monkeypatch, tmp_path):
     return tmp_path / "models"
 
 
+class Segmenter:
+    """Labels what is bright; says so after every step, as micro_sam does."""
+
+    def __init__(self, mode, package):
+        self.mode, self.package = mode, package
+
+    def initialize(self, image, image_embeddings, verbose, pbar_init, pbar_update):
+        assert verbose  # without, micro_sam leaves the two functions alone
+        assert image_embeddings == "embeddings"
+        self.package.images.append(image)
+        self.image = image
+        pbar_init(2, "steps")
+        pbar_update(1)
+        pbar_update(1)
+
+    def generate(self, **options):
+        self.package.options.append((self.mode, options))
+        return self.package.answer(self.image)
+
+
 @pytest.fixture
 def package(monkeypatch, models):
     """A micro_sam with weights for light microscopy; it labels what is bright and keeps its calls."""
@@ -42,24 +73,20 @@ def package(monkeypatch, models):
         monkeypatch.setitem(sys.modules, name, module)
     package = modules["micro_sam"]
     package.util, package.automatic_segmentation = modules["micro_sam.util"], automatic
-    package.loads, package.images = [], []
+    package.loads, package.images, package.options = [], [], []
+    package.answer = lambda image: (image > 128).astype(np.uint64) * 70_000
 
     def get_sam_model(model_type, **options):
         pickle.Unpickler = object  # as micro_sam does
         package.loads.append((model_type, options))
         return "predictor", {"decoder_state": {}}
 
-    def automatic_instance_segmentation(predictor, segmenter, image, ndim, verbose):
-        assert (predictor, segmenter, ndim) == ("predictor", "ais", 2)
-        package.images.append(image)
-        return (image > 128).astype(np.uint64) * 70_000
-
     package.util.get_sam_model = get_sam_model
+    package.util.precompute_image_embeddings = lambda predictor, image, ndim, verbose: "embeddings"
     automatic.get_predictor_and_segmenter = lambda *_, segmentation_mode, predictor, state: (
         predictor,
-        segmentation_mode,
+        Segmenter(segmentation_mode, package),
     )
-    automatic.automatic_instance_segmentation = automatic_instance_segmentation
     monkeypatch.setattr(pickle, "Unpickler", pickle.Unpickler)  # put back after the test, whatever it finds
     put(models, "vit_b_lm", "vit_b_lm_decoder")
     return package
@@ -106,9 +133,11 @@ class TestStatus:
         put(models, "vit_t_lm", "vit_t_lm_decoder", "vit_b_lm", "vit_b_lm_decoder")
         monkeypatch.setitem(sys.modules, "mobile_sam", types.ModuleType("mobile_sam"))
         sys.modules["mobile_sam"].__spec__ = importlib.machinery.ModuleSpec("mobile_sam", None)
-        assert microsam.cached_pair(Modality.LIGHT) == "vit_t_lm"
+        assert MicroSamAutomatic.models(Modality.LIGHT) == ["vit_t_lm", "vit_b_lm"]
+        assert microsam_weights.fit(Modality.LIGHT, True).name == "vit_t_lm"
         without(monkeypatch, "mobile_sam")
-        assert microsam.cached_pair(Modality.LIGHT) == "vit_b_lm"
+        assert MicroSamAutomatic.models(Modality.LIGHT) == ["vit_b_lm"]
+        assert microsam_weights.fit(Modality.LIGHT, True).name == "vit_b_lm"
 
     def test_tiny_weights_without_their_package(self, models, monkeypatch):
         without(monkeypatch, "mobile_sam")
@@ -117,6 +146,14 @@ class TestStatus:
         status = MicroSamAutomatic.status()
         assert status.state is BackendState.NOT_INSTALLED
         assert "mobilesam-mirror" in status.remedy
+
+    def test_a_grid_of_clicks_needs_no_decoder(self, models):
+        put(models, "vit_b")
+        assert MicroSamGrid.status(Modality.EM).detail == "vit_b is on this computer."
+        assert MicroSamPrompts.status(Modality.EM).state is BackendState.WEIGHTS_MISSING
+        put(models, "vit_b_em_organelles")
+        assert MicroSamGrid.models(Modality.EM) == ["vit_b_em_organelles", "vit_b"]
+        assert "20 to 160 seconds" in MicroSamGrid.suits
 
     def test_not_installed(self, models, monkeypatch):
         without(monkeypatch, "micro_sam")
@@ -138,12 +175,10 @@ class TestLabel:
         assert options["decoder_path"] == str(models / "vit_b_lm_decoder")
         assert pickle.Unpickler is before
 
-    @pytest.mark.parametrize("channels", [1, 2, 3])
+    @pytest.mark.parametrize("channels", [1, 2, 3, 5])
     def test_it_sees_8_bit_gray_or_colour(self, package, channels):
         image = np.repeat(square(), channels, axis=-1).astype(np.uint16) * 40_000
-        package.automatic_segmentation.automatic_instance_segmentation = lambda *given, **_: (
-            package.images.append(given[2]) or np.zeros(given[2].shape[:2], np.uint64)
-        )
+        package.answer = lambda image: np.zeros(image.shape[:2], np.uint64)
         MicroSamAutomatic().label(image, {})
         seen = package.images[0]
         assert seen.dtype == np.uint8
@@ -177,9 +212,82 @@ class TestLabel:
         def fail(*_, **__):
             raise error
 
-        package.automatic_segmentation.automatic_instance_segmentation = fail
+        package.answer = fail
         with pytest.raises(kind, match=words):
             MicroSamAutomatic().label(square(), {})
+
+
+class TestModes:
+    @pytest.mark.parametrize(
+        ("method", "mode", "given", "expected"),
+        [
+            (MicroSamAutomatic, "ais", {}, {"center_distance_threshold": 0.4, "foreground_threshold": 0.5}),
+            (MicroSamAutomatic, "ais", {"seeds": 0.7}, {"center_distance_threshold": 0.7, "distance_smoothing": 2.0}),
+            (MicroSamPrompts, "apg", {"foreground": 0.3}, {"foreground_threshold": 0.3, "min_size": 0}),
+            (MicroSamGrid, "amg", {}, {"pred_iou_thresh": 0.65, "stability_score_thresh": 0.7}),
+            (MicroSamGrid, "amg", {"quality": 0.9}, {"pred_iou_thresh": 0.9, "stability_score_thresh": 0.7}),
+        ],
+    )
+    def test_each_is_asked_with_the_values_of_its_authors_unless_others_are_given(
+        self, package, method, mode, given, expected
+    ):
+        assert method(Modality.LIGHT).label(square(), given).max() == 1
+        asked, options = package.options[0]
+        assert asked == mode
+        assert {name: options[name] for name in expected} == expected
+
+    def test_small_objects_are_dropped(self, package):
+        assert MicroSamAutomatic().label(square(), {"min_size": 600}).max() == 1
+        assert MicroSamAutomatic().label(square(), {"min_size": 601}).max() == 0
+
+    def test_a_model_is_chosen_and_another_one_loaded(self, package, models):
+        put(models, "vit_b_em_organelles", "vit_b_em_organelles_decoder")
+        method = MicroSamAutomatic(Modality.LIGHT)
+        method.label(square(), {"model": "vit_b_em_organelles"})
+        method.label(square(), {"model": ""})
+        paths = [options["checkpoint_path"] for _, options in package.loads]
+        assert paths == [str(models / "vit_b_em_organelles"), str(models / "vit_b_lm")]
+
+    @pytest.mark.parametrize(
+        ("name", "kind", "words"),
+        [("vit_l_lm", WeightsMissingError, "vit_l_lm with its decoder"), ("../x", InputError, "not the name")],
+    )
+    def test_a_model_that_is_not_here_is_a_sentence(self, package, name, kind, words):
+        with pytest.raises(kind, match=words):
+            MicroSamAutomatic().label(square(), {"model": name})
+
+    def test_the_weights_are_told(self, package, models, monkeypatch):
+        monkeypatch.setattr(microsam.metadata, "version", lambda name: "1.8.14")
+        told = MicroSamPrompts(Modality.LIGHT).provenance({})
+        assert (told.mode, told.model, told.package) == ("APG", "vit_b_lm", "micro_sam 1.8.14")
+        assert told.weights == "+".join([weights_hash(models / "vit_b_lm")] * 2)
+        (models / "vit_b_lm").write_bytes(b"other weights of the same name")
+        assert MicroSamPrompts(Modality.LIGHT).provenance({}).weights != told.weights
+
+    def test_it_can_be_cancelled_between_slices_and_steps(self, package):
+        told = []
+
+        def report(done, total, message=""):
+            told.append((done / total, message))
+            if len(told) == 9:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            MicroSamGrid().label(np.stack([square()] * 3), {}, report)
+        assert [share for share, _ in told] == sorted(share for share, _ in told)
+        assert {message for _, message in told} >= {"slice 1 of 3", "slice 2 of 3"}
+        assert len(package.images) == 2
+
+
+def test_the_values_are_those_of_the_installed_micro_sam():
+    settings = runpy.run_path(str(Path(importlib.util.find_spec("micro_sam").origin).with_name("_model_settings.py")))
+    for name, (centre, border, smoothing) in SEEDS.items():
+        theirs = settings["AIS_SETTINGS"][name]
+        names = ("center_distance_thresh", "boundary_distance_thresh", "distance_smoothing")
+        assert tuple(theirs[key] for key in names) == (centre, border, smoothing)
+    for name, (quality, stability) in GRID.items():
+        theirs = settings["AMG_SETTINGS"][name]
+        assert (theirs["pred_iou_thresh"], theirs["stability_score_thresh"]) == (quality, stability)
 
 
 def test_broken_weights_are_a_sentence_and_start_no_download(models):
