@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from alapp.domain import ImageRole, LabelKind, Modality, Parameter, Report, Status
 from alapp.errors import InputError, NotReadyError
+from alapp.rounds import provenance
+from alapp.rounds.provenance import Params, Recipe
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, choose_automatically
+from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS, HasModels, choose_automatically
 from alapp.storage import catalogue, labels
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
@@ -20,6 +22,9 @@ from alapp.storage.labels import LabelMap
 NONE = "none"
 AUTO = "auto"
 PREVIEW_PATCHES = 10
+CHOSEN = "You chose it."
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Method:
     fits_modality: bool
     status: Status
     parameters: tuple[Parameter, ...]
+    models: tuple[str, ...] = ()
+    """Weights on this computer to choose from; none where a method has no choice."""
 
 
 def methods(modality: Modality) -> list[Method]:
@@ -40,7 +47,9 @@ def methods(modality: Modality) -> list[Method]:
     for name in PSEUDO_LABELLERS:
         backend = PSEUDO_LABELLERS.load(name)
         fits = modality in backend.modalities
-        found.append(Method(name, backend.title, backend.suits, fits, backend.status(modality), backend.parameters))
+        weights = tuple(backend.models(modality)) if isinstance(backend, HasModels) else ()
+        status = backend.status(modality)
+        found.append(Method(name, backend.title, backend.suits, fits, status, backend.parameters, weights))
     return found
 
 
@@ -49,26 +58,36 @@ def resolve(method: str, modality: Modality) -> tuple[str, str]:
     if method == AUTO:
         return choose_automatically(modality)
     PSEUDO_LABELLERS.load(method)
-    return method, "You chose it."
+    return method, CHOSEN
 
 
-def decide(store: Store, project_id: int, method: str, params: Mapping[str, float] | None = None) -> None:
+def decide(store: Store, project_id: int, method: str, params: Mapping[str, float | str] | None = None) -> None:
     """Keep the user's choice: a method's name, "auto", or "none" to do without pseudo-labels."""
-    if method not in (NONE, AUTO):
-        checked(method, params or {})
-    catalogue.update_project(store, project_id, pseudo_method=method, pseudo_params=dict(params or {}))
+    kept = {} if method in (NONE, AUTO) else checked(method, params or {})
+    catalogue.update_project(store, project_id, pseudo_method=method, pseudo_params=kept)
 
 
-def checked(method: str, params: Mapping[str, float]) -> dict[str, float]:
-    """`params` as numbers. Raises `InputError` for an unknown name or a value outside its range."""
-    known = {parameter.name: parameter for parameter in PSEUDO_LABELLERS.load(method).parameters}
+def checked(method: str, params: Mapping[str, float | str]) -> Params:
+    """`params` as numbers, and the name of a model where one is chosen. Raises `InputError` for an unknown name, a
+    value outside its range, or a model that is not on this computer."""
+    backend = PSEUDO_LABELLERS.load(method)
+    known = {parameter.name: parameter for parameter in backend.parameters}
+    values: Params = {}
     for name, value in params.items():
+        if name == MODEL and isinstance(backend, HasModels):
+            here = backend.models()
+            if value and value not in here:
+                there = f"Choose one of: {', '.join(here)}." if here else "There is none for this method."
+                raise InputError(f"The model {value!r} is not on this computer. {there}")
+            values |= {MODEL: value} if value else {}
+            continue
         if name not in known:
             raise InputError(f"The method {method} has no parameter called {name!r}.")
         low, high = known[name].minimum, known[name].maximum
         if not low <= float(value) <= high:
             raise InputError(f"{known[name].title} must be between {low:g} and {high:g}; it is {value:g}.")
-    return {name: float(value) for name, value in params.items()}
+        values[name] = float(value)
+    return values
 
 
 def preview_patches(store: Store, project_id: int, draw: int = 0) -> list[Patch]:
@@ -82,36 +101,41 @@ def preview_patches(store: Store, project_id: int, draw: int = 0) -> list[Patch]
 
 
 def run_preview(
-    store: Store, project_id: int, report: Report, method: str, params: Mapping[str, float], draw: int = 0
+    store: Store, project_id: int, report: Report, method: str, params: Mapping[str, float | str], draw: int = 0
 ) -> dict[str, Any]:
-    """Label the ten patches of `draw`. Returns {"method", "reason", "patches": [ids], "label_maps": [ids]}."""
+    """Label the ten patches of `draw`. Returns {"method", "reason", "params", "provenance", "patches": [ids],
+    "label_maps": [ids]}."""
     project = catalogue.project(store, project_id)
-    name, reason = resolve(method, project.modality)
-    values = checked(name, params if method != AUTO else {})
-    backend = PSEUDO_LABELLERS.create(name, modality=project.modality)
     patches = preview_patches(store, project_id, draw)
-    maps = []
-    for index, patch in enumerate(patches):
-        report(index, len(patches), f"Labelling {patch.name}")
-        made = backend.label(catalogue.read_patch(store, patch), values)
-        maps.append(
-            labels.add(
-                store,
-                LabelKind.PSEUDO,
-                made,
-                project_id=project_id,
-                image_id=patch.image_id,
-                patch_id=patch.id,
-                backend=name,
-                params=values,
-                input_hash=content_hash("preview", name, values, patch.id),
-            )
+
+    def work(this: Recipe) -> list[np.ndarray]:
+        made = []
+        for index, patch in enumerate(patches):
+            told = _named(report, index, len(patches), f"Labelling {patch.name}")
+            made.append(this.backend.label(catalogue.read_patch(store, patch), this.params, told))
+        return made
+
+    recipe, made = _with_one_method(project.modality, method, params, work)
+    maps = [
+        labels.add(
+            store,
+            LabelKind.PSEUDO,
+            pixels,
+            project_id=project_id,
+            image_id=patch.image_id,
+            patch_id=patch.id,
+            backend=recipe.method,
+            params=recipe.record(),
+            input_hash=content_hash("preview", recipe.key, patch.id),
         )
+        for patch, pixels in zip(patches, made, strict=True)
+    ]
     report(len(patches), len(patches), "Preview ready")
     return {
-        "method": name,
-        "reason": reason,
-        "params": values,
+        "method": recipe.method,
+        "reason": recipe.reason,
+        "params": recipe.params,
+        "provenance": recipe.record(),
         "patches": [p.id for p in patches],
         "label_maps": [m.id for m in maps],
     }
@@ -124,36 +148,69 @@ def run_all(store: Store, project_id: int, report: Report) -> dict[str, Any]:
         raise NotReadyError("Choose how to make pseudo-labels first, on the Pseudo-labels tab.")
     if project.pseudo_method == NONE:
         return {"made": 0, "objects": 0}
-    name, reason = resolve(project.pseudo_method, project.modality)
-    values = checked(name, project.pseudo_params)
-    backend = PSEUDO_LABELLERS.create(name, modality=project.modality)
     images = catalogue.images(store, project_id, ImageRole.TRAIN)
-    made, objects = 0, 0
-    with timed(store, project_id, "pseudo_label", 0):
+
+    def work(this: Recipe) -> tuple[int, int]:
+        made, objects = 0, 0
         for index, image in enumerate(images):
-            report(index, len(images), f"Pseudo-labels of {image.name}")
-            key = content_hash("pseudo", name, values, image.sha256)
+            told = _named(report, index, len(images), f"Pseudo-labels of {image.name}")
+            key = this.hash_of(image.sha256)
             known = labels.latest_of_image(store, image.id, LabelKind.PSEUDO)
             if known is None or known.input_hash != key:
-                pixels = np.asarray(catalogue.read_image(store, image))
                 known = labels.add(
                     store,
                     LabelKind.PSEUDO,
-                    backend.label(pixels, values),
+                    this.backend.label(np.asarray(catalogue.read_image(store, image)), this.params, told),
                     project_id=project_id,
                     image_id=image.id,
-                    backend=name,
-                    params={**values, "reason": reason},
+                    backend=this.method,
+                    params=this.record(),
                     input_hash=key,
                 )
                 made += 1
             objects += known.n_objects
+        return made, objects
+
+    with timed(store, project_id, "pseudo_label", 0):
+        recipe, (made, objects) = _with_one_method(project.modality, project.pseudo_method, project.pseudo_params, work)
     report(len(images), len(images), f"{objects} objects in {len(images)} images")
-    return {"made": made, "objects": objects, "method": name, "reason": reason}
+    return {"made": made, "objects": objects, "method": recipe.method, "reason": recipe.reason}
 
 
 def pseudo_maps(store: Store, project_id: int) -> dict[int, LabelMap]:
-    """The pseudo-labels that training uses, by image id; none when they are switched off."""
+    """The pseudo-labels that training uses, by image id; none when they are switched off.
+
+    They are all made alike: where a run broke off, by the newest method that got through all images, and where none
+    did, by the newest one.
+    """
     if catalogue.project(store, project_id).pseudo_method in (None, NONE):
         return {}
-    return labels.latest_by_image(store, project_id, LabelKind.PSEUDO)
+    alike: dict[str, dict[int, LabelMap]] = {}
+    for item in labels.of_images(store, project_id, LabelKind.PSEUDO):
+        name = provenance.made_by(item)
+        # Taken out and put back, so that the methods stand in the order of their newest maps.
+        alike[name] = alike.pop(name, {}) | {item.image_id: item}
+    wanted = {image.id for image in catalogue.images(store, project_id, ImageRole.TRAIN)}
+    complete = [maps for maps in alike.values() if wanted <= maps.keys()]
+    return (complete or list(alike.values()) or [{}])[-1]
+
+
+def _with_one_method(
+    modality: Modality, method: str, params: Mapping[str, float | str], work: Callable[[Recipe], T]
+) -> tuple[Recipe, T]:
+    """`work` with the method that the user chose, whose errors are shown, or with one that `auto` chooses."""
+    if method == AUTO:
+        return provenance.with_automatic(modality, work)
+    this = provenance.recipe(method, CHOSEN, modality, checked(method, params))
+    return this, work(this)
+
+
+def _named(report: Report, index: int, count: int, title: str) -> Report:
+    """`report` for item `index` of `count`, with its name before what is told about it; tells the start at once."""
+
+    def inner(done: float, total: float, message: str = "") -> None:
+        share = done / total if total else 0.0
+        report(index + min(share, 1.0), count, f"{title}: {message}" if message else title)
+
+    inner(0, 1)
+    return inner

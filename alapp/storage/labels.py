@@ -109,6 +109,17 @@ def latest_of_patch(store: Store, patch_id: int, kind: LabelKind) -> LabelMap | 
     )
 
 
+def of_images(store: Store, project_id: int, kind: LabelKind) -> list[LabelMap]:
+    """All maps of whole images of a project, oldest first."""
+    rows = store.rows(
+        """SELECT label_map.* FROM label_map JOIN image ON image.id = label_map.image_id
+           WHERE label_map.project_id = ? AND kind = ? AND patch_id IS NULL AND image.deleted IS NULL
+           ORDER BY label_map.id""",
+        (project_id, kind),
+    )
+    return [_label_map(row) for row in rows]
+
+
 def latest_by_image(store: Store, project_id: int, kind: LabelKind) -> dict[int, LabelMap]:
     """The newest map of each whole image of a project, by image id."""
     rows = store.rows(

@@ -1,0 +1,91 @@
+"""Which method makes pseudo-labels, with which weights and why; told with every label map that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from alapp import __version__
+from alapp.domain import Modality
+from alapp.errors import BackendError, OutOfMemoryError
+from alapp.rounds.timing import content_hash
+from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, HasModels, Provenance, PseudoLabeller, automatic_order
+from alapp.storage.labels import LabelMap
+
+Params = dict[str, float | str]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How labels are made: the same recipe gives the same labels for the same image."""
+
+    method: str
+    params: Params
+    reason: str
+    origin: Provenance
+    backend: PseudoLabeller
+
+    @property
+    def key(self) -> str:
+        """A hash of the method, its parameters and its weights; labels with one key are made alike."""
+        return _key(self.method, self.params, self.origin.mode, self.origin.weights)
+
+    def hash_of(self, image_hash: str) -> str:
+        """Names the labels of an image. Methods without weights keep the names they had before weights were told."""
+        weights = [self.origin.mode, self.origin.weights] if self.origin.weights else []
+        return content_hash("pseudo", self.method, self.params, image_hash, *weights)
+
+    def record(self) -> dict[str, Any]:
+        """What is kept with a label map: parameters, "method", "mode", "model", "weights", "package", "reason"."""
+        return {**self.params, "method": self.method, **asdict(self.origin), "reason": self.reason, "recipe": self.key}
+
+
+def recipe(method: str, reason: str, modality: Modality, params: Params) -> Recipe:
+    """What the method called `method` would do. Raises `BackendError` where it cannot be used."""
+    backend = PSEUDO_LABELLERS.create(method, modality=modality)
+    package = Provenance(package=f"alapp {__version__}")
+    origin = backend.provenance(params) if isinstance(backend, HasModels) else package
+    return Recipe(method, params, reason, origin, backend)
+
+
+def with_automatic(modality: Modality, work: Callable[[Recipe], T]) -> tuple[Recipe, T]:
+    """`work` with the method that `auto` chooses, and the one that did it.
+
+    A method that fails is left out altogether and the next one does all of the work, so that no labels of two methods
+    are mixed; the reason then says what failed. Raises the error of the last method.
+    """
+    order, failed = automatic_order(modality), ""
+    for name, reason in order:
+        title = PSEUDO_LABELLERS.load(name).title
+        why = f"{failed} So {title} is used for all images alike." if failed else reason
+        try:
+            this = recipe(name, why, modality, {})
+            return this, work(this)
+        except (BackendError, OutOfMemoryError) as error:
+            if name == order[-1][0]:
+                raise
+            failed = f"{failed} {error}".strip()
+    raise AssertionError("there is always a built-in method")
+
+
+def made_by(item: LabelMap) -> str:
+    """The key of the recipe of a pseudo-label map; maps of before recipes were kept were made without weights."""
+    params = {name: value for name, value in item.params.items() if name != "reason"}
+    return item.params.get("recipe") or _key(item.backend, params, "", "")
+
+
+def sentence(backend: str, params: Mapping[str, Any]) -> str:
+    """The provenance of a label map in plain words, from its backend and params: "Made by micro_sam with the model
+    vit_t_lm (AIS), weights 3f2a91c0…, micro_sam 1.8.14. You chose it." """
+    title = PSEUDO_LABELLERS.load(backend).title if backend in PSEUDO_LABELLERS else backend
+    model = f" with the model {params['model']}" if params.get("model") else ""
+    mode = f" ({params['mode']})" if params.get("mode") else ""
+    weights = f", weights {params['weights'][:8]}…" if params.get("weights") else ""
+    package = f", {params['package']}" if params.get("package") else ""
+    return f"Made by {title}{model}{mode}{weights}{package}. {params.get('reason', '')}".strip()
+
+
+def _key(method: str, params: Mapping[str, Any], mode: str, weights: str) -> str:
+    return content_hash("recipe", method, dict(params), mode, weights)
