@@ -264,8 +264,8 @@ def merges_and_splits(found: Sequence[Compared]) -> Diagnosis:
     else:
         what = f"{splits} of your {n_true} objects are predicted in pieces (and {merges} predictions cover several)"
         advice = (
-            "Annotate patches with the largest objects. If yours are much larger than the size on the Train tab, let "
-            "the network be planned anew."
+            "Annotate patches with the largest objects. If yours are much larger than the size on the Train tab, plan "
+            "the network anew: Train tab, For experts, Make the plan anew."
         )
     return Diagnosis(name, State.WARNING, f"In the validation patches {what}.", advice, numbers)
 
@@ -284,7 +284,8 @@ def object_size(planned: float, annotated: float, n_objects: int) -> Diagnosis:
         name,
         State.WARNING,
         f"The network is planned for objects of {planned:.0f} pixels, but yours are {annotated:.0f} pixels wide.",
-        "Choose another preset on the Train tab: it gets a new network, planned on your labels, that starts anew.",
+        "Plan the network anew on your labels: Train tab, For experts, Make the plan anew. It starts from the "
+        "beginning; the models so far are kept.",
         numbers,
     )
 

@@ -12,6 +12,7 @@ from alapp.stages.train import plan_overrides
 from alapp.stages.train.base import Overrides
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
+from alapp.storage.models import Plan
 
 
 def run_plan(
@@ -19,13 +20,12 @@ def run_plan(
 ) -> dict[str, Any]:
     """Plan on what is labelled, by hand or else automatically, with what an expert fixed (`Overrides.chosen`).
 
-    The plan in use stays where it has these overrides already, or when planning fails. Raises `InputError` for
-    overrides that cannot be, `NotReadyError` when there is nothing to plan on.
+    The plan in use stays where it has these overrides already and was made on the labels that there are, or when
+    planning fails. Raises `InputError` for overrides that cannot be, `NotReadyError` when there is nothing to plan on.
     """
     wanted = Overrides.of(overrides or {})
     project = catalogue.project(store, project_id)
-    current = models.find_plan(store, project_id, project.preset)
-    if current is not None and current.summary.get("overrides", {}) == wanted.chosen:
+    if (current := same_plan(store, project_id, wanted)) is not None:
         return {"plan": current.id}
     check(store, project_id, wanted)
     cases = training.human_cases(store, project)
@@ -34,6 +34,17 @@ def run_plan(
         cases = training.pseudo_cases(store, project)
     plan = training.make_plan(store, project, cases, part(report, 0.5, 1.0), wanted)
     return {"plan": plan.id}
+
+
+def same_plan(store: Store, project_id: int, overrides: Overrides) -> Plan | None:
+    """The plan in use, if it has these overrides and nothing was labelled or unlabelled since it was made."""
+    project = catalogue.project(store, project_id)
+    plans = models.plans(store, project_id, project.preset)
+    if not plans or plans[-1].summary.get("overrides", {}) != overrides.chosen:
+        return None
+    cases = training.human_cases(store, project) or training.pseudo_cases(store, project)
+    made_from = training.plan_hash(project.preset, cases, len(plans) - 1, overrides.chosen)
+    return plans[-1] if plans[-1].input_hash == made_from else None
 
 
 def check(store: Store, project_id: int, overrides: Overrides) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import InstanceScores, Report, part
-from alapp.rounds import promotion, pseudo
+from alapp.rounds import memory, promotion, pseudo
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages import instances
 from alapp.stages.metrics import annotated_only, pool, score_instances
-from alapp.stages.train.base import NETWORK, TRAINERS, Case
+from alapp.stages.train.base import NETWORK, TRAINERS, Case, Trainer, TrainResult
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -72,12 +72,13 @@ def choose(
     iterations: int,
     seed: int,
     report: Report,
+    killed: int = 0,
 ) -> Checkpoint | None:
     """The pre-trained model that round `this` starts from, or None to start from scratch. Records the verdict with its
     numbers.
 
     `iterations` are the round's. With the same labels the known verdict holds; after a kill the trials go on where
-    they were. Raises `Cancelled` from `report`.
+    they were; `killed`: see `jobs.JobKind`. Raises `Cancelled` from `report`.
     """
     key = content_hash(
         "pretraining",
@@ -95,7 +96,7 @@ def choose(
     ]
     verdict = known[-1] if known else None
     if verdict is None:
-        facts = _measure(store, project, plan, start, labelled, iterations, seed, key, report)
+        facts = _measure(store, project, plan, start, labelled, iterations, seed, key, report, killed)
         accepted = facts["trial"] is None or facts["trial"]["scratch"] <= facts["trial"]["pretrained"] + TIE
         facts |= {"input_hash": key, "round": this.number}
         verdict = verdicts.add(store, start, VerdictKind.PRETRAINING, accepted, facts)
@@ -148,6 +149,7 @@ def _measure(
     seed: int,
     key: str,
     report: Report,
+    killed: int,
 ) -> dict[str, Any]:
     """What the labels say of the pre-trained model and the pseudo-labels, and the trials, if they can be made."""
     report(0, 1, "Checking the pre-trained model on your labels")
@@ -170,10 +172,26 @@ def _measure(
     short = max(1, min(round(TRIAL_SHARE * iterations), TRIAL_MOST))
     paths = dict(zip(STARTS, (store.files.resolve(start.path), None), strict=True))
     workspace, scores = store.root / plan.workspace, {}
+    network = TRAINERS.create(NETWORK)
+
+    def learnt(name: str, path: Path | None, here: Report) -> TrainResult:
+        """One trial; what was too large for one is too large for the other."""
+        out = _folder(workspace, key, name)
+        return memory.within_memory(
+            store,
+            project.id,
+            key,
+            lambda n: network.reduction(workspace, n),
+            # A trial is not a round: its loss is not part of the project's curves.
+            lambda options: network.train(workspace, learn, out, short, seed, path, here, lambda line: None, options),
+            killed,
+        )
+
     with timed(store, project.id, "train"):
         for index, (name, path) in enumerate(paths.items()):
-            here = part(report, index / 2, (index + 1) / 2)
-            scores[name] = _trial(workspace, _folder(workspace, key, name), learn, held, short, seed, path, here).f1_50
+            here = _named(part(report, index / 2, (index + 1) / 2), name)
+            result = learnt(name, path, part(here, 0, 0.9))
+            scores[name] = _held_out(network, workspace, result.checkpoint, held, part(here, 0.9, 1)).f1_50
     return {**facts, "trial": {"iterations": short, "patches": len(held), **scores}}
 
 
@@ -209,30 +227,21 @@ def _objects(cases: Sequence[Case]) -> int:
     return sum(int(np.count_nonzero(np.unique(case.load()[1]))) for case in cases)
 
 
-def _trial(
-    workspace: Path,
-    out: Path,
-    learn: Sequence[Case],
-    held: Sequence[Case],
-    iterations: int,
-    seed: int,
-    start: Path | None,
-    report: Report,
+def _named(report: Report, name: str) -> Report:
+    what = "from the pre-trained model" if name == STARTS[0] else "from scratch"
+    return lambda done, total, message="": report(done, total, f"Trying a start {what}. {message}")
+
+
+def _held_out(
+    network: Trainer, workspace: Path, checkpoint: Path, held: Sequence[Case], report: Report
 ) -> InstanceScores:
-    """Pooled score on `held` of a short training on `learn`."""
-    what = "from the pre-trained model" if start else "from scratch"
-
-    def tell(done: float, total: float, message: str = "") -> None:
-        report(done, total, f"Trying a start {what}. {message}")
-
-    network = TRAINERS.create(NETWORK)
-    # A trial is not a round: its loss is not part of the project's curves.
-    result = network.train(workspace, learn, out, iterations, seed, start, part(tell, 0, 0.9), lambda line: None)
+    """Pooled score of a trial's model on `held`."""
     scores = []
     for index, case in enumerate(held):
         pixels, _ = case.load()
-        here = part(tell, 0.9 + 0.1 * index / len(held), 0.9 + 0.1 * (index + 1) / len(held))
-        probabilities = network.predict(workspace, result.checkpoint, pixels, here)
+        probabilities = network.predict(
+            workspace, checkpoint, pixels, part(report, index / len(held), (index + 1) / len(held))
+        )
         scores.append(_score(case, instances.from_probabilities(probabilities, voxel_size=case.voxel_size)))
     return pool(scores)
 

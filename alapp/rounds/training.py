@@ -104,7 +104,7 @@ def run_round(
         )
         begin = 0.25
         start_from = pretrain_check.choose(
-            store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin)
+            store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin), killed
         )
     drawn = replay.weights([case.key for case in cases], _keys_of(store, this))
     run = Run(this, cases, start_from, length, seed, drawn)
@@ -161,18 +161,22 @@ def make_plan(
     shutil.rmtree(workspace, ignore_errors=True)
     with timed(store, project.id, "plan"):
         summary = TRAINERS.create(NETWORK).plan(workspace, cases, project.preset, machine(), report, overrides)
-    content = sorted((case.key, case.hash) for case in cases)
-    again = (len(earlier), summary.overrides) if earlier or summary.overrides else ()
     return models.add_plan(
         store,
         {
             "project_id": project.id,
             "preset": project.preset,
-            "input_hash": content_hash("plan", project.preset, content, *again),
+            "input_hash": plan_hash(project.preset, cases, len(earlier), summary.overrides),
             "workspace": workspace.relative_to(store.root).as_posix(),
             "summary": asdict(summary),
         },
     )
+
+
+def plan_hash(preset: str, cases: Iterable[Case], number: int, overrides: Mapping[str, Any]) -> str:
+    """Names a plan by what it was made from: the labels, how many plans were there, what an expert fixed."""
+    content = sorted((case.key, case.hash) for case in cases)
+    return content_hash("plan", preset, content, *((number, overrides) if number or overrides else ()))
 
 
 def train(store: Store, project: Project, plan: Plan, run: Run, report: Report, killed: int = 0) -> Checkpoint:

@@ -77,11 +77,12 @@ def experts(page: Page, preset: gr.Radio) -> gr.Textbox:
             padding=False,
             value=tables.note(
                 "Below, you can fix values of the plan itself. What you leave empty is chosen for you. They count for "
-                "the preset above, from the next training on."
+                "the preset above, from the next training on. With nothing filled in, the plan is made anew on the "
+                "labels that there are now."
             ),
         )
         fields = _fields()
-        apply = gr.Button("Make the plan with these values", elem_id="plan-anew")
+        apply = gr.Button("Make the plan anew", elem_id="plan-anew")
         with gr.Group(visible=False) as confirm:
             question = gr.HTML(padding=False, elem_id="plan-question")
             with gr.Row():
@@ -201,9 +202,8 @@ def ask(
 ) -> tuple[Any, str, int]:
     """Plan with these values, or ask first where the network in use has been trained already."""
     wanted = _wanted(store, project_id, visitor, values)
-    plan = models.find_plan(store, project_id, catalogue.project(store, project_id).preset)
-    if plan is not None and plan.summary.get("overrides", {}) == wanted.chosen:
-        raise NotReadyError("The plan has these values already.")
+    if planning.same_plan(store, project_id, wanted) is not None:
+        raise NotReadyError("The plan has these values already, and was made on the labels that there are now.")
     count = planning.models_of_plan(store, project_id)
     if not count:
         return _enqueued(store, project_id, wanted, changed)

@@ -63,6 +63,16 @@ def test_asking_again_for_the_same_values_changes_nothing(store, trained, planne
     assert len(planned_with) == 2
 
 
+def test_with_new_labels_the_same_values_make_another_plan(store, trained, planned_with):
+    first = planning.run_plan(store, trained.id, silent)
+    assert planning.same_plan(store, trained.id, Overrides()).id == first["plan"]
+    annotate(store, trained)
+    assert planning.same_plan(store, trained.id, Overrides()) is None
+    assert planning.run_plan(store, trained.id, silent) != first
+    assert planning.same_plan(store, trained.id, Overrides()) is not None
+    assert len(planned_with) == 2
+
+
 def test_another_plan_starts_a_new_network_and_keeps_the_old_models(store, trained):
     (old,) = models.checkpoints(store, trained.id)
     planning.run_plan(store, trained.id, silent, {"batch_size": 3})

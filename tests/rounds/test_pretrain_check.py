@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alapp.domain import PatchRole, silent
-from alapp.errors import Cancelled
+from alapp.errors import Cancelled, OutOfMemoryError
 from alapp.rounds import pretrain_check, pseudo, training
 from alapp.rounds.pretrain_check import Labelled
 from alapp.stages.train.base import TRAINERS, Case
@@ -156,6 +156,26 @@ def test_the_same_round_asks_once_and_leaves_no_files(store, trainer):
     assert len(trials(trainer)) == 2
     runs = store.files.project(project.id) / "nnunet" / "quick" / "runs"
     assert len(list(runs.iterdir())) == len(models.checkpoints(store, project.id)) == 2
+
+
+def test_a_trial_that_runs_out_of_memory_goes_on_smaller(store, trainer, monkeypatch):
+    project = pretrained(store, trainer, blind=True)
+    plain, tried = SpoiltTrainer.train, []
+
+    def train(self, workspace, cases, out, iterations, seed, start_from, report, log, options=None):
+        if iterations == SHORT:
+            tried.append((start_from is None, (options or {}).get("reduction", 0)))
+            if tried[-1][1] == 0:
+                raise OutOfMemoryError("Memory ran out while training.")
+        return plain(self, workspace, cases, out, iterations, seed, start_from, report, log, options)
+
+    monkeypatch.setattr(SpoiltTrainer, "train", train)
+    monkeypatch.setattr(SpoiltTrainer, "reduction", lambda self, workspace, number: "batches of 2", raising=False)
+    run_round(store, project, BATCH)
+    assert tried == [(False, 0), (False, 1), (True, 1)]
+    assert verdict(store, project).facts["trial"]["scratch"] > 0.8
+    (sentence,) = models.memory_notes_since(store, project.id, project.created)
+    assert sentence == "Memory ran out; training went on with batches of 2."
 
 
 def test_progress_never_goes_back_and_names_the_trials(store, trainer):
