@@ -317,14 +317,15 @@ def _work_folder(target: Path) -> Iterator[Path]:
 def _fingerprint(run: _Run, path: Path) -> dict[str, Any]:
     """What the results of a file depend on."""
     try:
-        state = path.stat()
+        # An OME-Zarr is a folder, whose own times say nothing of the chunks in it.
+        files = [each.stat() for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path.stat()]
     except OSError as error:
         raise ImageError(f"{path.name} cannot be read ({error.strerror}).") from error
     return {
         "file": path.name,
         "folder": "" if run.uploaded else str(path.resolve().parent),
-        "bytes": state.st_size,
-        "changed": state.st_mtime_ns,
+        "bytes": sum(state.st_size for state in files),
+        "changed": max((state.st_mtime_ns for state in files), default=0),
         "model": run.checkpoint.sha256,
         "options": asdict(run.options),
     }

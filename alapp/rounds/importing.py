@@ -219,7 +219,7 @@ def _import_file(store: Store, project_id: int, path: Path, file: Mapping[str, A
         axes=axes,
         voxel_size=size,
         source=str(path),
-        source_sha256=sha256_of(path),
+        source_sha256="" if path.is_dir() else sha256_of(path),
     )
 
 

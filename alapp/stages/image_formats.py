@@ -32,8 +32,11 @@ _CHANNELS_LAST = 4
 
 _MICROMETRES = {
     "pm": 1e-6,
+    "picometer": 1e-6,
     "Å": 1e-4,
+    "angstrom": 1e-4,
     "nm": 1e-3,
+    "nanometer": 1e-3,
     "µm": 1.0,
     "um": 1.0,
     "micron": 1.0,
@@ -41,8 +44,11 @@ _MICROMETRES = {
     "micrometer": 1.0,
     "micrometre": 1.0,
     "mm": 1e3,
+    "millimeter": 1e3,
     "cm": 1e4,
+    "centimeter": 1e4,
     "m": 1e6,
+    "meter": 1e6,
     "in": 25_400.0,
     "inch": 25_400.0,
 }
@@ -243,19 +249,19 @@ def _ome_sizes(xml: str) -> tuple[float | None, ...]:
     if pixels is None:
         return None, None, None
     names = [f"PhysicalSize{axis}" for axis in "ZYX"]
-    return tuple(_length(pixels.get(name), pixels.get(f"{name}Unit", "µm")) for name in names)
+    return tuple(length_um(pixels.get(name), pixels.get(f"{name}Unit", "µm")) for name in names)
 
 
 def _imagej_sizes(metadata: Mapping[str, object], page: tifffile.TiffPage) -> tuple[float | None, ...]:
     unit = str(metadata.get("unit", ""))
     sizes = [_per_pixel(page, tag) for tag in ("YResolution", "XResolution")]
-    return tuple(_length(value, unit) for value in (metadata.get("spacing"), *sizes))
+    return tuple(length_um(value, unit) for value in (metadata.get("spacing"), *sizes))
 
 
 def _tag_sizes(page: tifffile.TiffPage) -> tuple[float | None, ...]:
     tag = page.tags.get("ResolutionUnit")
     unit = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}.get(tag.value if tag else None, "")
-    sizes = [_length(_per_pixel(page, name), unit) for name in ("YResolution", "XResolution")]
+    sizes = [length_um(_per_pixel(page, name), unit) for name in ("YResolution", "XResolution")]
     if any(size is None or size > COARSEST_PIXEL for size in sizes):
         return None, None, None
     return None, *sizes
@@ -270,7 +276,7 @@ def _per_pixel(page: tifffile.TiffPage, name: str) -> float | None:
     return denominator / numerator if numerator else None
 
 
-def _length(value: object, unit: str) -> float | None:
+def length_um(value: object, unit: str) -> float | None:
     """`value` in micrometres, or None when it is no positive number or the unit is no length."""
     # ImageJ escapes the micro sign; Unicode has two of them
     unit = re.sub(r"\\u00b5", "µ", unit.strip(), flags=re.IGNORECASE).replace("μ", "µ")

@@ -1,9 +1,9 @@
 """Image files in: find them, look at them without reading pixels, read them in canonical order.
 
-TIFF (multi-page, ImageJ hyperstack, OME-TIFF), PNG and JPEG. A file's axes are "YX" with any of "Z"
-(slices), "C" (channels, colours) and "T" (time); axes that the file does not state are marked "assumed" in
-`ImageInfo.axes_source` and have to be confirmed. In `ImageInfo`, a palette is already three colours, a
-transparency channel is gone and axes of length 1 are left out.
+TIFF (multi-page, ImageJ hyperstack, OME-TIFF), PNG, JPEG, and OME-Zarr, which is a folder. A file's axes are "YX" with
+any of "Z" (slices), "C" (channels, colours) and "T" (time); axes that the file does not state are marked "assumed" in
+`ImageInfo.axes_source` and have to be confirmed. In `ImageInfo`, a palette is already three colours, a transparency
+channel is gone and axes of length 1 are left out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from alapp.domain import ImageInfo
 from alapp.errors import ImageError, InputError, ResourceError
 from alapp.stages import image_formats
 from alapp.stages.display import thumbnail, to_display
+from alapp.stages.zarr_images import ZarrImage, is_zarr
 
 __all__ = [
     "MIN_SIDE",
@@ -38,6 +40,7 @@ __all__ = [
     "stem",
     "thumbnail",
     "to_display",
+    "whole",
 ]
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
@@ -55,7 +58,8 @@ T = TypeVar("T")
 def discover(text: str) -> list[Path]:
     """Image files named by a folder, a glob ("images/*.tif", "**" for subfolders) or a file, in natural order.
 
-    Hidden files and other file types are left out. Raises `InputError` naming what it looked for.
+    A folder that is an OME-Zarr counts as a file. Hidden files and other file types are left out. Raises `InputError`
+    naming what it looked for.
     """
     named = text.strip().strip("\"'")
     if not named:
@@ -64,6 +68,8 @@ def discover(text: str) -> list[Path]:
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(_unsupported(path))
+        return [path]
+    if is_zarr(path):
         return [path]
     if path.is_dir():
         found = _images(path.iterdir())
@@ -74,7 +80,7 @@ def discover(text: str) -> list[Path]:
     else:
         raise InputError(f"There is no file or folder {named}. Check the path.")
     if not found:
-        raise InputError(f"{where} matches no image. It was searched for files ending in {', '.join(SUFFIXES)}.")
+        raise InputError(f"{where} matches no image. It was searched for {_known()}.")
     return found
 
 
@@ -86,8 +92,7 @@ def inspect(path: Path | str) -> ImageInfo:
     """
     path = Path(path)
     _check_file(path)
-    reader = image_formats.tiff_info if _is_tiff(path) else image_formats.picture_info
-    info = decoded(path, reader)
+    info = decoded(path, _format(path).info)
     if 0 in info.shape:
         raise ImageError(f"{path.name} has no pixels: its size is {_sizes(info.shape)}.")
     if np.dtype(info.dtype).kind not in "buif":
@@ -108,8 +113,7 @@ def read(path: Path | str, axes: str | None = None) -> np.ndarray:
     path = Path(path)
     info = inspect(path)
     order = order_of(path.name, info, axes)
-    reader = image_formats.tiff_pixels if _is_tiff(path) else image_formats.picture_pixels
-    pixels = decoded(path, reader)
+    pixels = decoded(path, whole)
     if pixels.shape != info.shape:
         raise ImageError(f"{path.name} is damaged: it announces {_sizes(info.shape)} but holds {_sizes(pixels.shape)}.")
     present = [axis for axis in _CANONICAL if axis in order]
@@ -119,6 +123,11 @@ def read(path: Path | str, axes: str | None = None) -> np.ndarray:
         pixels = np.ascontiguousarray(pixels, dtype=memory_dtype(pixels.dtype))
     check_finite(path, pixels)
     return pixels
+
+
+def whole(path: Path) -> np.ndarray:
+    """All pixels of a file in the axes and shape of `inspect(path)`; raises whatever its decoder raises."""
+    return _format(path).pixels(path)
 
 
 def is_3d(info: ImageInfo, axes: str | None = None) -> bool:
@@ -146,7 +155,7 @@ def pixel_warnings(image: np.ndarray) -> tuple[str, ...]:
 
 
 def stem(path: Path | str) -> str:
-    """File name without its ending; ".ome.tif" counts as one."""
+    """File name without its ending; ".ome.tif" and ".ome.zarr" count as one."""
     name = Path(path).stem
     return name[:-4] if name.lower().endswith(".ome") and len(name) > 4 else name
 
@@ -170,7 +179,31 @@ def order_of(name: str, info: ImageInfo, axes: str | None) -> str:
     return order
 
 
+@dataclass(frozen=True)
+class _Format:
+    """How a kind of file is read. `name` completes "it is not ..."."""
+
+    name: str
+    info: Callable[[Path], ImageInfo]
+    pixels: Callable[[Path], np.ndarray]
+
+
+_FORMATS = {
+    "tiff": _Format("a TIFF file", image_formats.tiff_info, image_formats.tiff_pixels),
+    "picture": _Format("a PNG or JPEG file", image_formats.picture_info, image_formats.picture_pixels),
+    "zarr": _Format("an OME-Zarr", lambda path: ZarrImage(path).info, lambda path: ZarrImage(path).pixels()),
+}
+
+
+def _format(path: Path) -> _Format:
+    return _FORMATS["zarr" if path.is_dir() else "tiff" if _is_tiff(path) else "picture"]
+
+
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        if not is_zarr(path):
+            raise ImageError(f"{path.name} is a folder, but no OME-Zarr. Give the files in it.")
+        return
     if path.suffix.lower() not in SUFFIXES:
         raise ImageError(_unsupported(path))
     try:
@@ -193,10 +226,9 @@ def decoded(path: Path, reader: Callable[[Path], T]) -> T:
     except MemoryError as error:
         raise ResourceError(f"{path.name} does not fit into memory: crop it or close other programs.") from error
     except Exception as error:
-        kind = "a TIFF" if _is_tiff(path) else "a PNG or JPEG"
         raise ImageError(
-            f"{path.name} cannot be read: it is damaged or not {kind} file ({error}). Open it in another program and "
-            "save it again."
+            f"{path.name} cannot be read: it is damaged or not {_format(path).name} ({error}). Open it in another "
+            "program and save it again."
         ) from error
 
 
@@ -227,7 +259,11 @@ def memory_dtype(dtype: np.dtype) -> np.dtype:
 
 
 def _images(paths: Iterable[Path]) -> list[Path]:
-    good = [p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+    good = [
+        path
+        for path in paths
+        if not path.name.startswith(".") and ((path.suffix.lower() in SUFFIXES and path.is_file()) or is_zarr(path))
+    ]
     return natsorted(good, key=str, alg=ns.IGNORECASE)
 
 
@@ -236,7 +272,11 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _unsupported(path: Path) -> str:
-    return f"{path.name} is not an image that can be read here. Use files ending in {', '.join(SUFFIXES)}."
+    return f"{path.name} is not an image that can be read here. Use {_known()}."
+
+
+def _known() -> str:
+    return f"files ending in {', '.join(SUFFIXES)}, or OME-Zarr folders"
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -1,6 +1,7 @@
 """Image files read part by part, in canonical order, so that an image larger than memory can be segmented.
 
-Uncompressed TIFF files are mapped into memory; of others only the tiles or strips that a part needs are unpacked.
+Uncompressed TIFF files are mapped into memory; of others only the tiles or strips that a part needs are unpacked, and
+of OME-Zarr folders only the chunks.
 PNG, JPEG, and TIFF files with a palette or a transparency channel can only be read whole.
 """
 
@@ -10,7 +11,7 @@ from collections import OrderedDict
 from itertools import product
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tifffile
@@ -18,11 +19,20 @@ import tifffile
 from alapp.domain import ImageInfo
 from alapp.errors import ImageError
 from alapp.stages import image_formats, images
+from alapp.stages.zarr_images import ZarrImage
 
 MOST_BYTES_AT_ONCE = 2 * 2**30
 """Larger images, or tiles, are not unpacked in one piece."""
 
 _KEPT_BYTES = 128 * 2**20
+
+
+class _Part(Protocol):
+    """Reads parts of a file, in the file's axes, which are called as the user confirmed them."""
+
+    def read(self, axes: str, wanted: dict[str, slice]) -> np.ndarray: ...
+
+    def close(self) -> None: ...
 
 
 class LazyImage:
@@ -33,7 +43,7 @@ class LazyImage:
     Close it, or use it as a context manager.
     """
 
-    def __init__(self, path: Path, info: ImageInfo, axes: str, part: _Whole | _Mapped | _Segments):
+    def __init__(self, path: Path, info: ImageInfo, axes: str, part: _Part):
         self.path, self.info, self.is_3d = path, info, images.is_3d(info, axes)
         self._axes, self._part = axes, part
         sizes = dict(zip(axes, info.shape, strict=True))
@@ -69,7 +79,12 @@ def open_lazily(path: Path | str, axes: str | None = None) -> LazyImage:
     path = Path(path)
     info = images.inspect(path)
     order = images.order_of(path.name, info, axes)
-    part = images.decoded(path, lambda _: _tiff_part(path, order)) if path.suffix.lower() in (".tif", ".tiff") else None
+    if path.is_dir():
+        part = _Chunks(path, info.axes)
+    elif path.suffix.lower() in (".tif", ".tiff"):
+        part = images.decoded(path, lambda _: _tiff_part(path, order))
+    else:
+        part = None
     if part is None:
         size = int(np.prod(info.shape, dtype=np.int64)) * np.dtype(info.dtype).itemsize
         _check_size(path, size, "this kind of file can only be read whole")
@@ -85,13 +100,26 @@ class _Whole:
 
     def read(self, axes: str, wanted: dict[str, slice]) -> np.ndarray:
         if self._pixels is None:
-            is_tiff = self._path.suffix.lower() in (".tif", ".tiff")
-            reader = image_formats.tiff_pixels if is_tiff else image_formats.picture_pixels
-            self._pixels = reader(self._path)
+            self._pixels = images.whole(self._path)
         return self._pixels[tuple(wanted.get(axis, slice(None)) for axis in axes)]
 
     def close(self) -> None:
         self._pixels = None
+
+
+class _Chunks:
+    """An OME-Zarr folder. `axes` are its own, in the order of those that the user confirmed."""
+
+    def __init__(self, path: Path, axes: str):
+        self._image, self._axes = ZarrImage(path), axes
+
+    def read(self, axes: str, wanted: dict[str, slice]) -> np.ndarray:
+        return self._image.pixels(
+            {own: wanted[axis] for own, axis in zip(self._axes, axes, strict=True) if axis in wanted}
+        )
+
+    def close(self) -> None:
+        self._image = ZarrImage(self._image.path)
 
 
 class _Mapped:

@@ -51,7 +51,7 @@ def build(page: Page) -> Tab:
                 elem_id="apply-drop",
             )
             path = gr.Textbox(
-                label="Or a folder, a file or a pattern on this computer",
+                label="Or a folder, a file or a pattern on this computer; also OME-Zarr",
                 placeholder="e.g. D:\\data\\run2 or /data/run2/*.tif",
                 max_lines=1,
                 elem_id="apply-path",

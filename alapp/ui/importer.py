@@ -42,7 +42,7 @@ def build(page: Page) -> gr.HTML:
         )
         with gr.Column():
             path = gr.Textbox(
-                label="Or a file, a folder or a pattern on this computer",
+                label="Or a file, a folder or a pattern on this computer; also OME-Zarr",
                 placeholder="e.g. D:\\data\\mitochondria or /data/run1/*.tif",
                 max_lines=1,
                 elem_id="import-path",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
-from alapp.domain import LabelKind, silent
+from alapp.domain import LabelKind, VoxelSize, silent
 from alapp.errors import InputError
 from alapp.rounds import embedding, importing, pseudo, training
 from alapp.storage import catalogue, labels
@@ -167,3 +168,19 @@ def test_a_sample_cut_off_between_image_and_reference_is_completed(store, monkey
     images = catalogue.images(store, project.id)
     assert len(images) == 6
     assert set(labels.latest_by_image(store, project.id, LabelKind.REFERENCE)) == {image.id for image in images}
+
+
+def test_an_ome_zarr_is_imported_with_its_voxel_size(store, project, tmp_path):
+    group = zarr.open_group(tmp_path / "new.ome.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=np.arange(4096, dtype=np.uint16).reshape(64, 64))
+    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
+    group.attrs["multiscales"] = [
+        {
+            "axes": [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"],
+            "datasets": [{"path": "0", "coordinateTransformations": scale}],
+        }
+    ]
+    result = importing.run_import(store, project.id, silent, [{"path": str(tmp_path / "new.ome.zarr")}])
+    assert result == {"imported": ["new"], "problems": []}
+    image = next(item for item in catalogue.images(store, project.id) if item.name == "new")
+    assert (image.shape, image.voxel_size) == ((1, 64, 64, 1), VoxelSize(None, 0.5, 0.5))

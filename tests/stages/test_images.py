@@ -375,7 +375,7 @@ def test_file_without_permission(tmp_path: Path) -> None:
 
 def test_a_folder_called_like_an_image(tmp_path: Path) -> None:
     (tmp_path / "a.tif").mkdir()
-    with pytest.raises(ImageError, match=r"a\.tif cannot be opened"):
+    with pytest.raises(ImageError, match=r"a\.tif is a folder, but no OME-Zarr"):
         images.inspect(tmp_path / "a.tif")
 
 
