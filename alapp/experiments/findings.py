@@ -61,13 +61,23 @@ class Paired:
         return "better" if low > 0 else "worse" if high < 0 else "no difference that could be told from chance"
 
 
+def finished(runs: Sequence[ExperimentRun]) -> list[tuple[Run, Result]]:
+    """The runs that have a result, in their order."""
+    return [
+        (Run(**row.run), Result.of(row.result)) for row in runs if row.state is RunState.DONE and row.result is not None
+    ]
+
+
 def lines(runs: Sequence[ExperimentRun]) -> list[Line]:
     """A line for every condition that has a finished run, in the order of the runs."""
+    return tabulated(finished(runs))
+
+
+def tabulated(runs: Sequence[tuple[Run, Result]]) -> list[Line]:
+    """`lines` of runs whose results are at hand."""
     found: dict[Condition, dict[int, Result]] = defaultdict(dict)
-    for row in runs:
-        if row.state is RunState.DONE and row.result is not None:
-            run = Run(**row.run)
-            found[run.start, run.schedule, run.strategy, run.budget][run.seed] = Result.of(row.result)
+    for run, result in runs:
+        found[run.start, run.schedule, run.strategy, run.budget][run.seed] = result
     full = {
         (start, seed): result.pooled.f1_50
         for (start, schedule, strategy, _), results in found.items()

@@ -16,6 +16,7 @@ from typing import Any
 from alapp.domain import Report
 from alapp.environment import prepare, usable_cores
 from alapp.errors import AlappError, Cancelled
+from alapp.experiments import exchange
 from alapp.experiments.lab import Lab
 from alapp.experiments.runs import Result, carry_out
 from alapp.experiments.study import Run, Study, runs
@@ -35,7 +36,9 @@ def create(store: Store, name: str, study: Study) -> Experiment:
 
 def extend(store: Store, experiment: Experiment, study: Study) -> int:
     """Add what `study` compares beyond the experiment's own study. Returns how many runs were added."""
-    return rows.extend(store, experiment.id, study.as_json(), _listed(study))
+    added = rows.extend(store, experiment.id, study.as_json(), _listed(study))
+    exchange.give_back(store, experiment)
+    return added
 
 
 def run_experiment(store: Store, project_id: int | None, report: Report, experiment: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from alapp.stages.select.base import SELECTORS, Context, Need
 @dataclass(frozen=True)
 class Result:
     """What a run gave. `rows`: the patches that were trained on, in the order in which they were chosen; `scores` of
-    each test image; `checkpoint` relative to the experiment's folder, None where nothing could be learned."""
+    each test image; `checkpoint` relative to the experiment's folder, None where nothing could be learned. `elsewhere`:
+    the result came without its model, see `exchange`; its scores are those of all test images together."""
 
     rows: tuple[int, ...]
     patches: int
@@ -31,6 +33,7 @@ class Result:
     seconds: float
     scores: tuple[InstanceScores, ...]
     checkpoint: str | None
+    elsewhere: bool = False
 
     @property
     def pooled(self) -> InstanceScores:
@@ -43,8 +46,13 @@ class Result:
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Result:
         """A result from JSON."""
-        scores = tuple(InstanceScores(**each) for each in stored["scores"])
+        scores = tuple(cls.scores_of(each) for each in stored["scores"])
         return cls(**{**stored, "rows": tuple(stored["rows"]), "scores": scores})
+
+    @staticmethod
+    def scores_of(stored: Mapping[str, Any]) -> InstanceScores:
+        """Scores from JSON."""
+        return InstanceScores(**stored)
 
 
 def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Result:

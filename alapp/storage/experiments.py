@@ -165,6 +165,22 @@ def fail(store: Store, run_id: int, worker: str, sentence: str) -> None:
     )
 
 
+def adopt(store: Store, run_id: int, result: Mapping[str, Any]) -> int:
+    """A run that waits is done by a result from elsewhere. Returns 1, or 0 when it does not wait any more."""
+    return store.execute(
+        "UPDATE experiment_run SET state = 'done', result = ?, finished = ? WHERE id = ? AND state = 'waiting'",
+        (to_json(result), now(), run_id),
+    )
+
+
+def undo(store: Store, run_id: int) -> int:
+    """A run that is done waits again. Returns 1, or 0 when it is not done."""
+    return store.execute(
+        "UPDATE experiment_run SET state = 'waiting', result = NULL, finished = NULL WHERE id = ? AND state = 'done'",
+        (run_id,),
+    )
+
+
 def release(store: Store, run_id: int, worker: str) -> None:
     """Give a run back, to go on later."""
     store.execute(
