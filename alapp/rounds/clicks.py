@@ -10,8 +10,9 @@ import numpy as np
 
 from alapp.domain import Modality, PatchRole
 from alapp.errors import BackendError, InputError
+from alapp.rounds import click_methods
 from alapp.stages.annotate import masks, volume
-from alapp.stages.annotate.base import CLICK_SEGMENTERS, PLAIN, ClickSegmenter, Point, Tuning, choose_automatically
+from alapp.stages.annotate.base import PLAIN, ClickSegmenter, Point, Tuning, choose_automatically
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
@@ -23,7 +24,7 @@ _segmenters: dict[tuple[str, Modality], ClickSegmenter] = {}
 _failures: dict[tuple[str, Modality], str] = {}
 _lock = threading.Lock()
 
-BUILT_IN = "watershed"
+BUILT_IN = click_methods.BUILT_IN
 Box = tuple[float, float, float, float]
 T = TypeVar("T")
 
@@ -44,8 +45,8 @@ def check_points(patch: Patch, z: int, points: Sequence[Point]) -> None:
 
 
 def click_method(store: Store, project_id: int) -> str:
-    """The name of the project's click method. `auto` is resolved for its modality, without any download, and
-    leaves out a method that failed in this process."""
+    """The name of the project's click method, with the chosen model if there is one ("micro_sam:vit_b_lm"). `auto` is
+    resolved for its modality, without any download, and leaves out a method that failed in this process."""
     return _method_of(catalogue.project(store, project_id))
 
 
@@ -66,7 +67,7 @@ def _instance(name: str, modality: Modality) -> ClickSegmenter:
     key = name, modality
     with _lock:
         if key not in _segmenters:
-            _segmenters[key] = CLICK_SEGMENTERS.create(key[0], modality=key[1])
+            _segmenters[key] = click_methods.create(*key)
         return _segmenters[key]
 
 

@@ -12,7 +12,7 @@ from alapp.rounds import annotation_classes, importing
 from alapp.stages.sample import SAMPLES
 from alapp.storage import annotations, catalogue
 from alapp.storage.db import Store
-from alapp.ui import importer, sheets, spaces
+from alapp.ui import click_choice, importer, sheets, spaces
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 
@@ -38,10 +38,11 @@ def build(page: Page) -> Tab:
                     report = importer.build(page)
                 with gr.Accordion("Settings", open=False):
                     _settings(page)
+                    clicks, refresh_clicks = click_choice.build(page)
 
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
-            return [gr.HTML(visible=True), gr.Column(visible=False), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+            return [gr.HTML(visible=True), gr.Column(visible=False), *[gr.skip()] * (4 + len(clicks))]
         images = catalogue.images(page.store, project_id)
         project = catalogue.project(page.store, project_id)
         return [
@@ -51,9 +52,10 @@ def build(page: Page) -> Tab:
             gr.Dropdown(choices=[image.name for image in images], value=None),
             gr.Accordion(open=True) if not images and not project.sample else gr.skip(),
             importer.last_report(page.store, project_id),
+            *refresh_clicks(project_id),
         ]
 
-    return Tab("project", [empty, body, table, removable, adding, report], refresh)
+    return Tab("project", [empty, body, table, removable, adding, report, *clicks], refresh)
 
 
 def _projects(page: Page) -> None:
