@@ -60,7 +60,7 @@ KINDS: dict[str, JobKind] = {
         "alapp.rounds.evaluation:run_predict", "Applying the model to new images", gpu=True, pausable=True
     ),
     "apply": JobKind("alapp.rounds.apply:run_apply", "Applying the model to other images", gpu=True),
-    "map": JobKind("alapp.rounds.results:run_map", "Drawing the map of patches"),
+    "map": JobKind("alapp.rounds.mapping:run_map", "Drawing the map of patches"),
     "export": JobKind("alapp.rounds.export:run_export", "Exporting"),
 }
 

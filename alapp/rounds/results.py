@@ -1,21 +1,19 @@
-"""What the pages show of finished work: curves, tables, history, the map of patches."""
+"""What the pages show of finished work: curves, tables, history."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alapp.domain import InstanceScores, LabelKind, PatchRole, Report
-from alapp.rounds import annotation, embedding, evaluation, ledger
-from alapp.stages.select.projection import pca_2d, project_2d
+from alapp.domain import InstanceScores, LabelKind
+from alapp.rounds import annotation, evaluation, ledger
 from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
-from alapp.storage.models import Checkpoint, Embedding
+from alapp.storage.models import Checkpoint
 from alapp.storage.verdicts import VerdictKind
 
 
@@ -48,18 +46,6 @@ class HistoryRow:
     interval: tuple[float, float] | None
     annotate_seconds: float
     train_seconds: float | None
-
-
-@dataclass(frozen=True)
-class MapPoint:
-    """A patch on the 2D map. `status`: unlabelled, selected, labelled, validation, skipped."""
-
-    patch_id: int
-    name: str
-    x: float
-    y: float
-    status: str
-    round_number: int | None
 
 
 def checkpoint_by_round(store: Store, project_id: int) -> dict[int, Checkpoint]:
@@ -184,61 +170,6 @@ def patch_views(store: Store, checkpoint_id: int, patch: Patch) -> tuple[np.ndar
         catalogue.crop(labels.read(store, predicted), patch),
         labels.read(store, human) if human else None,
     )
-
-
-def patch_map(store: Store, project_id: int) -> list[MapPoint]:
-    """The 2D map of the newest embedding: as `run_map` drew it, else by principal components. Empty before the
-    first selection."""
-    row = models.latest_embedding(store, project_id)
-    if row is None:
-        return []
-    ids, vectors = embedding.read(store, row)
-    drawn = _map_file(store, row)
-    if drawn.exists():
-        points = store.files.read_array(drawn.relative_to(store.root).as_posix())
-    else:
-        points = pca_2d(np.asarray(vectors))
-    patches = {patch.id: patch for patch in catalogue.patches(store, project_id)}
-    chosen = round_rows.selected_in_project(store, project_id)
-    states = annotation.patch_states(store, list(chosen))
-    numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
-    result = []
-    for patch_id, (x, y) in zip(ids.tolist(), points.tolist(), strict=True):
-        if patch_id not in patches:
-            continue
-        pick = chosen.get(patch_id)
-        status = _status(pick.role, states.get(patch_id)) if pick else "unlabelled"
-        number = numbers[pick.round_id] if pick else None
-        result.append(MapPoint(patch_id, patches[patch_id].name, x, y, status, number))
-    return result
-
-
-def map_is_missing(store: Store, project_id: int) -> bool:
-    """Whether `run_map` has something to do."""
-    row = models.latest_embedding(store, project_id)
-    return row is not None and not _map_file(store, row).exists()
-
-
-def run_map(store: Store, project_id: int, report: Report) -> None:
-    """Draw the 2D map of the newest embedding by UMAP. A job, because its first run takes most of a minute."""
-    row = models.latest_embedding(store, project_id)
-    if row is None or _map_file(store, row).exists():
-        return
-    report(0, 1, "Drawing the map of patches")
-    points = project_2d(np.asarray(embedding.read(store, row)[1]), catalogue.project(store, project_id).seed)
-    store.files.write_array(_map_file(store, row), points.astype(np.float32))
-
-
-def _map_file(store: Store, row: Embedding) -> Path:
-    return store.files.project(row.project_id) / "embeddings" / f"map-{row.id}.npy"
-
-
-def _status(role: PatchRole, state: str | None) -> str:
-    if state == annotation.SKIPPED:
-        return "skipped"
-    if state != annotation.DONE:
-        return "selected"
-    return "validation" if role is PatchRole.VALIDATION else "labelled"
 
 
 def _finished_by_round(store: Store, project_id: int) -> dict[int, int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 
 import numpy as np
+from PIL import Image as PictureFile
 
 from alapp.domain import LabelKind
 from alapp.stages.display import to_display
@@ -59,6 +62,13 @@ def picture(pixels: np.ndarray, instances: np.ndarray | None, z: int | None, fil
     if instances is None:
         return rgb
     return overlay(rgb, instances if z is None else instances[z], filled)
+
+
+def data_url(image: np.ndarray) -> str:
+    """A picture uint8 (Y, X, 3) as the address that an <img> shows: for places that Gradio's images do not reach."""
+    buffer = io.BytesIO()
+    PictureFile.fromarray(image).save(buffer, "png", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def middle(patch: Patch) -> int | None:

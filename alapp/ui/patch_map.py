@@ -1,7 +1,12 @@
-"""The map of patches on the Rounds tab: how it is laid out, drawn and clicked."""
+"""The map of patches on the Rounds tab: what its canvas shows, and what it asks the server.
+
+The server's functions take one JSON object from the browser and return one; what comes from there is checked here.
+Errors go back as {"error": sentence}, because an exception would reach the page without its message.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,91 +14,126 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError
-from alapp.rounds import results
-from alapp.storage import catalogue, models
+from alapp.rounds import annotation, mapping
+from alapp.storage import catalogue
+from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
-from alapp.ui import plots, tables
-from alapp.ui.errors import told
+from alapp.ui import annotate_messages as read
+from alapp.ui import gallery, picks, tables
+from alapp.ui.errors import sentence, told
 from alapp.ui.page import Page
+from alapp.ui.scatter import scatter
 
 HELP = (
     "Every point is a patch; points that lie close together look alike to the embedding (a network that learned, "
-    "without labels, what your images look like). Click a point to see its patch."
+    "without labels, what your images look like). Rest on a point to see its patch; click one that was picked to "
+    "annotate it, any other to see where it lies."
 )
-
-PICKER_JS = """
-const redraw = () => {
-  const plot = document.querySelector('#rounds-map .js-plotly-plot');
-  if (!plot || !plot.on) return;
-  plot.removeListener('plotly_click', clicked);  // Gradio may have drawn the plot anew and lost it
-  plot.on('plotly_click', clicked);
-};
-const clicked = (event) => {
-  const id = event.points[0]?.customdata?.[0];
-  if (id) trigger('picked', {patch: id});
-};
-new MutationObserver(redraw).observe(element.closest('.tabitem') || document.body, {childList: true, subtree: true});
-redraw();
-"""
 
 
 @dataclass(frozen=True)
 class PatchMap:
-    """The components of the map. `picker` has the event `picked`, with `patch`, a patch id."""
+    """The components of the map. `canvas` has the events `picked` (a patch that no round selected was clicked) and
+    `opened` (any other), with `patch`, its id."""
 
     note: gr.HTML
-    colour_by: gr.Radio
-    plot: gr.Plot
-    picker: gr.HTML
+    canvas: gr.HTML
 
 
-def lay_out() -> PatchMap:
+def lay_out(store: Store) -> PatchMap:
     """The map, inside the caller's column."""
-    with gr.Row(equal_height=True):
-        note = gr.HTML(tables.note(HELP), padding=False)
-        colour_by = gr.Radio(
-            [("status", "status"), ("round", "round")],
-            value="status",
-            label="Colour by",
-            min_width=240,
-            scale=0,
-        )
-    plot = gr.Plot(show_label=False, container=False, elem_id="rounds-map")
-    picker = gr.HTML("", padding=False, js_on_load=PICKER_JS, apply_default_css=False, elem_id="rounds-picker")
-    return PatchMap(note, colour_by, plot, picker)
+    note = gr.HTML(tables.note(HELP), padding=False)
+    return PatchMap(note, scatter(value(None, 0, None), server_functions(store)))
 
 
 def connect(page: Page, parts: PatchMap, stale: gr.State, chosen: gr.State, detail: gr.Row) -> None:
-    """Draw the map when `stale` changes, in the wanted colours, with a ring around the patch that is `chosen`;
-    `detail` is the panel of that patch."""
+    """Fetch the points again when `stale` changes, and put a ring around the patch that is `chosen`; `detail` is the
+    panel of that patch."""
     store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    drawing = [page.project_id, parts.colour_by, chosen]
-    stale.change(told(lambda p, by, one: draw_anew(store, p, by, one)), drawing, [parts.plot, detail], **quick)
-    for trigger in (parts.colour_by.change, chosen.change):
-        trigger(told(lambda p, by, one: draw_map(store, p, by, one)), drawing, parts.plot, **quick)
+    inputs = [page.project_id, stale, chosen]
+    stale.change(told(lambda *now: draw_anew(store, *now)), inputs, [parts.canvas, detail], **quick)
+    chosen.change(told(value), inputs, parts.canvas, **quick)
+
+
+def value(project_id: int | None, stamp: float, chosen: int | None) -> dict[str, Any]:
+    """What the canvas is told."""
+    return {"project": project_id, "stamp": stamp, "chosen": chosen}
+
+
+def draw_anew(store: Store, project_id: int | None, stamp: float, chosen: int | None) -> tuple[dict[str, Any], Any]:
+    """The map after a refresh; the panel closes when its patch is not of this project."""
+    ours = project_id is not None and chosen in {patch.id for patch in catalogue.patches(store, project_id)}
+    return value(project_id, stamp, chosen), gr.skip() if ours else gr.Row(visible=False)
 
 
 def help_note(store: Store, project_id: int) -> str:
-    """What the map shows. Starts the job that draws it well, unless it was tried for this embedding."""
-    if not results.map_is_missing(store, project_id):
+    """What the map shows. Starts the job that makes what is missing of it, unless that was tried."""
+    wanted = mapping.missing(store, project_id)
+    tried = [job for job in jobs.history(store, project_id) if job.kind == "map" and job.params.get("wanted") == wanted]
+    if not wanted or (tried and not tried[0].active):
         return tables.note(HELP)
-    embedded = models.latest_embedding(store, project_id)
-    drawn = [job for job in jobs.history(store, project_id) if job.kind == "map" and job.created >= embedded.created]
-    if drawn and not drawn[0].active:
-        return tables.note(HELP)
-    jobs.enqueue(store, "map", project_id)
+    jobs.enqueue(store, "map", project_id, {"wanted": wanted})
     return tables.note(HELP, "A clearer map is being drawn.")
 
 
-def draw_anew(store: Store, project_id: int | None, colour_by: str, chosen: int | None) -> tuple[Any, Any]:
-    """The map after a refresh; the panel closes when its patch is not of this project."""
-    ours = project_id is not None and chosen in {patch.id for patch in catalogue.patches(store, project_id)}
-    return draw_map(store, project_id, colour_by, chosen), gr.skip() if ours else gr.Row(visible=False)
+# --- what the canvas asks ------------------------------------------------------------------------------------
 
 
-def draw_map(store: Store, project_id: int | None, colour_by: str, chosen: int | None) -> Any:
-    """The map in the wanted colours, with a ring around the chosen patch."""
-    if colour_by not in ("status", "round"):
-        raise InputError("The map can be coloured by status or by round.")
-    return plots.patch_map(results.patch_map(store, project_id) if project_id else [], colour_by, chosen)
+def server_functions(store: Store) -> list[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """What the canvas can call, bound to a state folder. Names are those in `scatter.js`."""
+
+    def map_points(message: dict[str, Any]) -> dict[str, Any]:
+        return _answer(points, store, message)
+
+    def map_look(message: dict[str, Any]) -> dict[str, Any]:
+        return _answer(look, store, message)
+
+    return [map_points, map_look]
+
+
+def _answer(act: Callable[[Store, dict[str, Any]], dict[str, Any]], store: Store, message: Any) -> dict[str, Any]:
+    try:
+        if not isinstance(message, dict):
+            raise InputError("The page sent something unreadable. Reload it.")
+        with store.held():
+            return act(store, message)
+    except Exception as error:
+        return {"error": sentence(error)}
+
+
+def points(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    """All points of the project of the message, column by column; numbers are short, because there may be many."""
+    found = mapping.patch_map(store, read.whole(message, "project"))
+    return {
+        "id": [point.patch_id for point in found],
+        "x": [round(point.x, 4) for point in found],
+        "y": [round(point.y, 4) for point in found],
+        "status": [point.status for point in found],
+        "round": [point.round_number for point in found],
+        "doubt": [None if point.doubt is None else round(point.doubt, 4) for point in found],
+    }
+
+
+def look(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    """The card of one patch: its picture and what is known of it, in words."""
+    patch = catalogue.patch(store, read.whole(message, "patch"))
+    if patch.project_id != read.whole(message, "project"):
+        raise InputError("This patch belongs to another project. Reload the page.")
+    pick = round_rows.pick_of(store, patch.id)
+    doubt = mapping.doubt_of(store, patch)
+    words = {"state": "Not selected in any round", "reason": "", "action": "Click to see where it lies."}
+    if pick is not None:
+        number = round_rows.round_by_id(store, pick.round_id).number
+        state = annotation.patch_states(store, [patch.id]).get(patch.id)
+        words = {
+            "state": f"Round {number}, {picks.state_words(pick, state)}",
+            "reason": f"Why: {picks.reason_sentence(store, pick)}",
+            "action": "Click to open it in Annotate.",
+        }
+    return {
+        "name": patch.name,
+        **words,
+        "doubt": "" if doubt is None else f"Doubt of the model: {doubt:.2f}",
+        "picture": gallery.data_url(gallery.thumbnail(store, patch)),
+    }

@@ -52,6 +52,14 @@ def show_pick(store: Store, project_id: int | None, index: Any) -> tuple[Any, ..
     return show_patch(store, project_id, picks[index].patch_id)
 
 
+def open_clicked(store: Store, project_id: int | None, patch_id: Any) -> tuple[gr.Tabs, int, int]:
+    """Go to the Annotate tab with a patch that was clicked on the map, and remember it as the chosen one."""
+    patch = catalogue.patch(store, int(patch_id))
+    if patch.project_id != project_id:
+        raise InputError("This patch belongs to another project. Reload the page.")
+    return *open_patch(patch.id), patch.id
+
+
 def open_patch(patch_id: int | None) -> tuple[gr.Tabs, int]:
     """Go to the Annotate tab with the chosen patch."""
     if patch_id is None:

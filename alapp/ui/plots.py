@@ -1,50 +1,24 @@
 """Figures for the pages: pure functions from results to plotly figures.
 
 Backgrounds are transparent and all ink is a middle gray, so that one figure reads on a light and on a dark
-page. Colours are those of Okabe & Ito (2008), which colour-blind people can tell apart; every status has a
-marker shape of its own as well.
+page. Colours are those of Okabe & Ito (2008), which colour-blind people can tell apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
 from alapp.rounds.evaluation import Summary
-from alapp.rounds.results import CurvePoint, MapPoint
+from alapp.rounds.results import CurvePoint
 
 INK = "#8a8f98"
 GRID = "rgba(138, 143, 152, 0.25)"
 ACCENT = "#0072b2"
 TEST = "#d55e00"
 GHOST = "rgba(138, 143, 152, 0.55)"
-
-MAP_HEIGHT = 470
-
-
-@dataclass(frozen=True)
-class Look:
-    """How patches of a status are drawn on the map."""
-
-    title: str
-    colour: str
-    symbol: str
-    size: int
-
-
-STATUS: Mapping[str, Look] = {
-    "unlabelled": Look("not labelled", "rgba(138, 143, 152, 0.65)", "circle", 8),
-    "labelled": Look("labelled", "#009e73", "square", 11),
-    "validation": Look("validation", "#0072b2", "diamond", 12),
-    "skipped": Look("skipped", "#cc79a7", "x", 10),
-    "selected": Look("selected now", "#e69f00", "star", 15),
-}
-"""The order in which they are drawn: what matters most is on top."""
-
-LATE, EARLY = (0, 158, 115), (240, 228, 66)
 
 
 def loss_curve(run: Sequence[Mapping[str, Any]], previous: Sequence[Mapping[str, Any]] = ()) -> go.Figure:
@@ -80,88 +54,6 @@ def learning_curve(points: Sequence[CurvePoint]) -> go.Figure:
     most = max((p.labelled for p in points), default=0)
     figure.update_xaxes(range=[-0.04 * max(most, 4) - 0.2, 1.06 * max(most, 4)], tickformat="d")
     return figure
-
-
-def patch_map(points: Sequence[MapPoint], colour_by: str = "status", chosen: int | None = None) -> go.Figure:
-    """The 2D map of patches; near points look alike. `colour_by` "status" or "round". `customdata` of a point is
-    [patch id]; `chosen` gets a ring around it. Raises `ValueError` for another `colour_by`."""
-    if colour_by not in ("status", "round"):
-        raise ValueError(f"a map is coloured by status or round, not {colour_by!r}")
-    figure = _figure("", "", height=MAP_HEIGHT)
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    figure.update_layout(
-        hovermode="closest",
-        dragmode="pan",
-        margin={"l": 4, "r": 4, "t": 4, "b": 40},
-        legend={"y": -0.01, "yanchor": "top"},
-        modebar={"remove": ["select2d", "lasso2d", "autoScale2d", "toImage"]},
-    )
-    traces = _status_traces(points) if colour_by == "status" else _round_traces(points)
-    figure.add_traces(traces)
-    ring = [p for p in points if p.patch_id == chosen]
-    if ring:
-        figure.add_trace(
-            go.Scatter(
-                x=[ring[0].x],
-                y=[ring[0].y],
-                mode="markers",
-                marker={"symbol": "circle-open", "size": 22, "color": ACCENT, "line": {"width": 3}},
-                hoverinfo="skip",
-                showlegend=False,
-            )
-        )
-    if not points:
-        _say(figure, "The map is made when you select the first batch.")
-    return figure
-
-
-def round_colour(number: int, newest: int) -> str:
-    """Colour of a round, from yellow (first) to green (newest)."""
-    share = 1.0 if newest <= 1 else (number - 1) / (newest - 1)
-    mixed = (round(a + share * (b - a)) for a, b in zip(EARLY, LATE, strict=True))
-    return f"rgb({', '.join(str(part) for part in mixed)})"
-
-
-def _status_traces(points: Sequence[MapPoint]) -> list[go.Scatter]:
-    groups = {status: [p for p in points if p.status == status] for status in STATUS}
-    return [_dots(STATUS[status], members) for status, members in groups.items() if members]
-
-
-def _round_traces(points: Sequence[MapPoint]) -> list[go.Scatter]:
-    numbers = sorted({p.round_number for p in points if p.round_number is not None})
-    traces = []
-    if free := [p for p in points if p.round_number is None]:
-        traces.append(_dots(STATUS["unlabelled"], free))
-    for number in numbers:
-        look = Look(f"round {number}", round_colour(number, numbers[-1]), "circle", 12)
-        traces.append(_dots(look, [p for p in points if p.round_number == number]))
-    return traces
-
-
-def _dots(look: Look, members: Sequence[MapPoint]) -> go.Scatter:
-    return go.Scatter(
-        x=[p.x for p in members],
-        y=[p.y for p in members],
-        customdata=[[p.patch_id] for p in members],
-        text=[_hover(p) for p in members],
-        mode="markers",
-        name=look.title,
-        hovertemplate="%{text}<extra></extra>",
-        marker={
-            "color": look.colour,
-            "symbol": look.symbol,
-            "size": look.size,
-            "line": {"width": 1, "color": "rgba(255, 255, 255, 0.7)"},
-        },
-    )
-
-
-def _hover(point: MapPoint) -> str:
-    where = f", round {point.round_number}" if point.round_number else ""
-    # Plotly shows a little HTML in hovers: names of files must not become markup.
-    name = point.name.replace("&", "&amp;").replace("<", "&lt;")
-    return f"<b>{name}</b><br>{STATUS[point.status].title}{where}"
 
 
 def _loss_line(run: Sequence[Mapping[str, Any]], name: str, colour: str, width: float) -> go.Scatter:

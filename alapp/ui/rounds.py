@@ -29,8 +29,8 @@ def build(page: Page) -> Tab:
     chosen = gr.State(None)
     with gr.Row():
         with gr.Column(scale=6, min_width=420):
-            patch_map = patch_maps.lay_out()
-            with gr.Row(visible=False) as detail:
+            patch_map = patch_maps.lay_out(page.store)
+            with gr.Row(visible=False, elem_id="rounds-panel") as detail:
                 picture = gr.Image(
                     show_label=False, height=190, width=190, interactive=False, buttons=[], scale=0, min_width=190
                 )
@@ -81,10 +81,14 @@ def build(page: Page) -> Tab:
     def on_map(project: int | None, event: gr.EventData) -> Any:
         return picks_panel.show_patch(store, project, event.patch)
 
+    def on_open(project: int | None, event: gr.EventData) -> Any:
+        return picks_panel.open_clicked(store, project, event.patch)
+
     def on_pick(project: int | None, event: gr.SelectData) -> Any:
         return picks_panel.show_pick(store, project, event.index)
 
-    patch_map.picker.picked(told(on_map), page.project_id, panel, **quick)
+    patch_map.canvas.picked(told(on_map), page.project_id, panel, **quick)
+    patch_map.canvas.opened(told(on_open), page.project_id, [page.tabs, page.open_patch, chosen], **quick)
     picks.select(told(on_pick), page.project_id, panel, **quick)
     open_button.click(told(picks_panel.open_patch), chosen, [page.tabs, page.open_patch], **quick)
     swap_button.click(

@@ -214,14 +214,11 @@ def test_test_images_are_scored_but_never_selected(store, project, fast):
     assert table[0]["f1_50"] is None
 
 
-def test_history_and_map_tell_what_happened(store, project, fast):
+def test_history_tells_what_happened(store, project, fast):
     pseudo.decide(store, project.id, pseudo.NONE)
     run_round(store, project)
     row = results.history(store, project.id)[0]
     assert (row.number, row.selected, row.done, row.skipped, row.trained) == (1, 5, 5, 0, True)
-    points = results.patch_map(store, project.id)
-    assert sorted({point.status for point in points}) == ["labelled", "unlabelled", "validation"]
-    assert sum(point.status == "labelled" for point in points) == 4
 
 
 def test_the_model_is_applied_to_images_that_came_later(store, project, fast):

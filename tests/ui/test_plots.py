@@ -2,7 +2,7 @@ import pytest
 
 from alapp.domain import InstanceScores
 from alapp.rounds.evaluation import Summary
-from alapp.rounds.results import CurvePoint, MapPoint
+from alapp.rounds.results import CurvePoint
 from alapp.ui import plots
 
 
@@ -35,32 +35,7 @@ def test_learning_curve_has_error_bars_of_the_interval_and_a_test_curve():
     assert list(test.error_y.array) == [0, 0, 0]
 
 
-def test_map_has_a_trace_for_each_status_with_patch_ids():
-    points = [
-        MapPoint(7, "a <b>", 0.0, 1.0, "unlabelled", None),
-        MapPoint(8, "c", 1.0, 1.0, "selected", 2),
-        MapPoint(9, "d", 2.0, 1.0, "labelled", 1),
-    ]
-    figure = plots.patch_map(points)
-    assert [trace.name for trace in figure.data] == ["not labelled", "labelled", "selected now"]
-    assert figure.data[2].customdata[0][0] == 8
-    assert "<b>a &lt;b>" in figure.data[0].text[0]
-    assert len({trace.marker.symbol for trace in figure.data}) == 3
-    by_round = plots.patch_map(points, "round", chosen=9)
-    assert [trace.name for trace in by_round.data[:3]] == ["not labelled", "round 1", "round 2"]
-    assert (by_round.data[3].x[0], by_round.data[3].hoverinfo) == (2.0, "skip")
-    with pytest.raises(ValueError, match="doubt"):
-        plots.patch_map(points, "doubt")
-
-
-def test_every_status_of_a_patch_can_be_drawn():
-    drawn = plots.patch_map([MapPoint(1, "p", 0, 0, status, 1) for status in plots.STATUS])
-    assert len(drawn.data) == len(plots.STATUS) == 5
-
-
-@pytest.mark.parametrize(
-    "figure", [plots.loss_curve([]), plots.learning_curve([]), plots.patch_map([])], ids=["loss", "curve", "map"]
-)
+@pytest.mark.parametrize("figure", [plots.loss_curve([]), plots.learning_curve([])], ids=["loss", "curve"])
 def test_empty_figures_say_what_to_do_and_are_transparent(figure):
     assert len(figure.data) == 0
     assert len(figure.layout.annotations) == 1

@@ -72,6 +72,21 @@ def assess(
     return found
 
 
+def mean_doubt(foreground: np.ndarray) -> float:
+    """How undecided a network is on average: the mean over pixels of the entropy of foreground against background, in
+    bits, from 0 (certain everywhere) to 1 (a coin toss everywhere). `foreground` uint8 in 1/255, any shape but empty.
+    """
+    return float(np.bincount(foreground.ravel(), minlength=256) @ _ENTROPY / foreground.size)
+
+
+def _entropy(p: np.ndarray) -> np.ndarray:
+    return -sum(np.where(q > 0, q * np.log2(np.where(q > 0, q, 1)), 0) for q in (p, 1 - p))
+
+
+_ENTROPY = _entropy(np.arange(256) / 255)
+"""By value of a uint8 probability: looked up, because a stack has more pixels than there are values."""
+
+
 def _agreement(labels: np.ndarray, foreground: np.ndarray) -> np.ndarray:
     """By id: sum of min(object, probability) over sum of max(object, probability), surroundings included."""
     size = (1, 2 * RING + 1, 2 * RING + 1)

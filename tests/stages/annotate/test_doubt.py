@@ -99,3 +99,11 @@ def test_a_patch_without_objects_and_a_flat_one(foreground):
     assert assess(empty, foreground=foreground) == {}
     full = np.ones((SIZE, SIZE), np.int32)
     assert 0 <= assess(full, np.zeros((SIZE, SIZE, 1)), foreground)[1].confidence <= 1
+
+
+def test_mean_doubt_is_the_entropy_in_bits():
+    sure = np.array([[0, 255], [255, 0]], np.uint8)
+    assert doubt.mean_doubt(sure) == 0
+    assert doubt.mean_doubt(np.full((3, 4), 128, np.uint8)) == pytest.approx(1, abs=1e-4)
+    # A quarter: -(0.25 log2 0.25 + 0.75 log2 0.75) = 0.8113, here in half of the pixels.
+    assert doubt.mean_doubt(np.array([64, 0], np.uint8)) == pytest.approx(0.8113 / 2, abs=2e-3)

@@ -1,0 +1,100 @@
+"""The map of patches in Chromium: hovering, colours, clicks and keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from alapp.domain import silent
+from alapp.rounds import mapping, pseudo, selection
+from alapp.ui import patch_map, shell
+from alapp.ui.security import launch_options
+from alapp.ui.theme import CSS, THEME
+from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
+from tests.rounds.test_loop import run_round
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+MARGIN = 26  # as in points.js
+
+
+@pytest.fixture
+def begun(store, project, fast):  # noqa: F811
+    """A trained round, its map, and a second batch."""
+    pseudo.decide(store, project.id, pseudo.NONE)
+    run_round(store, project, 5)
+    selection.run_select(store, project.id, silent, budget=3)
+    mapping.run_map(store, project.id, silent)
+    return project
+
+
+@pytest.fixture
+def page(chromium, store, begun):  # noqa: F811
+    demo = shell.build(store)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    tab = context.new_page()
+    tab.set_default_timeout(60_000)
+    sync_api.expect.set_options(timeout=60_000)
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    tab.goto(url)
+    tab.get_by_role("tab", name="Rounds").click()
+    yield tab
+    context.close()
+    demo.close(verbose=False)
+    assert not errors
+
+
+def place(points, patch_id, box):
+    """Where a patch is drawn on the page: the rule of `fitted` in points.js."""
+    at = points["id"].index(patch_id)
+    spans = [max(points[axis]) - min(points[axis]) for axis in "xy"]
+    scale = min((box["width"] - 2 * MARGIN) / spans[0], (box["height"] - 2 * MARGIN) / spans[1])
+    x = box["x"] + box["width"] / 2 + scale * (points["x"][at] - (max(points["x"]) + min(points["x"])) / 2)
+    y = box["y"] + box["height"] / 2 - scale * (points["y"][at] - (max(points["y"]) + min(points["y"])) / 2)
+    return x, y
+
+
+def test_hover_colours_click_and_keys(store, begun, page):  # noqa: F811
+    expect = sync_api.expect
+    points = patch_map.points(store, {"project": begun.id})
+    free = [patch for patch, status in zip(points["id"], points["status"], strict=True) if status == "unlabelled"]
+    waiting = [patch for patch, status in zip(points["id"], points["status"], strict=True) if status == "selected"]
+    legend, card = page.locator(".map-legend"), page.locator(".map-card")
+    expect(legend).to_contain_text("selected now")
+    expect(legend).to_contain_text("validation")
+    canvas = page.locator(".map-stage canvas")
+
+    def rest_on(patch_id):
+        page.mouse.move(*place(points, patch_id, canvas.bounding_box()))
+
+    rest_on(waiting[0])
+    expect(card).to_contain_text("Round 2, ")
+    expect(card).to_contain_text("Why: ")
+    expect(card.locator("img")).to_have_js_property("naturalWidth", 160)
+    rest_on(free[0])
+    expect(card).to_contain_text("Not selected in any round")
+
+    page.get_by_role("radio", name="round", exact=True).click()
+    expect(legend).to_contain_text("round 1")
+    expect(legend).to_contain_text("never picked")
+    page.get_by_role("radio", name="doubt", exact=True).click()
+    expect(legend).to_contain_text("mean doubt")
+    expect(legend).to_contain_text("0.00")
+    expect(page.get_by_role("radio", name="doubt", exact=True)).to_have_attribute("aria-checked", "true")
+
+    page.mouse.click(*place(points, free[0], canvas.bounding_box()))
+    expect(page.locator("#rounds-panel")).to_contain_text("Not selected in any round")
+
+    page.locator(".map-stage").focus()
+    for key in ("Home", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"):
+        page.keyboard.press(key)
+    expect(page.locator(".map-spoken")).not_to_be_empty()
+    page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+
+    page.mouse.click(*place(points, waiting[0], canvas.bounding_box()))
+    expect(page.get_by_role("tab", name="Annotate")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".ann-strip")).to_be_visible()
