@@ -13,9 +13,9 @@ from alapp import jobs
 from alapp.domain import Modality, Parameter
 from alapp.errors import InputError
 from alapp.jobs import Job, JobState
-from alapp.rounds import pseudo
+from alapp.rounds import provenance, pseudo
 from alapp.stages.display import to_display
-from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS
+from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
 from alapp.ui.errors import told
@@ -40,6 +40,8 @@ def build(page: Page) -> Tab:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             method = gr.Radio([], label="Method", elem_id="method")
+            why = gr.HTML(padding=False, elem_id="method-why")
+            model = gr.Dropdown([], label="Weights", visible=False, elem_id="method-model")
             sliders = [gr.Slider(0, 1, visible=False, label=f"Parameter {n}") for n in range(MAX_PARAMETERS)]
             preview = gr.Button("Preview on ten patches", elem_id="preview")
             another = gr.Button("Another ten patches", size="sm")
@@ -57,11 +59,12 @@ def build(page: Page) -> Tab:
                 show_label=False, columns=5, height=430, object_fit="contain", interactive=False, visible=False
             )
 
+    controls = [why, model, *sliders]
     page.project_id.change(
-        told(lambda project_id: chosen_method(store, project_id)), page.project_id, [method, *sliders], **QUIET
+        told(lambda project_id: chosen_method(store, project_id)), page.project_id, [method, *controls], **QUIET
     )
-    method.input(told(lambda p, name: parameter_sliders(store, p, name)), [page.project_id, method], sliders, **QUIET)
-    inputs = [page.project_id, method, draw, page.changed, *sliders]
+    method.input(told(lambda p, name: method_controls(store, p, name)), [page.project_id, method], controls, **QUIET)
+    inputs = [page.project_id, method, draw, page.changed, model, *sliders]
     preview.click(
         told(lambda p, name, draw, changed, *values: start_preview(store, p, name, draw, changed, values)),
         inputs,
@@ -95,7 +98,8 @@ def build(page: Page) -> Tab:
             return [empty, "", [], ""]
         project = catalogue.project(store, project_id)
         shown = next(previews(store, project_id), None)
-        return [method_cards(project.modality), *preview_shown(store, shown), decision(project.pseudo_method)]
+        decided = decision(project.pseudo_method) + labels_in_use(store, project_id)
+        return [method_cards(project.modality), *preview_shown(store, shown), decided]
 
     return Tab("pseudo", [cards, caption, gallery, decided], refresh)
 
@@ -115,25 +119,32 @@ def method_cards(modality: Modality) -> str:
 
 
 def chosen_method(store: Store, project_id: int | None) -> list[Any]:
-    """The method radio and the sliders, as the project has them."""
+    """The method radio and the controls of the method, as the project has them."""
     if project_id is None:
-        return [gr.Radio(choices=[], value=None)] + [gr.Slider(visible=False)] * MAX_PARAMETERS
+        return [
+            gr.Radio(choices=[], value=None),
+            "",
+            gr.Dropdown(visible=False),
+            *[gr.Slider(visible=False)] * MAX_PARAMETERS,
+        ]
     project = catalogue.project(store, project_id)
     automatic, _ = pseudo.resolve(pseudo.AUTO, project.modality)
-    choices = [
-        (f"{item.title} (recommended)" if item.name == automatic else item.title, item.name)
-        for item in pseudo.methods(project.modality)
-        if item.status.ready
-    ]
-    kept = project.pseudo_method if project.pseudo_method in [name for _, name in choices] else automatic
-    return [gr.Radio(choices=choices, value=kept), *parameter_sliders(store, project_id, kept)]
+    ready = [item for item in pseudo.methods(project.modality) if item.status.ready]
+    title = next(item.title for item in ready if item.name == automatic)
+    choices = [(f"Automatic (now: {title})", pseudo.AUTO), *((item.title, item.name) for item in ready)]
+    kept = project.pseudo_method if project.pseudo_method in [name for _, name in choices] else pseudo.AUTO
+    return [gr.Radio(choices=choices, value=kept), *method_controls(store, project_id, kept)]
 
 
-def parameter_sliders(store: Store, project_id: int | None, name: str) -> list[Any]:
-    """The sliders of a method, with the project's values where it was chosen before."""
+def method_controls(store: Store, project_id: int | None, name: str) -> list[Any]:
+    """Why `auto` takes what it takes, the weights to choose from and the sliders of a method, with the project's
+    values where it was chosen before."""
     if project_id is None:
         raise InputError("Create or open a project first.")
     project = catalogue.project(store, project_id)
+    reason = pseudo.resolve(name, project.modality)[1]
+    tune = "To set its parameters, choose the method itself."
+    why = f"<p>{html.escape(f'{reason} {tune}')}</p>" if name == pseudo.AUTO else ""
     kept = project.pseudo_params if project.pseudo_method == name else {}
     known = parameters(project.modality, name)
     shown = [
@@ -148,7 +159,13 @@ def parameter_sliders(store: Store, project_id: int | None, name: str) -> list[A
         )
         for item in known
     ]
-    return shown + [gr.Slider(visible=False)] * (MAX_PARAMETERS - len(shown))
+    weights = next((item.models for item in pseudo.methods(project.modality) if item.name == name), ())
+    model = gr.Dropdown(
+        [("Those that fit these images", ""), *((item, item) for item in weights)],
+        value=kept[MODEL] if kept.get(MODEL) in weights else "",
+        visible=bool(weights),
+    )
+    return [why, model, *shown, *[gr.Slider(visible=False)] * (MAX_PARAMETERS - len(shown))]
 
 
 def parameters(modality: Modality, name: str) -> tuple[Parameter, ...]:
@@ -157,7 +174,7 @@ def parameters(modality: Modality, name: str) -> tuple[Parameter, ...]:
 
 
 def start_preview(
-    store: Store, project_id: int | None, name: str | None, draw: int, changed: int, values: tuple[float, ...]
+    store: Store, project_id: int | None, name: str | None, draw: int, changed: int, values: tuple[Any, ...]
 ) -> int:
     """Queue a preview. Raises `InputError` without a project or method."""
     modality = _modality(store, project_id, name)
@@ -167,7 +184,7 @@ def start_preview(
     return changed + 1
 
 
-def use(store: Store, project_id: int | None, name: str | None, changed: int, values: tuple[float, ...]) -> int:
+def use(store: Store, project_id: int | None, name: str | None, changed: int, values: tuple[Any, ...]) -> int:
     """Keep the method and label all images."""
     modality = _modality(store, project_id, name)
     pseudo.preview_patches(store, project_id)
@@ -190,8 +207,15 @@ def decision(method: str | None) -> str:
         return ""
     if method == pseudo.NONE:
         return "<p>This project does without pseudo-labels. Choose a method above to change that.</p>"
-    title = "the recommended method" if method == pseudo.AUTO else PSEUDO_LABELLERS.load(method).title
+    title = "the automatic choice" if method == pseudo.AUTO else PSEUDO_LABELLERS.load(method).title
     return f"<p>This project uses <strong>{html.escape(title)}</strong>.</p>"
+
+
+def labels_in_use(store: Store, project_id: int) -> str:
+    """How the labels that training uses were made; several sentences where images of before have other weights."""
+    maps = pseudo.pseudo_maps(store, project_id).values()
+    told = dict.fromkeys(provenance.sentence(item.backend, item.params) for item in maps)
+    return f'<p id="provenance">{html.escape(" ".join(told))}</p>' if told else ""
 
 
 def previews(store: Store, project_id: int) -> Iterator[Job]:
@@ -215,9 +239,12 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
     total = sum(item.n_objects for item in maps)
     method = PSEUDO_LABELLERS.load(result["method"])
     titles = {item.name: item.title.lower() for item in method.parameters}
-    values = ", ".join(f"{titles.get(name, name)} {value:g}" for name, value in result["params"].items())
+    values = ", ".join(
+        f"{titles[name]} {value:g}" for name, value in result["params"].items() if name in titles
+    )  # the weights are told below
+    made = provenance.sentence(result["method"], result.get("provenance", {"reason": result["reason"]}))
     text = f"<p><strong>{html.escape(method.title)}</strong> found {total} objects in {len(maps)} patches"
-    return [text + (f" ({html.escape(values)})" if values else "") + ".</p>", pictures]
+    return [f"{text}{f' ({html.escape(values)})' if values else ''}. {html.escape(made)}</p>", pictures]
 
 
 def patch_picture(store: Store, item: labels.LabelMap) -> np.ndarray:
@@ -244,10 +271,14 @@ def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:
     return [gr.HTML(text, visible=True), gr.Gallery(pictures, visible=True)]
 
 
-def _named(modality: Modality, name: str | None, values: tuple[float, ...]) -> dict[str, float]:
+def _named(modality: Modality, name: str | None, values: tuple[Any, ...]) -> dict[str, float | str]:
+    """Parameters by name from what the controls hold: the weights, then the sliders."""
+    if name == pseudo.AUTO:
+        return {}
+    model, *numbers = values
     known = parameters(modality, name or "")
-    params = {item.name: value for item, value in zip(known, values, strict=False)}
-    return pseudo.checked(name or "", params)
+    params = {item.name: value for item, value in zip(known, numbers, strict=False)}
+    return pseudo.checked(name or "", params | ({MODEL: model} if model else {}))
 
 
 def _modality(store: Store, project_id: int | None, name: str | None) -> Modality:

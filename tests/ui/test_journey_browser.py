@@ -81,4 +81,4 @@ def test_from_the_first_visit_to_accepted_pseudo_labels(store, page):
     expect(page.locator("#header-next")).to_have_text("Pre-train on the pseudo-labels", timeout=40_000)
     expect(page.locator("#job-row")).to_be_hidden()
     assert len(labels.latest_by_image(store, project.id, LabelKind.PSEUDO)) == 8
-    assert catalogue.project(store, project.id).pseudo_method == "log_watershed"
+    assert catalogue.project(store, project.id).pseudo_method == "auto"
