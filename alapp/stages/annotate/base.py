@@ -75,6 +75,7 @@ CLICK_SEGMENTERS: Registry[ClickSegmenter] = Registry(
     {
         "watershed": "alapp.stages.annotate.watershed:SeededWatershed",
         "micro_sam": "alapp.stages.annotate.microsam:MicroSamClicks",
+        "sam2": "alapp.stages.annotate.sam2:Sam2Clicks",
     },
 )
 
