@@ -7,6 +7,7 @@
     |-- BackendError            an optional model failed or cannot be used
     |   |-- NotInstalledError   ... its package is missing
     |   |-- WeightsMissingError ... its weights are missing
+    |   |-- DownloadError       ... its weights could not be fetched
     |   `-- LicenceError        ... its licence was not accepted
     |-- ConflictError           somebody else changed the same thing in the meantime
     |-- StorageError            the state folder cannot be used
@@ -49,6 +50,10 @@ class NotInstalledError(BackendError):
 
 class WeightsMissingError(BackendError):
     """The weights of a model are not on this machine."""
+
+
+class DownloadError(BackendError):
+    """The weights of a model could not be fetched, or are not what was published."""
 
 
 class LicenceError(BackendError):

@@ -1,0 +1,86 @@
+"""Published weights that somebody brings from another computer: recognised by their hash and put in their place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from alapp.domain import Report, silent
+from alapp.errors import DiskFullError, InputError, StorageError
+from alapp.stages.foundation import deepcell, download, landing, states
+from alapp.stages.foundation.catalogue import MODELS, Model, WeightsFile
+
+BLOCK = 1 << 20
+
+
+def adopt(path: Path, report: Report = silent) -> tuple[Model, WeightsFile]:
+    """Copy the published file `path` to where its model looks for it; its name does not matter. Returns what it is.
+
+    Raises `InputError` for a file that is none of the published ones, `DiskFullError`, `StorageError`, and what
+    `report` raises; nothing is left behind then.
+    """
+    path = path.expanduser()
+    if not path.is_file():
+        raise InputError(f"There is no file {path}. Check the path.")
+    found = recognised(path, report)
+    if found is None:
+        raise InputError(
+            f"{path.name} is none of the published files, or is damaged. A checkpoint of your own is imported instead."
+        )
+    model, file = found
+    if model.unpacked:
+        download.check_space(model.folder, 2 * file.size)
+        deepcell.unpack(model, path, report)
+        return model, file
+    target = model.folder / file.name
+    if path.resolve() != target.resolve():
+        _copy(path, target, report)
+    return model, file
+
+
+def recognised(path: Path, report: Report = silent) -> tuple[Model, WeightsFile] | None:
+    """Which published file has the content of `path`, or None."""
+    size = path.stat().st_size
+    fit = [
+        (model, file)
+        for model in MODELS.values()
+        for file in model.files
+        if (size == file.size if file.exact else states.TRUNCATED * file.size <= size <= file.size * 3)
+    ]
+    for algorithm in sorted({file.checksum.partition(":")[0] for _, file in fit}):
+        digest = states.checksum(path, algorithm, lambda done: report(done, size * 2, f"Checking {path.name}"))
+        for model, file in fit:
+            if file.checksum == f"{algorithm}:{digest}":
+                return model, file
+    return None
+
+
+def _copy(path: Path, target: Path, report: Report) -> None:
+    size = path.stat().st_size
+    download.check_space(target.parent, size)
+    temporary = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
+        with open(descriptor, "wb") as handle, open(path, "rb") as source:
+            _copy_blocks(source, handle, size, report, path.name)
+        landing.put(Path(temporary), target)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise DiskFullError(f"The disk is full: {path.name} could not be copied. Free some space.") from error
+        raise StorageError(f"{path.name} could not be copied to {target.parent}: {error.strerror or error}.") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _copy_blocks(source: BinaryIO, handle: BinaryIO, size: int, report: Report, name: str) -> None:
+    done = 0
+    while block := source.read(BLOCK):
+        handle.write(block)
+        done += len(block)
+        report(size + done, size * 2, f"Copying {name}")
+    handle.flush()
+    os.fsync(handle.fileno())
