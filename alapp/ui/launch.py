@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from alapp.errors import InputError
+from alapp.rounds import foundation
 from alapp.storage.db import Store
 from alapp.supervisor import Supervisor
 
@@ -17,6 +18,7 @@ def run(state: Path, host: str, port: int, browser: bool, allow_hosts: tuple[str
     """Serve until interrupted. Raises `StorageError` when the state folder cannot be used, `InputError` when no
     port is free."""
     store = Store(state)
+    foundation.start_of_app()
     supervisor = Supervisor(store)
     supervisor.start()
     from alapp.ui import shell, spaces

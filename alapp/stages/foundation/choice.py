@@ -63,7 +63,12 @@ def named(name: str) -> Weights | None:
 
 def can_run(architecture: str) -> bool:
     """Whether the packages of an architecture are installed; the tiny one has a package of its own."""
-    return not states.absent(("micro_sam", "mobile_sam") if architecture == "vit_t" else ("micro_sam",))
+    return not missing_packages(architecture)
+
+
+def missing_packages(architecture: str) -> list[str]:
+    """The modules that an architecture needs and that are not installed."""
+    return states.absent(("micro_sam", "mobile_sam") if architecture == "vit_t" else ("micro_sam",))
 
 
 def _fit(modality: Modality | None, decoder: bool) -> list[Model]:

@@ -59,10 +59,15 @@ def folder() -> Path:
 
 def checkpoints(modality: Modality | None = None, *, decoder: bool = False) -> list[OwnModel]:
     """Those fit for `modality` (or any), the newest first; with `decoder` only those that can label by themselves."""
-    found = [made for path in folder().glob(f"*/{ABOUT}") if (made := _read(path)) is not None]
+    found = listed(folder())
     fit = [one for one in found if modality is None or one.modality in (None, modality)]
     usable = [one for one in fit if one.decoder is not None or not decoder]
     return sorted(usable, key=lambda one: (one.added, one.name), reverse=True)
+
+
+def listed(place: Path) -> list[OwnModel]:
+    """Every whole one in the folder `place`, in no order."""
+    return [made for path in place.glob(f"*/{ABOUT}") if (made := _read(path)) is not None]
 
 
 def checkpoint(name: str) -> OwnModel:
