@@ -37,7 +37,14 @@ STORED_FILES = (
 )
 """Table, column of the path, column of the hash: every file that a row points to."""
 
-DERIVED = ("embeddings/map-*.npy", "exports/*", "exports/*/*", "exports/applied/*/*", "uploads/*/*/*")
+DERIVED = (
+    "embeddings/map-*.npy",
+    "advice/facts-*.json",
+    "exports/*",
+    "exports/*/*",
+    "exports/applied/*/*",
+    "uploads/*/*/*",
+)
 """Files without a row of their own: computed again when missing, or made for the user."""
 
 TESTED_PYTHON = (3, 11)

@@ -61,6 +61,7 @@ KINDS: dict[str, JobKind] = {
     ),
     "apply": JobKind("alapp.rounds.apply:run_apply", "Applying the model to other images", gpu=True),
     "map": JobKind("alapp.rounds.mapping:run_map", "Drawing the map of patches"),
+    "advise": JobKind("alapp.rounds.adviser:run_advise", "Comparing the last two rounds"),
     "export": JobKind("alapp.rounds.export:run_export", "Exporting"),
     "download_model": JobKind("alapp.rounds.foundation_jobs:run_download", "Downloading a model"),
     "try_model": JobKind("alapp.rounds.foundation_jobs:run_try", "Testing a model", gpu=True),

@@ -52,7 +52,7 @@ def paired_difference(before: Sequence[InstanceScores], after: Sequence[Instance
     interval = None
     if len(before) >= MIN_PATCHES:
         rows = np.random.default_rng(0).integers(0, len(before), (RESAMPLES, len(before)))
-        low, high = np.quantile(_f1(after, rows) - _f1(before, rows), (0.025, 0.975))
+        low, high = np.quantile(resampled_f1(after, rows) - resampled_f1(before, rows), (0.025, 0.975))
         interval = (float(low), float(high))
     return Difference(len(before), pool(before).f1_50, pool(after).f1_50, interval)
 
@@ -66,7 +66,7 @@ def probability_lower(first: Sequence[InstanceScores], second: Sequence[Instance
     if not first or len(first) != len(second):
         raise ValueError(f"A paired comparison needs the same images: {len(first)} and {len(second)} were given.")
     rows = np.random.default_rng(0).integers(0, len(first), (RESAMPLES, len(first)))
-    before, after = _f1(first, rows), _f1(second, rows)
+    before, after = resampled_f1(first, rows), resampled_f1(second, rows)
     return float(np.mean(after < before) + 0.5 * np.mean(after == before))
 
 
@@ -76,12 +76,12 @@ def unpaired_interval(first: Sequence[InstanceScores], second: Sequence[Instance
     if not first or not second:
         raise ValueError("There is nothing to resample.")
     rng = np.random.default_rng(0)
-    drawn = [_f1(parts, rng.integers(0, len(parts), (RESAMPLES, len(parts)))) for parts in (first, second)]
+    drawn = [resampled_f1(parts, rng.integers(0, len(parts), (RESAMPLES, len(parts)))) for parts in (first, second)]
     low, high = np.quantile(drawn[0] - drawn[1], (0.025, 0.975))
     return float(low), float(high)
 
 
-def _f1(parts: Sequence[InstanceScores], rows: np.ndarray) -> np.ndarray:
+def resampled_f1(parts: Sequence[InstanceScores], rows: np.ndarray) -> np.ndarray:
     """float64 (resamples,): pooled F1 of each row of indices into `parts`."""
     counts = np.array([(part.tp_50, part.fp_50 + part.fn_50) for part in parts], dtype=float)
     tp, wrong = counts[rows].sum(axis=1).T

@@ -15,7 +15,7 @@ from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.rounds import Selected
-from alapp.ui import gallery, tables
+from alapp.ui import adviser, gallery, tables
 from alapp.ui import patch_map as patch_maps
 from alapp.ui import picks as picks_panel
 from alapp.ui.errors import told
@@ -173,7 +173,9 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         picks_hint(chosen, states),
         gr.Button(visible=untouched),
         gr.Button(visible=oracle.can_answer(store, project_id)),
-        timeline_table(results.history(store, project_id)) + refusal_note(store, project_id),
+        adviser.sentence(store, project_id)
+        + timeline_table(results.history(store, project_id))
+        + refusal_note(store, project_id),
     ]
 
 
