@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +13,8 @@ from alapp.domain import Modality, PatchRole
 from alapp.errors import BackendError, InputError
 from alapp.rounds import click_methods
 from alapp.stages.annotate import masks, volume
-from alapp.stages.annotate.base import PLAIN, ClickSegmenter, Point, Tuning, choose_automatically
+from alapp.stages.annotate.base import PLAIN, ClickSegmenter, Embeds, Point, Tuning, choose_automatically
+from alapp.stages.annotate.embedding_cache import EmbeddingCache
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
@@ -20,11 +22,12 @@ from alapp.storage.catalogue import Patch, Project
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
 
-_segmenters: dict[tuple[str, Modality], ClickSegmenter] = {}
+_segmenters: dict[tuple[Path, str, Modality], ClickSegmenter] = {}
 _failures: dict[tuple[str, Modality], str] = {}
 _lock = threading.Lock()
 
 BUILT_IN = click_methods.BUILT_IN
+EMBEDDINGS = "click-embeddings"
 Box = tuple[float, float, float, float]
 T = TypeVar("T")
 
@@ -60,14 +63,22 @@ def _method_of(project: Project) -> str:
 def segmenter(store: Store, project_id: int) -> ClickSegmenter:
     """The process's one instance of the project's click method, with its caches."""
     project = catalogue.project(store, project_id)
-    return _instance(_method_of(project), project.modality)
+    return _instance(store, _method_of(project), project.modality)
 
 
-def _instance(name: str, modality: Modality) -> ClickSegmenter:
-    key = name, modality
+def embedding_cache(store: Store) -> EmbeddingCache:
+    """Where click methods keep what they computed; shared by all projects of the state folder."""
+    return EmbeddingCache(store.root / EMBEDDINGS)
+
+
+def _instance(store: Store, name: str, modality: Modality) -> ClickSegmenter:
+    key = store.root, name, modality
     with _lock:
         if key not in _segmenters:
-            _segmenters[key] = click_methods.create(*key)
+            made = click_methods.create(name, modality)
+            if isinstance(made, Embeds):
+                made.keep_in(embedding_cache(store))
+            _segmenters[key] = made
         return _segmenters[key]
 
 
@@ -167,12 +178,12 @@ def _try(store: Store, patch: Patch, act: Callable[[ClickSegmenter], T]) -> T:
     project = catalogue.project(store, patch.project_id)
     name = _method_of(project)
     try:
-        return act(_instance(name, project.modality))
+        return act(_instance(store, name, project.modality))
     except BackendError as error:
         if project.click_method != "auto" or name == BUILT_IN:
             raise
         _failures[name, project.modality] = f"{error} The built-in click method is used instead."
-        return act(_instance(BUILT_IN, project.modality))
+        return act(_instance(store, BUILT_IN, project.modality))
 
 
 def _make_ready(store: Store, patch: Patch, z: int, backend: ClickSegmenter) -> None:

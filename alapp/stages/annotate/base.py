@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from alapp.domain import Modality, Parameter, Status
 from alapp.registry import Registry
+from alapp.stages.annotate.embedding_cache import EmbeddingCache
 
 Point = tuple[float, float]
 """(y, x) in pixels of the slice; the centre of the first pixel is (0, 0)."""
@@ -68,6 +69,22 @@ class ClickSegmenter(Protocol):
         object that is corrected. Without a positive point, a box or a previous mask the mask is empty. Raises
         `KeyError` when `key` is not prepared.
         """
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """What a click method has besides if it computes for seconds what only depends on a slice and its weights: then
+    that is done ahead, by the worker, and kept on disk."""
+
+    def keep_in(self, cache: EmbeddingCache) -> None:
+        """Look for what was computed in `cache`, and keep it there, from now on."""
+
+    def is_embedded(self, image: np.ndarray) -> bool:
+        """Whether what clicks on `image` (Y, X, C) need is in the cache. Loads no model."""
+
+    def embed(self, image: np.ndarray) -> bool:
+        """Compute what clicks on `image` (Y, X, C) will need, and keep it in the cache. False if it was there, or
+        could not be kept."""
 
 
 CLICK_SEGMENTERS: Registry[ClickSegmenter] = Registry(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import importlib.util
 import os
-import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,13 @@ import numpy as np
 from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.environment import home_relative
 from alapp.errors import BackendError, NotInstalledError, WeightsMissingError
+from alapp.stages.annotate import microsam_model
 from alapp.stages.annotate.base import PLAIN, Point, Tuning
+from alapp.stages.annotate.embedding_cache import EmbeddingCache, entry_name
+from alapp.stages.annotate.microsam_model import Part, Weights, own_unpickler
+from alapp.stages.foundation.residency import RESIDENTS, is_out_of_memory
+
+__all__ = ["MODELS", "MicroSamClicks", "as_rgb", "cache_folder", "cached_model", "own_unpickler"]
 
 MODELS = {
     Modality.LIGHT: ("vit_t_lm", "vit_b_lm", "vit_l_lm"),
@@ -26,19 +31,18 @@ MODELS = {
 }
 """Fit for each modality, the fastest first: a CPU embeds with vit_t in a second, with vit_b in nine."""
 
-CACHED_SLICES = 8  # 3.9 MB each
+CACHED_SLICES = 8  # in memory, 4.2 MB each
+KNOWN_ANSWERS = 64  # whose logits are kept, 0.3 MB each
 
 LOOSEST_LOGIT = 4.0  # logits of SAM lie mostly within 10 of 0
 
-_UNPICKLER_LOCK = threading.Lock()
-
 
 class MicroSamClicks:
-    """Segment Anything, fine-tuned on microscopy, prompted by points, a box or the mask so far.
+    """Segment Anything, fine-tuned on microscopy, prompted by points, a box and the mask so far, together or alone.
 
     `modality` chooses among the cached weights; `checkpoint` is a file of the user's own, `model_type` its
-    architecture. Nothing is ever downloaded here. A predictor holds the image that it works on, so one lock
-    covers every use of the one that answers clicks, another one that of its copy that embeds.
+    architecture. Nothing is ever downloaded here. The embedding of a slice is kept in memory and, after `keep_in`,
+    on disk; for a slice that has one only the decoder is loaded. Models are held by `residency.RESIDENTS`.
     """
 
     title = "micro_sam"
@@ -53,10 +57,10 @@ class MicroSamClicks:
         self._modality = modality
         self._checkpoint = Path(checkpoint) if checkpoint else None
         self._model_type = model_type
-        self._predictor: Any = None
-        self._embeddings: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()
-        self._preparing = threading.Lock()
+        self._cache: EmbeddingCache | None = None
+        self._embeddings: OrderedDict[str, tuple[Weights, dict[str, Any]]] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, bytes], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()  # of the two above; held for moments only
 
     @classmethod
     def status(cls, modality: Modality | None = None) -> Status:
@@ -75,28 +79,34 @@ class MicroSamClicks:
             )
         return Status(BackendState.READY, f"Weights {model} are on this computer.")
 
+    def keep_in(self, cache: EmbeddingCache) -> None:
+        """Look for embeddings in `cache`, and keep them there, from now on."""
+        self._cache = cache
+
+    def is_embedded(self, image: np.ndarray) -> bool:
+        """Whether the embedding of `image` (Y, X, C) lies in the cache on disk. Loads nothing."""
+        return self._cache is not None and self._entry(self._weights(), image) in self._cache
+
+    def embed(self, image: np.ndarray) -> bool:
+        """Compute what clicks on `image` (Y, X, C) will need, and keep it on disk; seconds on a CPU.
+
+        False if it was there, or could not be kept. Raises as `prepare` does.
+        """
+        if self._cache is None or self.is_embedded(image):
+            return False
+        self._embed(self._weights(), image)
+        return self.is_embedded(image)
+
     def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
-        """Compute the embedding of `image` (Y, X, C) and keep it; seconds on a CPU. `prior` is not used.
+        """Have the embedding of `image` (Y, X, C) in memory; seconds on a CPU, unless it is on disk. `prior` is not
+        used.
 
         Raises `WeightsMissingError`, `NotInstalledError`, or `BackendError` when the model fails.
         """
-        with self._preparing:
-            with self._lock:
-                if key in self._embeddings:
-                    self._embeddings.move_to_end(key)
-                    return
-                # The copy shares the model but holds its own image: clicks on other slices need not wait.
-                predictor = copy.copy(self._loaded())
-            from micro_sam import util
-
-            try:
-                made = util.precompute_image_embeddings(predictor, as_rgb(image), ndim=2, verbose=False)
-            except (RuntimeError, ValueError) as error:
-                raise BackendError(f"micro_sam could not read this image: {error}") from error
-        with self._lock:
-            self._embeddings[key] = made
-            while len(self._embeddings) > CACHED_SLICES:
-                self._embeddings.popitem(last=False)
+        weights = self._weights()
+        if self._known(key, weights) is None:
+            self._embed(weights, image, key)
+        self._decoder(weights)  # so that the first click need not wait for it
 
     def segment(
         self,
@@ -107,36 +117,110 @@ class MicroSamClicks:
         previous: np.ndarray | None = None,
         tuning: Tuning = PLAIN,
     ) -> np.ndarray:
-        """See `base.ClickSegmenter`. Granularity chooses among the three masks that SAM proposes for points; at
-        full looseness the threshold on SAM's logits is `LOOSEST_LOGIT` instead of 0."""
-        with self._lock:
-            embedding = self._embeddings[key]
-            self._embeddings.move_to_end(key)
-            has_previous = previous is not None and bool(previous.any())
-            if not positive and box is None and not has_previous:
-                return np.zeros(embedding["original_size"], bool)
-            predictor = self._loaded()
-            try:
-                with _threshold(predictor.model, tuning.looseness * LOOSEST_LOGIT):
-                    known = previous if has_previous else None
-                    mask = _prompt(predictor, embedding, positive, negative, box, known, tuning.granularity)
-            except (RuntimeError, ValueError) as error:
-                raise BackendError(f"micro_sam failed on these clicks: {error}") from error
-        return np.asarray(mask).reshape(mask.shape[-2:]).astype(bool)
+        """See `base.ClickSegmenter`. Granularity chooses among the three masks that SAM proposes; at full looseness
+        the threshold on SAM's logits is `LOOSEST_LOGIT` instead of 0. A `previous` mask that is an answer of this
+        process for the slice is known with its logits."""
+        weights = self._weights()
+        embedding = self._known(key, weights)
+        if embedding is None:
+            raise KeyError(key)
+        box = None if box is None else _ordered(box)
+        previous = previous if previous is not None and previous.any() else None
+        if not positive and previous is None and (box is None or box[0] >= box[2] or box[1] >= box[3]):
+            return np.zeros(embedding["original_size"], bool)
+        decoder = self._decoder(weights)
+        logits = self._logits_of(key, previous)
+        prompts = positive, negative, box, previous, logits, tuning.granularity
+        try:
+            with decoder.lock, microsam_model.threshold(decoder, tuning.looseness * LOOSEST_LOGIT):
+                mask, low = microsam_model.prompt(decoder, embedding, *prompts)
+        except (MemoryError, RuntimeError, ValueError) as error:
+            raise _failure("failed on these clicks", error) from error
+        self._remember(key, mask, low)
+        return mask
 
-    def _loaded(self) -> Any:
-        """The predictor; loaded on first use, while the lock is held."""
-        if self._predictor is None:
-            if importlib.util.find_spec("micro_sam") is None:
-                raise NotInstalledError("The package micro_sam is not installed. Run: pip install micro_sam")
-            model = self._model_type if self._checkpoint else cached_model(self._modality)
-            if model is None or (self._checkpoint and not self._checkpoint.is_file()):
-                where = self._checkpoint or cache_folder()
-                raise WeightsMissingError(
-                    f"micro_sam has no weights at {where}. Download them, or choose the built-in click method."
-                )
-            self._predictor = _load(model, self._checkpoint)
-        return self._predictor
+    def _known(self, key: str, weights: Weights) -> dict[str, Any] | None:
+        """The embedding in memory; None if there is none, or it is of other weights."""
+        with self._lock:
+            of, found = self._embeddings.get(key, (None, None))
+            if of != weights:
+                return None
+            self._embeddings.move_to_end(key)
+            return found
+
+    def _embed(self, weights: Weights, image: np.ndarray, key: str | None = None) -> None:
+        """Have the embedding on disk, and in memory too under `key`; taken from disk, else computed."""
+        name = self._entry(weights, image)
+        if self._recalled(name, weights, key):
+            return
+        needs = int(microsam_model.ENCODER_BYTES[weights.architecture])
+        try:
+            encoder = RESIDENTS.get(
+                ("micro_sam encoder", weights), lambda: microsam_model.load_encoder(weights), needs, weights.name
+            )
+            with encoder.lock:
+                # Whoever waited may find that another thread, or the worker, was faster.
+                if (key and self._known(key, weights)) or self._recalled(name, weights, key):
+                    return
+                made = microsam_model.embed(encoder, as_rgb(image))
+                self._hold(key, weights, made)
+                if self._cache is not None:
+                    self._cache.put(name, made)
+        except (MemoryError, RuntimeError, ValueError) as error:
+            raise _failure("could not read this image", error) from error
+
+    def _recalled(self, name: str, weights: Weights, key: str | None) -> bool:
+        """Whether an embedding was on disk; then it is in memory too, under `key`."""
+        found = None if self._cache is None else self._cache.get(name)
+        if found is None or not found.keys() >= {"features", "input_size", "original_size"}:
+            return False
+        self._hold(key, weights, found)
+        return True
+
+    def _hold(self, key: str | None, weights: Weights, stored: Mapping[str, np.ndarray]) -> None:
+        if key is not None:
+            with self._lock:
+                self._embeddings[key] = weights, microsam_model.unpacked(stored)
+                while len(self._embeddings) > CACHED_SLICES:
+                    self._embeddings.popitem(last=False)
+
+    def _entry(self, weights: Weights, image: np.ndarray) -> str:
+        return entry_name(f"micro_sam {version('micro_sam')} {weights.architecture}", weights.fingerprint, image)
+
+    def _decoder(self, weights: Weights) -> Part:
+        try:
+            return RESIDENTS.get(
+                ("micro_sam decoder", weights),
+                lambda: microsam_model.load_decoder(weights),
+                microsam_model.DECODER_BYTES,
+                weights.name,
+            )
+        except MemoryError as error:
+            raise _failure("could not be loaded", error) from error
+
+    def _logits_of(self, key: str, mask: np.ndarray | None) -> np.ndarray | None:
+        if mask is None:
+            return None
+        with self._lock:
+            return self._answers.get((key, _digest(mask)))
+
+    def _remember(self, key: str, mask: np.ndarray, logits: np.ndarray) -> None:
+        with self._lock:
+            self._answers[key, _digest(mask)] = logits
+            while len(self._answers) > KNOWN_ANSWERS:
+                self._answers.popitem(last=False)
+
+    def _weights(self) -> Weights:
+        """Those to use now; a download may have brought better ones since the last time."""
+        if importlib.util.find_spec("micro_sam") is None:
+            raise NotInstalledError("The package micro_sam is not installed. Run: pip install micro_sam")
+        model = self._model_type if self._checkpoint else cached_model(self._modality)
+        if model is None or (self._checkpoint and not self._checkpoint.is_file()):
+            where = self._checkpoint or cache_folder()
+            raise WeightsMissingError(
+                f"micro_sam has no weights at {where}. Download them, or choose the built-in click method."
+            )
+        return Weights(model, model[:5], self._checkpoint or cache_folder() / model)
 
 
 def cache_folder() -> Path:
@@ -158,31 +242,6 @@ def cached_model(modality: Modality | None = None) -> str | None:
     return None
 
 
-@contextmanager
-def own_unpickler() -> Iterator[None]:
-    """Loading a model replaces `pickle.Unpickler` in the whole process; this puts it back."""
-    with _UNPICKLER_LOCK:  # two loads at once would take each other's for the original
-        unpickler = pickle.Unpickler
-        try:
-            yield
-        finally:
-            pickle.Unpickler = unpickler
-
-
-def _load(model: str, checkpoint: Path | None) -> Any:
-    path = checkpoint or cache_folder() / model
-    try:
-        with own_unpickler():
-            from micro_sam import util
-
-            # A path is given even for cached weights: with a name alone a wrong hash would start a download.
-            return util.get_sam_model(model_type=model[:5], checkpoint_path=str(path))
-    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, OSError) as error:
-        raise BackendError(
-            f"The weights {path} cannot be loaded: {error}. Remove the file and download it again."
-        ) from error
-
-
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """uint8 (Y, X) or (Y, X, 3): channels other than three are averaged, 0.5 to 99.5 percentile to 0..255."""
     pixels = image.astype(np.float32)
@@ -191,45 +250,20 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.clip((pixels - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
 
 
-@contextmanager
-def _threshold(model: Any, logit: float) -> Iterator[None]:
-    """SAM cuts its logits lower by `logit` inside of the block."""
-    before = model.mask_threshold
-    model.mask_threshold = before - logit
-    try:
-        yield
-    finally:
-        model.mask_threshold = before
+def _ordered(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    (y0, y1), (x0, x1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
+    return y0, x0, y1, x1
 
 
-def _prompt(
-    predictor: Any,
-    embedding: Any,
-    positive: Sequence[Point],
-    negative: Sequence[Point],
-    box: tuple[float, float, float, float] | None,
-    previous: np.ndarray | None,
-    granularity: float,
-) -> np.ndarray:
-    from micro_sam import prompt_based_segmentation as prompts
+def _digest(mask: np.ndarray) -> bytes:
+    return hashlib.sha256(np.packbits(mask).data).digest()
 
-    points = np.array([*positive, *negative], np.float32).reshape(-1, 2)
-    signs = np.array([1] * len(positive) + [0] * len(negative))
-    if previous is not None:
-        # A box around the mask so far would forbid it to grow to a point outside.
-        rows, columns = np.flatnonzero(previous.any(axis=1)), np.flatnonzero(previous.any(axis=0))
-        inside = all(rows[0] <= y <= rows[-1] and columns[0] <= x <= columns[-1] for y, x in positive)
-        given = {"points": points[:, ::-1].copy(), "labels": signs} if len(points) else {}
-        return prompts.segment_from_mask(predictor, previous, image_embeddings=embedding, use_box=inside, **given)
-    if box is not None and len(points):
-        return prompts.segment_from_box_and_points(predictor, np.array(box), points, signs, image_embeddings=embedding)
-    if box is not None:
-        return prompts.segment_from_box(predictor, np.array(box), image_embeddings=embedding)
-    if granularity:
-        masks = prompts.segment_from_points(
-            predictor, points, signs, image_embeddings=embedding, multimask_output=True, use_best_multimask=False
+
+def _failure(what: str, error: BaseException) -> BackendError:
+    """The error to raise when micro_sam did `what`; where memory ran out, all models go first."""
+    if is_out_of_memory(error):
+        RESIDENTS.release()
+        return BackendError(
+            "micro_sam ran out of memory. Close other programs, or choose a smaller model or the built-in click method."
         )
-        by_size = sorted(masks, key=np.count_nonzero)
-        return by_size[round((granularity + 1) / 2 * (len(by_size) - 1))]
-    # After one positive click alone, micro_sam takes the best of three masks.
-    return prompts.segment_from_points(predictor, points, signs, image_embeddings=embedding)
+    return BackendError(f"micro_sam {what}: {error}")

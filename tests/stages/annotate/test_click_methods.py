@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-import types
 from threading import Thread
 
 import numpy as np
@@ -385,34 +383,3 @@ class TestTuning:
         clicks = SeededWatershed()
         clicks.prepare("a", picture(line))
         assert clicks.segment("a", [], [], previous=line, tuning=Tuning(looseness=-1)).any()
-
-
-def test_embedding_another_slice_does_not_hold_up_a_click(monkeypatch):
-    micro_sam = types.ModuleType("micro_sam")
-    micro_sam.util = types.ModuleType("micro_sam.util")
-    embedding, going_on = threading.Event(), threading.Event()
-
-    def embed(predictor, image, **_):
-        predictor.image = int(image[0, 0])
-        if predictor.image:
-            embedding.set()
-            assert going_on.wait(20)
-        return {"original_size": image.shape[:2]}
-
-    micro_sam.util.precompute_image_embeddings = embed
-    monkeypatch.setitem(sys.modules, "micro_sam", micro_sam)
-    monkeypatch.setitem(sys.modules, "micro_sam.util", micro_sam.util)
-    asked = []
-    monkeypatch.setattr(microsam, "_prompt", lambda predictor, *_: asked.append(predictor) or np.ones((4, 4), bool))
-    method = microsam.MicroSamClicks(Modality.EM)
-    method._predictor = types.SimpleNamespace(image=None, model=types.SimpleNamespace(mask_threshold=0.0))
-    method.prepare("shown", np.arange(16, dtype=np.uint8).reshape(4, 4, 1))
-    ahead = threading.Thread(target=method.prepare, args=("next", np.arange(16, dtype=np.uint8)[::-1].reshape(4, 4, 1)))
-    ahead.start()
-    assert embedding.wait(20)
-    assert method.segment("shown", [(1, 1)], []).all()
-    going_on.set()
-    ahead.join()
-    assert method.segment("next", [(1, 1)], []).all()
-    # The predictor that answers clicks holds no image of the one that embeds.
-    assert [predictor.image for predictor in asked] == [None, None]
