@@ -14,7 +14,7 @@ from alapp.storage import catalogue, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
-from alapp.ui import tables
+from alapp.ui import click_space, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page
 
@@ -51,6 +51,7 @@ def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
         with gr.Row(visible=False) as answers:
             remove = gr.Button("Remove", size="sm", variant="stop", scale=0, min_width=160, elem_id="disk-remove")
             leave = gr.Button("Keep everything", size="sm", scale=0, min_width=160, elem_id="disk-leave")
+        for_clicks, look_at_clicks = click_space.build(page)
     asked = [question, answers, remove]
     ask.click(told(lambda project_id: show_removable(store, project_id)), page.project_id, asked, **QUIET)
     leave.click(lambda: hide(), None, asked, **QUIET)
@@ -67,7 +68,10 @@ def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
     pinned.input(
         told(lambda project_id, chosen: pin(store, project_id, chosen)), [page.project_id, pinned], None, **QUIET
     )
-    return [used, keep, pinned, *asked], lambda project_id: refresh(store, project_id)
+    return (
+        [used, keep, pinned, *asked, *for_clicks],
+        lambda project_id: [*refresh(store, project_id), *look_at_clicks()],
+    )
 
 
 def refresh(store: Store, project_id: int | None) -> list[Any]:
