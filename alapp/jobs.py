@@ -54,7 +54,8 @@ KINDS: dict[str, JobKind] = {
     "pretrain": JobKind(
         "alapp.rounds.training:run_pretrain", "Pre-training on pseudo-labels", gpu=True, pausable=True, shrinks=True
     ),
-    "select": JobKind("alapp.rounds.selection:run_select", "Selecting a batch", gpu=True),
+    "select": JobKind("alapp.rounds.click_ahead:run_select", "Selecting a batch", gpu=True),
+    "embed_clicks": JobKind("alapp.rounds.click_ahead:run_embed", "Getting the batch ready for clicks", gpu=True),
     "train": JobKind("alapp.rounds.training:run_round", "Training the round", gpu=True, pausable=True, shrinks=True),
     "predict": JobKind(
         "alapp.rounds.evaluation:run_predict", "Applying the model to new images", gpu=True, pausable=True

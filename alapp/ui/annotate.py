@@ -27,6 +27,7 @@ from alapp.rounds import (
     annotation_region,
     annotation_stack,
     annotation_view,
+    click_ahead,
     clicks,
 )
 from alapp.rounds.annotation import Change
@@ -128,7 +129,9 @@ def _check_project(store: Store, message: dict[str, Any]) -> None:
 
 
 def _load_batch(store: Store, message: dict[str, Any]) -> dict[str, Any]:
-    return annotation_view.batch(store, read.whole(message, "project"))
+    project_id = read.whole(message, "project")
+    click_ahead.go_on(store, project_id)
+    return annotation_view.batch(store, project_id)
 
 
 def _load_patch(store: Store, message: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from alapp.domain import PatchRole
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, selection
+from alapp.rounds import annotation, click_ahead, selection
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
@@ -73,6 +73,7 @@ def swap(store: Store, project_id: int | None, patch_id: int | None, changed: in
     if latest is None or patch_id is None:
         raise NotReadyError("Choose a pick of the newest round first.")
     new = selection.swap_pick(store, latest.id, patch_id)
+    click_ahead.queue(store, project_id)
     gr.Info(f"{catalogue.patch(store, new).name} takes its place.")
     return None, changed + 1, gr.Row(visible=False)
 

@@ -96,6 +96,11 @@ class EmbeddingCache:
         return sum(size for _, size, _ in self._entries())
 
     @property
+    def entry_bytes(self) -> int:
+        """What the largest entry takes; 0 without any."""
+        return max((size for _, size, _ in self._entries()), default=0)
+
+    @property
     def max_bytes(self) -> int:
         """The bound; the user's, for all processes, or `DEFAULT_BYTES`."""
         try:
