@@ -9,11 +9,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from alapp.domain import Modality, PatchRole
+from alapp.domain import Modality, PatchRole, Report, silent
 from alapp.errors import BackendError, InputError
 from alapp.rounds import click_methods
 from alapp.stages.annotate import masks, volume
-from alapp.stages.annotate.base import PLAIN, ClickSegmenter, Embeds, Point, Tuning, choose_automatically
+from alapp.stages.annotate.base import (
+    DOWN,
+    PLAIN,
+    UP,
+    Carries,
+    ClickSegmenter,
+    Embeds,
+    Point,
+    Tuning,
+    choose_automatically,
+)
 from alapp.stages.annotate.embedding_cache import EmbeddingCache
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import catalogue, labels, verdicts
@@ -128,20 +138,26 @@ def propagate(
     z: int,
     known: Mask,
     replaced: Sequence[int] = (),
-    directions: Sequence[int] = (volume.DOWN, volume.UP),
+    directions: Sequence[int] = (DOWN, UP),
+    report: Report = silent,
 ) -> Mask:
-    """An object that is known on slice `z`, carried through the stack as `volume.propagate` says; all of it."""
+    """An object that is known on slice `z`, carried through the stack as `volume.propagate` says; all of it. By the
+    click method's own way where it has one. `report` may raise `Cancelled`."""
     whole = np.zeros(shape(patch), bool)
     known.paint(whole, True)
-    grown = volume.propagate(
-        whole,
-        z,
-        lambda other, seed, previous: _answer(store, patch, other, [seed], (), previous),
-        lambda other: slice_pixels(store, patch, other),
-        replaced,
-        directions,
-    )
-    return masks.from_array(grown)
+
+    def read(other: int) -> np.ndarray:
+        return slice_pixels(store, patch, other)
+
+    def act(backend: ClickSegmenter) -> np.ndarray:
+        if isinstance(backend, Carries):
+            predicted = _prediction(store, patch, backend)
+            names = lambda other: _key(store, patch, other, predicted)  # noqa: E731
+            return backend.propagate(names, read, whole, z, replaced, directions, report)
+        by_clicks = lambda other, seed, previous: _answer(store, patch, other, [seed], (), previous)  # noqa: E731
+        return volume.propagate(whole, z, by_clicks, read, replaced, directions, report=report)
+
+    return masks.from_array(_try(store, patch, act))
 
 
 def slice_pixels(store: Store, patch: Patch, z: int) -> np.ndarray:

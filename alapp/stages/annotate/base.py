@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from alapp.domain import Modality, Parameter, Status
+from alapp.domain import Modality, Parameter, Report, Status, silent
 from alapp.registry import Registry
 from alapp.stages.annotate.embedding_cache import EmbeddingCache
 
 Point = tuple[float, float]
 """(y, x) in pixels of the slice; the centre of the first pixel is (0, 0)."""
+
+ReadSlice = Callable[[int], np.ndarray]
+"""`read(z)`: pixels (Y, X, C) of slice `z`, any numeric dtype."""
+
+DOWN, UP = -1, 1
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,25 @@ class Embeds(Protocol):
     def embed(self, image: np.ndarray) -> bool:
         """Compute what clicks on `image` (Y, X, C) will need, and keep it in the cache. False if it was there, or
         could not be kept."""
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """What a click method has besides if it has a way of its own to carry an object through a stack."""
+
+    def propagate(
+        self,
+        key: Callable[[int], str],
+        read: ReadSlice,
+        volume: np.ndarray,
+        z: int,
+        replaced: Collection[int] = (),
+        directions: Sequence[int] = (DOWN, UP),
+        report: Report = silent,
+    ) -> np.ndarray:
+        """bool (Z, Y, X): the whole object, carried on from slice `z` of `volume` bool (Z, Y, X). Which slices stay
+        and how far it goes is as `volume.propagate` says. `key` names the slices as `prepare` takes them; none needs
+        to be prepared. `report` is told of each slice, and may raise `Cancelled`."""
 
 
 CLICK_SEGMENTERS: Registry[ClickSegmenter] = Registry(

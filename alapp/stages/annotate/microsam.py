@@ -7,18 +7,18 @@ import importlib.util
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alapp.domain import BackendState, Modality, Parameter, Status
+from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
 from alapp.environment import home_relative
 from alapp.errors import BackendError, NotInstalledError, WeightsMissingError
-from alapp.stages.annotate import microsam_model
-from alapp.stages.annotate.base import PLAIN, Point, Tuning
+from alapp.stages.annotate import microsam_model, microsam_volume
+from alapp.stages.annotate.base import DOWN, PLAIN, UP, Point, ReadSlice, Tuning
 from alapp.stages.annotate.embedding_cache import EmbeddingCache, entry_name
 from alapp.stages.annotate.microsam_model import Part, Weights, own_unpickler
 from alapp.stages.foundation.residency import RESIDENTS, is_out_of_memory
@@ -94,7 +94,7 @@ class MicroSamClicks:
         """
         if self._cache is None or self.is_embedded(image):
             return False
-        self._embed(self._weights(), image)
+        self._embedding(self._weights(), image)
         return self.is_embedded(image)
 
     def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
@@ -104,8 +104,7 @@ class MicroSamClicks:
         Raises `WeightsMissingError`, `NotInstalledError`, or `BackendError` when the model fails.
         """
         weights = self._weights()
-        if self._known(key, weights) is None:
-            self._embed(weights, image, key)
+        self._embedding(weights, image, key)
         self._decoder(weights)  # so that the first click need not wait for it
 
     def segment(
@@ -139,6 +138,30 @@ class MicroSamClicks:
         self._remember(key, mask, low)
         return mask
 
+    def propagate(
+        self,
+        key: Callable[[int], str],
+        read: ReadSlice,
+        volume: np.ndarray,
+        z: int,
+        replaced: Collection[int] = (),
+        directions: Sequence[int] = (DOWN, UP),
+        report: Report = silent,
+    ) -> np.ndarray:
+        """See `base.Carries`, and `microsam_volume.propagate` for how. Only the slices that it comes to are embedded.
+
+        Clicks go on meanwhile: it works with a copy of the decoder's state."""
+        weights = self._weights()
+        decoder = self._decoder(weights)
+
+        def embedding(other: int) -> dict[str, Any]:
+            return self._embedding(weights, read(other), key(other))
+
+        try:
+            return microsam_volume.propagate(decoder, embedding, read, volume, z, replaced, directions, report)
+        except (MemoryError, RuntimeError, ValueError) as error:
+            raise _failure("could not carry the object on", error) from error
+
     def _known(self, key: str, weights: Weights) -> dict[str, Any] | None:
         """The embedding in memory; None if there is none, or it is of other weights."""
         with self._lock:
@@ -148,11 +171,11 @@ class MicroSamClicks:
             self._embeddings.move_to_end(key)
             return found
 
-    def _embed(self, weights: Weights, image: np.ndarray, key: str | None = None) -> None:
-        """Have the embedding on disk, and in memory too under `key`; taken from disk, else computed."""
-        name = self._entry(weights, image)
-        if self._recalled(name, weights, key):
-            return
+    def _embedding(self, weights: Weights, image: np.ndarray, key: str | None = None) -> dict[str, Any]:
+        """From memory (under `key`), from disk, or computed; then it is in both."""
+        found = self._recalled(weights, image, key)
+        if found is not None:
+            return found
         needs = int(microsam_model.ENCODER_BYTES[weights.architecture])
         try:
             encoder = RESIDENTS.get(
@@ -160,29 +183,34 @@ class MicroSamClicks:
             )
             with encoder.lock:
                 # Whoever waited may find that another thread, or the worker, was faster.
-                if (key and self._known(key, weights)) or self._recalled(name, weights, key):
-                    return
-                made = microsam_model.embed(encoder, as_rgb(image))
-                self._hold(key, weights, made)
-                if self._cache is not None:
-                    self._cache.put(name, made)
+                found = self._recalled(weights, image, key)
+                if found is None:
+                    made = microsam_model.embed(encoder, as_rgb(image))
+                    found = self._hold(weights, key, made)
+                    if self._cache is not None:
+                        self._cache.put(self._entry(weights, image), made)
+                return found
         except (MemoryError, RuntimeError, ValueError) as error:
             raise _failure("could not read this image", error) from error
 
-    def _recalled(self, name: str, weights: Weights, key: str | None) -> bool:
-        """Whether an embedding was on disk; then it is in memory too, under `key`."""
-        found = None if self._cache is None else self._cache.get(name)
-        if found is None or not found.keys() >= {"features", "input_size", "original_size"}:
-            return False
-        self._hold(key, weights, found)
-        return True
+    def _recalled(self, weights: Weights, image: np.ndarray, key: str | None) -> dict[str, Any] | None:
+        """An embedding in memory or on disk; that from disk is in memory too then, under `key`."""
+        known = self._known(key, weights) if key else None
+        if known is not None or self._cache is None:
+            return known
+        stored = self._cache.get(self._entry(weights, image))
+        if stored is None or not stored.keys() >= {"features", "input_size", "original_size"}:
+            return None
+        return self._hold(weights, key, stored)
 
-    def _hold(self, key: str | None, weights: Weights, stored: Mapping[str, np.ndarray]) -> None:
+    def _hold(self, weights: Weights, key: str | None, stored: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        found = microsam_model.unpacked(stored)
         if key is not None:
             with self._lock:
-                self._embeddings[key] = weights, microsam_model.unpacked(stored)
+                self._embeddings[key] = weights, found
                 while len(self._embeddings) > CACHED_SLICES:
                     self._embeddings.popitem(last=False)
+        return found
 
     def _entry(self, weights: Weights, image: np.ndarray) -> str:
         return entry_name(f"micro_sam {version('micro_sam')} {weights.architecture}", weights.fingerprint, image)

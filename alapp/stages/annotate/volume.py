@@ -11,18 +11,15 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from scipy import ndimage
 
-from alapp.stages.annotate.base import Point
+from alapp.domain import Report, silent
+from alapp.stages.annotate.base import DOWN, UP, Point, ReadSlice
 
 SegmentSlice = Callable[[int, Point, np.ndarray], np.ndarray]
 """`segment(z, seed_yx, previous)`: bool (Y, X) of the object on slice `z`, from a point inside of it and the
 object's bool mask on the slice before."""
 
 
-ReadSlice = Callable[[int], np.ndarray]
-"""`read(z)`: pixels (Y, X, C) of slice `z`, any numeric dtype."""
-
 RING = 3  # pixels around an object that it is compared with
-DOWN, UP = -1, 1
 WIDE_GAP = 4  # slices; mean IoU on CHO nuclei, interpolated or then segmented: 0.84/0.75 at 2 apart, 0.54/0.61 at 4
 
 
@@ -36,6 +33,7 @@ def propagate(
     min_iou: float = 0.5,
     max_growth: float = 2.0,
     min_contrast: float = 0.3,
+    report: Report = silent,
 ) -> np.ndarray:
     """Carry an object on from slice `z`, which stays, to the next anchor or the end of the object.
 
@@ -47,35 +45,58 @@ def propagate(
     with that mask as the first guess. It ends where the two masks have an IoU below `min_iou` or areas more than
     `max_growth` times apart, where the object stands out from its surroundings less than `min_contrast` times as
     much as on the slice before (or the other way round), where nothing is found, and at the ends of the stack.
+    `report` is told of each slice, and may raise `Cancelled`.
 
     Returns bool (Z, Y, X): the whole object as it is then.
     """
     grown = volume.copy()
     for step in directions:
-        start = z
-        while _anchored(volume, start + step, replaced):
-            start += step
-        ahead = range(start + step, len(volume) if step > 0 else -1, step)
-        anchor = next((other for other in ahead if _anchored(volume, other, replaced)), None)
+        start, ahead, anchor = stretch(volume, z, step, replaced)
         if anchor is not None:
             low, high = sorted((start, anchor))
             grown[low : high + 1] = between(volume[low], volume[high], high - low)
             for other in range(low + 1, high) if high - low >= WIDE_GAP else ():
+                report(other - low, high - low, f"slice {other + 1}")
                 found = segment(other, innermost(grown[other]), grown[other]) if grown[other].any() else grown[other]
-                if _iou(grown[other], found) >= min_iou:
+                if iou(grown[other], found) >= min_iou:
                     grown[other] = found
             continue
         grown[list(ahead)] = False
         before = volume[start]
         for other in ahead:
+            report(abs(other - start), len(ahead), f"slice {other + 1}")
             found = segment(other, innermost(before), before)
             if not _continues(before, found, min_iou, max_growth):
                 break
-            now, last = contrast(read(other), found), contrast(read(other - step), before)
-            if now * last <= 0 or abs(now) < min_contrast * abs(last):
+            if not _stands_out(before, read(other - step), found, read(other), min_contrast):
                 break
             grown[other] = before = found
     return grown
+
+
+def stretch(volume: np.ndarray, z: int, step: int, replaced: Collection[int]) -> tuple[int, range, int | None]:
+    """Where an object is carried on from slice `z` in direction `step`, as `propagate` says: the anchor from which,
+    the slices ahead of it, and the next anchor among them or None."""
+    start = z
+    while _anchored(volume, start + step, replaced):
+        start += step
+    ahead = range(start + step, len(volume) if step > 0 else -1, step)
+    return start, ahead, next((other for other in ahead if _anchored(volume, other, replaced)), None)
+
+
+def goes_on(
+    before: np.ndarray,
+    image_before: np.ndarray,
+    found: np.ndarray,
+    image: np.ndarray,
+    min_iou: float = 0.5,
+    max_growth: float = 2.0,
+    min_contrast: float = 0.3,
+) -> bool:
+    """Whether `found` on a slice is the object that was `before` on the one before it, both bool (Y, X), by the rule
+    of `propagate`. The images are the slices' pixels (Y, X, C)."""
+    same = _continues(before, found, min_iou, max_growth)
+    return same and _stands_out(before, image_before, found, image, min_contrast)
 
 
 def between(first: np.ndarray, last: np.ndarray, steps: int) -> np.ndarray:
@@ -142,8 +163,16 @@ def _continues(before: np.ndarray, found: np.ndarray, min_iou: float, max_growth
     area, previous = np.count_nonzero(found), np.count_nonzero(before)
     if area == 0 or max(area, previous) > max_growth * min(area, previous):
         return False
-    return _iou(before, found) >= min_iou
+    return iou(before, found) >= min_iou
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
+def _stands_out(
+    before: np.ndarray, image_before: np.ndarray, found: np.ndarray, image: np.ndarray, min_contrast: float
+) -> bool:
+    now, last = contrast(image, found), contrast(image_before, before)
+    return now * last > 0 and abs(now) >= min_contrast * abs(last)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two bool masks; 0 for two empty ones."""
     return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))
