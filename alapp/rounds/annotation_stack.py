@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from alapp.errors import InputError
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alapp.domain import Report
+from alapp.errors import Cancelled, InputError
 from alapp.rounds import clicks
 from alapp.rounds.annotation_journal import Change, closed_error, state, write
 from alapp.stages.annotate import masks
-from alapp.stages.annotate.volume import DOWN, UP
+from alapp.stages.annotate.base import DOWN, UP
 from alapp.storage import catalogue
 from alapp.storage.db import Store
+
+_running: dict[tuple[Path, int], threading.Event] = {}
 
 DIRECTIONS = {"both": (DOWN, UP), "down": (DOWN,), "up": (UP,)}
 
@@ -28,7 +36,8 @@ def propagate(
 
     Slices that a person made or changed stay. Those that an earlier propagation made are made anew, up to the
     next slice that stays; between two such slices the shape is interpolated, otherwise the object is followed to
-    its end. Raises `InputError` when the object is not on that slice, or nothing would change.
+    its end. Raises `InputError` when the object is not on that slice, or nothing would change, and `Cancelled` when
+    `stop` was called meanwhile; nothing is written then.
     """
     if direction not in DIRECTIONS:
         raise InputError(f"An object cannot be carried {direction!r}. Choose one of: {', '.join(DIRECTIONS)}.")
@@ -43,7 +52,8 @@ def propagate(
     item = now.objects.get(object_id)
     if item is None or masks.on_slice(item.mask, z) is None:
         raise InputError("Choose an object on this slice first, then carry it through the stack.")
-    mask = clicks.propagate(store, patch, z, item.mask, item.propagated, DIRECTIONS[direction])
+    with _stoppable(store, patch_id) as report:
+        mask = clicks.propagate(store, patch, z, item.mask, item.propagated, DIRECTIONS[direction], report)
     mask = masks.without(mask, [other.mask for key, other in now.objects.items() if key != object_id])
     kept = masks.filled(item.mask, item.propagated)
     if mask == item.mask:
@@ -60,3 +70,29 @@ def propagate(
     }
     # The result holds for this state only: whoever wrote meanwhile must be a conflict.
     return write(store, patch_id, session, "accept", payload, mask.blob, base)
+
+
+def stop(store: Store, patch_id: int) -> bool:
+    """Stop carrying an object of this patch at the next slice. False if nothing is under way."""
+    asked = _running.get((store.root, patch_id))
+    if asked is None:
+        return False
+    asked.set()
+    return True
+
+
+@contextmanager
+def _stoppable(store: Store, patch_id: int) -> Iterator[Report]:
+    """A `Report` that raises once `stop` was called."""
+    key, asked = (store.root, patch_id), threading.Event()
+
+    def report(done: float, total: float, message: str = "") -> None:
+        if asked.is_set():
+            raise Cancelled("You stopped it: the object is as it was before.")
+
+    _running[key] = asked
+    try:
+        yield report
+    finally:
+        if _running.get(key) is asked:  # another page may have begun meanwhile
+            del _running[key]

@@ -93,6 +93,7 @@ def server_functions(store: Store) -> list[Server]:
         _look_ahead,
         _load_cuts,
         _head,
+        _stop,
         _claim,
         _save_note,
         _click,
@@ -218,6 +219,10 @@ def _click(store: Store, message: dict[str, Any]) -> dict[str, Any]:
 def _claim(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     annotation_presence.take_over(store, read.whole(message, "patch"), read.text(message, "session"))
     return {}
+
+
+def _stop(store: Store, message: dict[str, Any]) -> dict[str, Any]:
+    return {"stopped": annotation_stack.stop(store, read.whole(message, "patch"))}
 
 
 def _save_note(store: Store, message: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_edits, annotation_stack, annotation_view, importing
+from alapp.errors import Cancelled, ConflictError, InputError
+from alapp.rounds import annotation, annotation_edits, annotation_stack, annotation_view, clicks, importing
 from alapp.stages.annotate import journal, masks
 from alapp.stages.annotate.journal import Event
 from alapp.storage import annotations, catalogue
@@ -176,3 +176,22 @@ def test_no_propagation_changes_an_anchor(patch_of, acts):
         except InputError:
             assert annotation.state(store, patch.id) == before
     assert replayed(store, patch) == annotation.state(store, patch.id)
+
+
+def test_carrying_can_be_stopped_and_changes_nothing(patch_of, monkeypatch):
+    store, patch = patch_of()
+    accept(store, patch, disc(11), 3, None)
+    before = annotations.events(store, patch.id)
+    carry = clicks.propagate
+
+    def slowly(store, patch, *arguments):
+        assert annotation_stack.stop(store, patch.id)  # by another request of the page
+        return carry(store, patch, *arguments)
+
+    monkeypatch.setattr(clicks, "propagate", slowly)
+    with pytest.raises(Cancelled, match="as it was before"):
+        annotation_stack.propagate(store, patch.id, ME, 1, 3)
+    assert annotations.events(store, patch.id) == before
+    assert not annotation_stack.stop(store, patch.id)
+    monkeypatch.setattr(clicks, "propagate", carry)
+    assert annotation_stack.propagate(store, patch.id, ME, 1, 3).after.objects[1].propagated

@@ -274,3 +274,24 @@ def test_while_an_object_is_carried_the_page_says_so(stack, visitor, monkeypatch
     going_on.set()
     visitor.page.get_by_text("now spans slices 3 to 9").wait_for()
     visitor.page.wait_for_selector("[data-part=working]", state="hidden")
+
+
+def test_carrying_can_be_stopped(stack, visitor, monkeypatch):
+    going_on = threading.Event()
+    carry = clicks.propagate
+
+    def slowly(*arguments):
+        assert going_on.wait(30)
+        return carry(*arguments)
+
+    monkeypatch.setattr(clicks, "propagate", slowly)
+    visitor.click(30, 24)
+    visitor.press("Enter")
+    visitor.page.keyboard.press("g")
+    with visitor.page.expect_response(
+        lambda response: "component_server" in response.url and '"stopped":true' in response.text()
+    ):
+        visitor.page.get_by_role("button", name="Stop", exact=True).click()
+    going_on.set()
+    visitor.page.get_by_text("You stopped it: the object is as it was before.").wait_for()
+    visitor.page.wait_for_selector("[data-part=working]", state="hidden")

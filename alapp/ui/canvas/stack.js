@@ -42,6 +42,12 @@ const stacking = {
     this.link.idle().then(stop);
   },
 
+  // A foundation model takes seconds for a slice that it has not seen yet.
+  stopWorking() {
+    this.part("working-text").textContent = "Stopping after this slice…";
+    return this.link.ask("stop", { patch: this.patch.id });
+  },
+
   // Says what goes on until the function that it returns is called; nothing flashes up for a moment only.
   working(text) {
     const bar = this.part("working");
