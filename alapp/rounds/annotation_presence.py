@@ -32,6 +32,7 @@ class Head:
 
 
 _seen: dict[tuple[str, str], tuple[int, float]] = {}  # (state folder, session): patch, good until
+_on_screen: dict[tuple[str, str], float] = {}  # (state folder, session): good until
 _holders: dict[tuple[str, int], str] = {}  # (state folder, patch): session
 _lock = threading.Lock()
 
@@ -48,6 +49,7 @@ def look(store: Store, patch_id: int, session: str, hidden: bool = False) -> Hea
     with _lock:
         _forget_silent(now)
         _seen[root, session] = (patch_id, now + (HIDDEN_SECONDS if hidden else VISIBLE_SECONDS))
+        _on_screen[root, session] = now if hidden else now + VISIBLE_SECONDS
         holder = _holders.get((root, patch_id))
         there = holder is not None and _seen.get((root, holder), (None, 0.0))[0] == patch_id
         if not there or idle:
@@ -55,6 +57,15 @@ def look(store: Store, patch_id: int, session: str, hidden: bool = False) -> Hea
     if newest is None:
         return Head(0, True, holder != session, None)
     return Head(newest.revision, newest.session == session, holder != session, newest.seconds_ago)
+
+
+def watched(store: Store) -> bool:
+    """Whether a patch is on anybody's screen."""
+    now = time.monotonic()
+    with _lock:
+        for key in [key for key, until in _on_screen.items() if until <= now]:
+            del _on_screen[key]
+        return any(root == str(store.root) for root, _ in _on_screen)
 
 
 def take_over(store: Store, patch_id: int, session: str) -> Change | None:

@@ -26,6 +26,7 @@ from alapp.stages.annotate.base import (
 )
 from alapp.stages.annotate.embedding_cache import EmbeddingCache
 from alapp.stages.annotate.masks import Mask
+from alapp.stages.foundation.residency import RESIDENTS
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
@@ -38,6 +39,7 @@ _lock = threading.Lock()
 
 BUILT_IN = click_methods.BUILT_IN
 EMBEDDINGS = "click-embeddings"
+AWAY_SECONDS = 30.0
 Box = tuple[float, float, float, float]
 T = TypeVar("T")
 
@@ -103,6 +105,12 @@ def prepare(store: Store, patch_id: int, z: int = 0) -> tuple[str, str]:
     project = catalogue.project(store, patch.project_id)
     failed = next((text for (_, modality), text in _failures.items() if modality is project.modality), "")
     return segmenter(store, patch.project_id).title, failed if project.click_method == "auto" else ""
+
+
+def rest() -> int:
+    """Let go the models of click methods that were not used a moment ago, because nobody looks at a patch; returns how
+    many. Clicks bring them back. (A model that nobody uses for some minutes goes by itself.)"""
+    return RESIDENTS.release(AWAY_SECONDS)
 
 
 def check_box(patch: Patch, box: Box) -> None:

@@ -179,9 +179,10 @@ def _load_cuts(store: Store, message: dict[str, Any]) -> dict[str, Any]:
 
 def _head(store: Store, message: dict[str, Any]) -> dict[str, Any]:
     hidden = message.get("hidden") is True
-    return asdict(
-        annotation_presence.look(store, read.whole(message, "patch"), read.text(message, "session"), hidden=hidden)
-    )
+    head = annotation_presence.look(store, read.whole(message, "patch"), read.text(message, "session"), hidden=hidden)
+    if hidden and not annotation_presence.watched(store):
+        clicks.rest()
+    return asdict(head)
 
 
 # --- acting ------------------------------------------------------------------------------------------------

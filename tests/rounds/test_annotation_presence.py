@@ -7,11 +7,21 @@ import pytest
 
 from alapp.domain import PatchRole
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import annotation, annotation_notes, annotation_presence, annotation_view, export, export_tables
+from alapp.rounds import (
+    annotation,
+    annotation_notes,
+    annotation_presence,
+    annotation_view,
+    clicks,
+    export,
+    export_tables,
+)
 from alapp.rounds.annotation_presence import acted, look, take_over
 from alapp.stages.annotate.masks import from_array
+from alapp.stages.foundation.residency import Residents
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
+from alapp.ui import annotate
 
 DOT = from_array(np.ones((4, 4), bool), (0, 10, 10))
 
@@ -141,3 +151,28 @@ def test_measurements_of_finished_patches_have_the_note(store, project, patches)
     (row,) = export_tables._note_rows(store, project)
     name = catalogue.patch(store, patches[1]).name
     assert row == {"patch": name, "role": PatchRole.TRAIN, "state": "done", "note": "=out of focus"}
+
+
+def test_a_patch_is_watched_while_any_page_shows_it(store, patches, clock):
+    assert not annotation_presence.watched(store)
+    look(store, patches[0], "anna")
+    look(store, patches[1], "ben")
+    assert annotation_presence.watched(store)
+    look(store, patches[0], "anna", hidden=True)
+    assert annotation_presence.watched(store)
+    clock.now += annotation_presence.VISIBLE_SECONDS
+    assert not annotation_presence.watched(store)
+
+
+def test_models_go_when_the_last_page_looks_away(store, project, patches, monkeypatch):
+    residents = Residents(free=lambda: 10**12)
+    monkeypatch.setattr(clicks, "RESIDENTS", residents)
+    monkeypatch.setattr(clicks, "AWAY_SECONDS", 0.0)
+    head = next(act for act in annotate.server_functions(store) if act.__name__ == "head")
+    message = {"project": project.id, "patch": patches[0], "session": "anna"}
+    residents.get("model", object, 0)
+    head(message)
+    head({**message, "session": "ben", "hidden": True})
+    assert residents.names() == ["model"]
+    assert "error" not in head({**message, "hidden": True})
+    assert residents.names() == []
