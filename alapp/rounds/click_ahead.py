@@ -11,10 +11,10 @@ from typing import Any
 
 from alapp import jobs
 from alapp.domain import Report
-from alapp.errors import BackendError
+from alapp.errors import BackendError, InputError
 from alapp.jobs import Job
-from alapp.rounds import clicks, selection
-from alapp.stages.annotate.base import CLICK_SEGMENTERS, Embeds
+from alapp.rounds import click_methods, clicks, selection
+from alapp.stages.annotate.base import Embeds
 from alapp.stages.annotate.embedding_cache import ROOM
 from alapp.stages.foundation.residency import RESIDENTS
 from alapp.storage import catalogue
@@ -35,52 +35,63 @@ def run_select(store: Store, project_id: int, report: Report, **params: Any) -> 
 
 def queue(store: Store, project_id: int) -> Job | None:
     """Queue the job if the project's click method needs it and patches are left to annotate."""
-    method = CLICK_SEGMENTERS.load(clicks.click_method(store, project_id))
-    modality = catalogue.project(store, project_id).modality
-    if not issubclass(method, Embeds) or not method.status(modality).ready:
+    if not _needed(store, project_id) or not selection.open_patches(store, project_id):
         return None
-    return jobs.enqueue(store, KIND, project_id) if selection.open_patches(store, project_id) else None
+    return jobs.enqueue(store, KIND, project_id)
 
 
 def go_on(store: Store, project_id: int) -> Job | None:
-    """Queue the job when the batch is opened and none was queued for it yet (its weights arrived later), or the last
-    one gave way to another job; one that was cancelled stays so. Cheap."""
+    """Queue the job when the batch is opened and was not made ready yet for the method that answers clicks now (its
+    weights arrived later), or the last job gave way to another one; one that was cancelled stays so. Cheap."""
     latest = round_rows.latest(store, project_id)
-    if latest is None or not issubclass(CLICK_SEGMENTERS.load(clicks.click_method(store, project_id)), Embeds):
+    if latest is None or not _needed(store, project_id):
         return None
     last = next((job for job in jobs.history(store, project_id) if job.kind == KIND), None)
-    if last is not None and last.created >= latest.created and not (last.result or {}).get("gave_way", False):
-        return None
+    if last is not None and last.created >= latest.created:
+        ended = last.result or {}
+        method = clicks.click_method(store, project_id)
+        if not ended.get("gave_way") and ended.get("method", method) == method:
+            return None
     return None if jobs.active(store) else queue(store, project_id)
+
+
+def _needed(store: Store, project_id: int) -> bool:
+    """Whether a method that computes for seconds answers the project's clicks, and can."""
+    method, modality = clicks.click_method(store, project_id), catalogue.project(store, project_id).modality
+    try:
+        ready = click_methods.choice(method, modality).status.ready
+        return ready and isinstance(clicks.segmenter(store, project_id), Embeds)
+    except InputError:  # a method of an earlier version of the app
+        return False
 
 
 def run_embed(store: Store, project_id: int, report: Report) -> dict[str, Any]:
     """Embed the slices of the batch's patches that are neither done nor skipped. What is embedded already costs a
-    look. Returns {"embedded", "left", "gave_way"}; `left` slices were not looked at: another job waits, or no more
-    fit in the space on disk."""
-    backend = clicks.segmenter(store, project_id)
+    look. Returns {"embedded", "left", "gave_way", "method"}; `left` slices were not looked at: another job waits, or
+    no more fit in the space on disk."""
+    method, backend = clicks.click_method(store, project_id), clicks.segmenter(store, project_id)
+    result = {"embedded": 0, "left": 0, "gave_way": False, "method": method}
     if not isinstance(backend, Embeds):
-        return {"embedded": 0, "left": 0, "gave_way": False}
+        return result
     opened = [catalogue.patch(store, pick.patch_id) for pick in selection.open_patches(store, project_id)]
     todo = list(in_order(opened))
-    made, gave_way, at = 0, False, 0
-    cache = clicks.embedding_cache(store)
+    cache, at = clicks.embedding_cache(store), 0
     try:
         for at, (patch, z) in enumerate(todo):
             report(at, len(todo), f"{patch.name}, slice {z + 1}" if patch.is_3d else patch.name)
-            gave_way = rows.any_queued(store)
-            if gave_way or (at + 1) * cache.entry_bytes > ROOM * cache.max_bytes:
-                return {"embedded": made, "left": len(todo) - at, "gave_way": gave_way}
-            made += backend.embed(clicks.slice_pixels(store, patch, z))
+            result["gave_way"] = rows.any_queued(store)
+            if result["gave_way"] or (at + 1) * cache.entry_bytes > ROOM * cache.max_bytes:
+                return {**result, "left": len(todo) - at}
+            result["embedded"] += backend.embed(clicks.slice_pixels(store, patch, z))
     except BackendError as error:
         if catalogue.project(store, project_id).click_method != "auto":
             raise
         # The first click will say so, and be answered by the built-in method.
-        return {"embedded": made, "left": len(todo) - at, "gave_way": False, "note": str(error)}
+        return {**result, "left": len(todo) - at, "note": str(error)}
     finally:
         RESIDENTS.release()
     report(len(todo), len(todo), "Ready")
-    return {"embedded": made, "left": 0, "gave_way": False}
+    return result
 
 
 def in_order(patches: list[Patch]) -> Iterator[tuple[Patch, int]]:

@@ -52,9 +52,19 @@ def test_what_is_slow_is_known_by_its_methods():
 
 
 def test_middle_slices_come_first_and_a_second_run_finds_all_there(store, stacks, slow):
-    assert click_ahead.run_embed(store, stacks.id, silent) == {"embedded": 6, "left": 0, "gave_way": False}
+    assert click_ahead.run_embed(store, stacks.id, silent) == {
+        "embedded": 6,
+        "left": 0,
+        "gave_way": False,
+        "method": "micro_sam",
+    }
     assert slow.embedded == [11, 21, 10, 12, 20, 22]
-    assert click_ahead.run_embed(store, stacks.id, silent) == {"embedded": 0, "left": 0, "gave_way": False}
+    assert click_ahead.run_embed(store, stacks.id, silent) == {
+        "embedded": 0,
+        "left": 0,
+        "gave_way": False,
+        "method": "micro_sam",
+    }
     assert len(slow.embedded) == 6
 
 
@@ -71,7 +81,7 @@ def test_selecting_a_batch_queues_it(store, project, fast, slow):
     assert ended.state is JobState.DONE, ended.error
     (queued,) = mine(store, project, JobState.QUEUED)
     ended = run_inline(store, queued)
-    assert ended.result == {"embedded": 3, "left": 0, "gave_way": False}
+    assert ended.result == {"embedded": 3, "left": 0, "gave_way": False, "method": "micro_sam"}
     assert ended.message == "Ready"
 
 
@@ -89,7 +99,7 @@ def test_it_gives_way_to_another_job_and_goes_on_when_the_batch_is_opened(store,
     job = click_ahead.queue(store, stacks.id)
     other = jobs.enqueue(store, "train", stacks.id)
     ended = run_inline(store, job)
-    assert ended.result == {"embedded": 0, "left": 6, "gave_way": True}
+    assert ended.result == {"embedded": 0, "left": 6, "gave_way": True, "method": "micro_sam"}
     assert click_ahead.go_on(store, stacks.id) is None  # not before the other one has ended
     jobs.cancel(store, other.id)
     assert run_inline(store, click_ahead.go_on(store, stacks.id)).result["embedded"] == 6
@@ -100,6 +110,14 @@ def test_weights_that_arrive_after_the_selection_count_when_the_batch_is_opened(
     assert mine(store, stacks, *JobState) == []
     assert click_ahead.go_on(store, stacks.id) is not None
     assert len(mine(store, stacks, JobState.QUEUED)) == 1
+
+
+def test_another_method_makes_the_batch_ready_anew(store, stacks, slow, monkeypatch):
+    run_inline(store, click_ahead.queue(store, stacks.id))
+    assert click_ahead.go_on(store, stacks.id) is None
+    monkeypatch.setattr(clicks, "click_method", lambda store, project_id: "micro_sam:vit_b_lm")
+    monkeypatch.setattr(click_ahead, "_needed", lambda store, project_id: True)
+    assert click_ahead.go_on(store, stacks.id) is not None
 
 
 def test_cancelled_it_keeps_what_is_there_and_stays_cancelled(store, stacks, slow):
@@ -120,7 +138,7 @@ def test_a_batch_larger_than_the_space_does_not_push_itself_out(store, stacks, s
     cache = clicks.embedding_cache(store)
     cache.set_max_bytes(4_600_000)  # four entries
     found = click_ahead.run_embed(store, stacks.id, silent)
-    assert found == {"embedded": 4, "left": 2, "gave_way": False}
+    assert found == {"embedded": 4, "left": 2, "gave_way": False, "method": "micro_sam"}
     assert click_ahead.run_embed(store, stacks.id, silent)["embedded"] == 0
 
 
@@ -130,7 +148,13 @@ def test_a_model_that_fails_is_an_error_only_where_the_user_chose_it(store, stac
         click_ahead.run_embed(store, stacks.id, silent)
     catalogue.update_project(store, stacks.id, click_method="auto")
     found = click_ahead.run_embed(store, stacks.id, silent)
-    assert found == {"embedded": 0, "left": 6, "gave_way": False, "note": "Slow ran out of memory."}
+    assert found == {
+        "embedded": 0,
+        "left": 6,
+        "gave_way": False,
+        "method": "micro_sam",
+        "note": "Slow ran out of memory.",
+    }
 
 
 def test_nothing_is_queued_without_a_batch(store, project, slow):
