@@ -184,13 +184,14 @@ def predict(
 def doctor(
     state: StateOption = DEFAULT_STATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Also try the servers of the models.")] = False,
 ) -> None:
     """Check the installation, the models and the state folder."""
     from dataclasses import asdict
 
     from alapp.doctor import Level, diagnose, worst
 
-    findings = diagnose(state)
+    findings = diagnose(state, online=online)
     if as_json:
         print(json.dumps([asdict(item) for item in findings], indent=2))
     else:

@@ -11,13 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from alapp import doctor_models
 from alapp.domain import BackendState, Status
 from alapp.environment import machine
 from alapp.errors import AlappError
+from alapp.finding import Finding, Level
 from alapp.storage import jobs as job_rows
 from alapp.storage.db import DATABASE, Store
 from alapp.storage.files import sha256_of
@@ -51,35 +51,19 @@ TESTED_PYTHON = (3, 11)
 LOW_DISK_GB, LOW_RAM_GB = 5.0, 8.0
 
 
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    NOTE = "note"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report: `detail` says what was found, `remedy` what to do ("" when nothing)."""
-
-    level: Level
-    title: str
-    detail: str
-    remedy: str = ""
-
-
-def diagnose(state: Store | Path | str, *, hashes: bool = True, backends: bool = True) -> list[Finding]:
+def diagnose(
+    state: Store | Path | str, *, hashes: bool = True, backends: bool = True, online: bool = False
+) -> list[Finding]:
     """Everything that was checked, in the order of the installation, the machine and the state folder.
 
     A state folder that does not exist yet is not created. `hashes=False` leaves out reading every stored
-    file, `backends=False` the optional models. Never raises for a damaged state; that is a finding.
+    file, `backends=False` the optional models; `online` tries the servers of models. Never raises for a damaged state;
+    that is a finding.
     """
     root = state.root if isinstance(state, Store) else Path(state).expanduser().resolve()
     findings = [_python(), *_packages(), _torchvision(), _segment_anything(), *_machine(root)]
     if backends:
-        findings += _backends()
+        findings += [*_backends(), *doctor_models.diagnose(hashes=hashes, online=online)]
     return findings + list(_state(root, hashes))
 
 

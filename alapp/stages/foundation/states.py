@@ -64,7 +64,7 @@ def status(model: Model, *, thorough: bool = False) -> Status:
             f"If that is your use, accept the licence: on the page of the models, or by "
             f"`python -m alapp models accept {model.name}`.",
         )
-    return _files(model, thorough)
+    return of_files(model, thorough=thorough)
 
 
 def state(model: Model, *, thorough: bool = False) -> ModelState:
@@ -107,7 +107,8 @@ def matches(path: Path, file: WeightsFile, told: Callable[[int], None] | None = 
     return checksum(path, algorithm, told) == digest
 
 
-def _files(model: Model, thorough: bool) -> Status:
+def of_files(model: Model, *, thorough: bool = False) -> Status:
+    """The state of the files of `model` alone: ready, missing or broken, whatever else is lacking."""
     again = f"Download {model.name} again; the broken file is replaced."
     for path, file in zip(model.paths, model.files, strict=False):
         if path.is_file() and _is_broken(path, file, bool(model.unpacked), thorough):
