@@ -21,9 +21,10 @@ from alapp.stages.annotate import microsam_model, microsam_volume
 from alapp.stages.annotate.base import DOWN, PLAIN, UP, Point, ReadSlice, Tuning
 from alapp.stages.annotate.embedding_cache import EmbeddingCache, entry_name
 from alapp.stages.annotate.microsam_model import Part, Weights, own_unpickler
+from alapp.stages.foundation import choice
 from alapp.stages.foundation.residency import RESIDENTS, is_out_of_memory
 
-__all__ = ["MODELS", "MicroSamClicks", "as_rgb", "cache_folder", "cached_model", "own_unpickler"]
+__all__ = ["MODELS", "MicroSamClicks", "as_rgb", "cache_folder", "own_unpickler"]
 
 MODELS = {
     Modality.LIGHT: ("vit_t_lm", "vit_b_lm", "vit_l_lm"),
@@ -40,9 +41,10 @@ LOOSEST_LOGIT = 4.0  # logits of SAM lie mostly within 10 of 0
 class MicroSamClicks:
     """Segment Anything, fine-tuned on microscopy, prompted by points, a box and the mask so far, together or alone.
 
-    `modality` chooses among the cached weights; `checkpoint` is a file of the user's own, `model_type` its
-    architecture. Nothing is ever downloaded here. The embedding of a slice is kept in memory and, after `keep_in`,
-    on disk; for a slice that has one only the decoder is loaded. Models are held by `residency.RESIDENTS`.
+    `modality` chooses among the weights that are here, the user's own first (`choice.for_clicks`); `checkpoint` is a
+    file of weights to use whatever is here, `model_type` its architecture. Nothing is ever downloaded here. The
+    embedding of a slice is kept in memory and, after `keep_in`, on disk; for a slice that has one only the decoder is
+    loaded. Models are held by `residency.RESIDENTS`.
     """
 
     title = "micro_sam"
@@ -69,15 +71,16 @@ class MicroSamClicks:
             return Status(
                 BackendState.NOT_INSTALLED, "The package micro_sam is not installed.", "Run: pip install micro_sam"
             )
-        model = cached_model(modality)
-        if model is None:
+        found = choice.for_clicks(modality)
+        if found is None:
             wanted = MODELS[modality][0] if modality else MODELS[Modality.LIGHT][0]
             return Status(
                 BackendState.WEIGHTS_MISSING,
                 f"No weights of micro_sam were found in {home_relative(cache_folder())}.",
                 f"Download {wanted} once with an internet connection, or copy it there from another computer.",
             )
-        return Status(BackendState.READY, f"Weights {model} are on this computer.")
+        what = f"Your own model {found.name} is" if found.own else f"Weights {found.name} are"
+        return Status(BackendState.READY, f"{what} on this computer.")
 
     def keep_in(self, cache: EmbeddingCache) -> None:
         """Look for embeddings in `cache`, and keep them there, from now on."""
@@ -242,13 +245,15 @@ class MicroSamClicks:
         """Those to use now; a download may have brought better ones since the last time."""
         if importlib.util.find_spec("micro_sam") is None:
             raise NotInstalledError("The package micro_sam is not installed. Run: pip install micro_sam")
-        model = self._model_type if self._checkpoint else cached_model(self._modality)
-        if model is None or (self._checkpoint and not self._checkpoint.is_file()):
-            where = self._checkpoint or cache_folder()
-            raise WeightsMissingError(
-                f"micro_sam has no weights at {where}. Download them, or choose the built-in click method."
-            )
-        return Weights(model, model[:5], self._checkpoint or cache_folder() / model)
+        if self._checkpoint is not None:
+            if self._checkpoint.is_file() and self._model_type:
+                return Weights(self._model_type, self._model_type[:5], self._checkpoint)
+        elif (found := choice.for_clicks(self._modality)) is not None:
+            return Weights(found.name, found.architecture, found.path)
+        raise WeightsMissingError(
+            f"micro_sam has no weights at {self._checkpoint or cache_folder()}. Download them, or choose the built-in "
+            "click method."
+        )
 
 
 def cache_folder() -> Path:
@@ -258,16 +263,6 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(os.path.expanduser(pooch.os_cache("micro_sam"))) / "models"
-
-
-def cached_model(modality: Modality | None = None) -> str | None:
-    """The first model fit for the modality (or any) whose weights are in the cache and can run here."""
-    chosen = [modality] if modality else list(MODELS)
-    tiny = importlib.util.find_spec("mobile_sam") is not None
-    for name in (name for each in chosen for name in MODELS[each]):
-        if (tiny or not name.startswith("vit_t")) and (cache_folder() / name).is_file():
-            return name
-    return None
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

@@ -299,8 +299,8 @@ class TestMicroSam:
         assert microsam.MicroSamClicks.status().state is not BackendState.READY
         (tmp_path / "models").mkdir()
         (tmp_path / "models" / "vit_b_em_organelles").write_bytes(b"weights")
-        assert microsam.cached_model(Modality.EM) == "vit_b_em_organelles"
-        assert microsam.cached_model(Modality.LIGHT) is None
+        assert microsam.MicroSamClicks.status(Modality.EM).detail.startswith("Weights vit_b_em_organelles are")
+        assert not microsam.MicroSamClicks.status(Modality.LIGHT).ready
         assert choose_automatically(Modality.LIGHT)[0] == "watershed"
 
     def test_missing_weights_are_an_error_that_says_where(self, tmp_path, monkeypatch):

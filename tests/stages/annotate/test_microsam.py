@@ -19,6 +19,7 @@ from alapp.stages.annotate.base import Embeds, Tuning
 from alapp.stages.annotate.embedding_cache import EmbeddingCache
 from alapp.stages.annotate.microsam import MicroSamClicks, as_rgb
 from alapp.stages.annotate.microsam_model import Part
+from alapp.stages.foundation import choice
 from alapp.stages.foundation.residency import Residents
 
 pytest.importorskip("micro_sam")
@@ -139,13 +140,24 @@ def test_other_weights_of_the_same_name_are_not_taken_for_these(method, fake, we
 def test_weights_that_arrive_later_are_used_from_then_on(method, fake, weights):
     method.prepare("a", picture())
     (weights.parent / "vit_t_lm").write_bytes(b"tiny")
-    if microsam.cached_model(Modality.LIGHT) != "vit_t_lm":
+    if choice.for_clicks(Modality.LIGHT).name != "vit_t_lm":
         pytest.skip("mobile_sam is not installed")
     with pytest.raises(KeyError):
         method.segment("a", [(3, 4)], [])
     method.prepare("a", picture())
     method.segment("a", [(3, 4)], [])
     assert fake.loaded[-2:] == ["encoder vit_t_lm", "decoder vit_t_lm"]
+
+
+def test_the_users_own_model_comes_before_published_ones(method, fake, tmp_path, monkeypatch):
+    path = tmp_path / "own" / "weights.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"own")
+    mine = choice.Weights("mine", "vit_b", path, None, "It is your own.", own=True)
+    monkeypatch.setattr(choice, "for_clicks", lambda modality=None: mine)
+    assert MicroSamClicks.status(Modality.LIGHT).detail == "Your own model mine is on this computer."
+    method.prepare("a", picture())
+    assert fake.loaded == ["encoder mine", "decoder mine"]
 
 
 def test_only_the_last_slices_stay_in_memory(method, fake):
