@@ -148,6 +148,12 @@ def history(store: Store, project_id: int | None) -> list[Job]:
     return [_job(row) for row in rows]
 
 
+def newest_done(store: Store, kind: str, limit: int) -> list[Job]:
+    """The jobs of this kind that succeeded last, of all projects, newest first."""
+    rows = store.rows("SELECT * FROM job WHERE kind = ? AND state = 'done' ORDER BY id DESC LIMIT ?", (kind, limit))
+    return [_job(row) for row in rows]
+
+
 def any_queued(store: Store) -> bool:
     """Whether a job waits; only reads, so it can be asked often."""
     return store.row("SELECT 1 FROM job WHERE state = 'queued' LIMIT 1") is not None

@@ -19,6 +19,7 @@ from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
 from alapp.ui.errors import told
+from alapp.ui.method_cards import method_cards
 from alapp.ui.overlay import overlay
 from alapp.ui.page import Page, Tab
 
@@ -99,23 +100,9 @@ def build(page: Page) -> Tab:
         project = catalogue.project(store, project_id)
         shown = next(previews(store, project_id), None)
         decided = decision(project.pseudo_method) + labels_in_use(store, project_id)
-        return [method_cards(project.modality), *preview_shown(store, shown), decided]
+        return [method_cards(store, project.modality), *preview_shown(store, shown), decided]
 
     return Tab("pseudo", [cards, caption, gallery, decided], refresh)
-
-
-def method_cards(modality: Modality) -> str:
-    """One card a method: what it suits, its true state, what to do about it."""
-    cards = []
-    for item in pseudo.methods(modality):
-        fits = "" if item.fits_modality else "<p><em>Made for the other kind of microscopy.</em></p>"
-        help_text = f"<p>{html.escape(' '.join(p for p in (item.status.detail, item.status.remedy) if p))}</p>"
-        cards.append(
-            f'<div class="method-card"><h4>{html.escape(item.title)}'
-            f'<span class="state {"ready" if item.status.ready else ""}">{html.escape(item.status.state)}</span></h4>'
-            f"<p>{html.escape(item.suits)}</p>{help_text if not item.status.ready else ''}{fits}</div>"
-        )
-    return f'<div class="cards">{"".join(cards)}</div>'
 
 
 def chosen_method(store: Store, project_id: int | None) -> list[Any]:

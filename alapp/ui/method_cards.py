@@ -1,0 +1,51 @@
+"""The cards of the Pseudo-labels tab: each method with its state, what it suits, and its speed on this computer."""
+
+from __future__ import annotations
+
+import html
+
+from alapp.domain import Modality
+from alapp.rounds import pseudo, pseudo_speed
+from alapp.rounds.pseudo import Method
+from alapp.storage.db import Store
+
+COLUMNS = {4: 4, 5: 3, 6: 3, 7: 4, 8: 4, 9: 3}
+"""By the number of cards: no row holds a single one."""
+
+
+def method_cards(store: Store, modality: Modality) -> str:
+    """A card for each method, those that can be used first."""
+    methods = sorted(pseudo.methods(modality), key=lambda item: (not item.status.ready, not item.fits_modality))
+    speeds = pseudo_speed.measured(store)
+    recommended, _ = pseudo.resolve(pseudo.AUTO, modality)
+    cards = "".join(_card(item, speeds.get(item.name), item.name == recommended) for item in methods)
+    return f'<div class="method-cards" style="--columns: {COLUMNS.get(len(methods), 4)}">{cards}</div>'
+
+
+def speed_text(seconds: float) -> str:
+    """Seconds a patch as people read them: "0.4 s a patch", "2 min a patch"."""
+    if seconds >= 90:
+        return f"{seconds / 60:.0f} min a patch"
+    return f"{seconds:.0f} s a patch" if seconds >= 10 else f"{max(seconds, 0.1):.1f} s a patch"
+
+
+def _card(item: Method, seconds: float | None, recommended: bool) -> str:
+    ready = item.status.ready
+    chips = [f'<span class="chip {"ok" if ready else ""}">{html.escape(item.status.state)}</span>']
+    if recommended:
+        chips.append('<span class="chip plain">recommended</span>')
+    if not item.fits_modality:
+        chips.append('<span class="chip plain">for the other kind of microscopy</span>')
+    lines = [f"<p>{html.escape(item.suits)}</p>"]
+    if ready:
+        speed = (
+            f"{speed_text(seconds)}, measured here" if seconds else "not tried yet: preview it to see its speed here"
+        )
+        lines.append(f'<p class="speed">{speed}</p>')
+    else:
+        why = " ".join(part for part in (item.status.detail, item.status.remedy) if part)
+        lines.append(f'<p class="why">{html.escape(why)}</p>')
+    return (
+        f'<article class="method-card{"" if ready else " off"}"><h4>{html.escape(item.title)}</h4>'
+        f'<div class="chips">{"".join(chips)}</div>{"".join(lines)}</article>'
+    )
