@@ -60,7 +60,8 @@ def choose(store: Store, project_id: int | None, value: Any, changed: int) -> li
         click_methods.choose(store, project_id, str(value))
     except NotReadyError as error:
         menu, kept = refresh(store, project_id)
-        return [menu, refusal(error) + kept, changed]
+        model = str(value).partition(click_methods.BETWEEN)[2]
+        return [menu, refusal(error, model) + kept, changed]
     return [*refresh(store, project_id), changed + 1]
 
 
@@ -78,13 +79,14 @@ def note(value: str, modality: Modality, now: Choice, reason: str) -> str:
     except AlappError as error:
         return refusal(error)
     if not chosen.status.ready:
-        return refusal(f"You chose {chosen.title}. {chosen.status.detail} {chosen.status.remedy}")
+        return refusal(f"You chose {chosen.title}. {chosen.status.detail} {chosen.status.remedy}", chosen.model)
     return _paragraph(f"You chose <strong>{html.escape(chosen.title)}</strong>. {html.escape(chosen.suits)}")
 
 
-def refusal(sentence: object) -> str:
-    """What stands in the way."""
-    return f'<div class="al-say warn" role="alert"><p>{html.escape(str(sentence))}</p></div>'
+def refusal(sentence: object, model: str = "") -> str:
+    """What stands in the way, with a link to the models on this computer, at `model`."""
+    button = f'<button type="button" class="open-models" data-model="{html.escape(model)}">Models on this computer …'
+    return f'<div class="al-say warn" role="alert"><p>{html.escape(str(sentence))}</p>{button}</button></div>'
 
 
 def _paragraph(text: str) -> str:

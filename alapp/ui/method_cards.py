@@ -38,9 +38,7 @@ def _card(item: Method, seconds: float | None, recommended: bool) -> str:
         chips.append('<span class="chip plain">for the other kind of microscopy</span>')
     lines = [f"<p>{html.escape(item.suits)}</p>"]
     if ready:
-        speed = (
-            f"{speed_text(seconds)}, measured here" if seconds else "not tried yet: preview it to see its speed here"
-        )
+        speed = f"{speed_text(seconds)}, measured here" if seconds else "preview it to see its speed here"
         lines.append(f'<p class="speed">{speed}</p>')
     else:
         why = " ".join(part for part in (item.status.detail, item.status.remedy) if part)

@@ -18,6 +18,7 @@ from alapp.stages.display import to_display
 from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
+from alapp.ui import model_panel
 from alapp.ui.errors import told
 from alapp.ui.method_cards import method_cards
 from alapp.ui.overlay import overlay
@@ -37,6 +38,7 @@ def build(page: Page) -> Tab:
     store = page.store
     gr.Markdown(NOTE)
     cards = gr.HTML(padding=False, elem_id="methods")
+    model_panel.opener()
     draw = gr.State(0)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):

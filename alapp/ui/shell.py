@@ -8,7 +8,7 @@ import gradio as gr
 
 from alapp.storage import catalogue
 from alapp.storage.db import Store
-from alapp.ui import annotate, apply, header, project, pseudo, results, rounds, spaces, train
+from alapp.ui import annotate, apply, foundation, header, project, pseudo, results, rounds, spaces, train
 from alapp.ui.errors import told
 from alapp.ui.page import TABS, Page, Tab
 
@@ -39,6 +39,7 @@ def build(store: Store) -> gr.Blocks:
                 with gr.Tab(title, id=name) as shown:
                     tabs.append(MODULES[name].build(page))
                 refresh_on(page, shown, tabs[-1], current)
+        foundation.build(page)
         header.wire(top, page)
         project_id.change(lambda *ids: list(ids), [project_id, page.visitor], remembered, **QUIET)
         demo.load(told(lambda kept: arrive(store, kept)), remembered, [project_id, page.visitor, page.changed], **QUIET)
