@@ -1,6 +1,7 @@
 """What may answer a project's clicks: each method, with each of its models, and whether it can on this computer.
 
-The choice is kept in the project as "auto", as a method's name, or as "micro_sam:MODEL".
+The choice is kept in the project as "auto", as a method's name, or as "micro_sam:MODEL", where MODEL is the name of
+published weights or of a model of the user's own.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Any
 
 from alapp.domain import BackendState, Modality, Status
 from alapp.environment import home_relative
-from alapp.errors import InputError, NotReadyError
+from alapp.errors import InputError, NotReadyError, WeightsMissingError
 from alapp.stages.annotate.base import CLICK_SEGMENTERS, ClickSegmenter, choose_automatically
-from alapp.stages.foundation import states
+from alapp.stages.foundation import choice as weights
+from alapp.stages.foundation import own, states
 from alapp.stages.foundation.catalogue import MICRO_SAM, MODELS, Model, fit_for
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -24,7 +26,7 @@ BETWEEN = ":"
 
 @dataclass(frozen=True)
 class Choice:
-    """Something that may answer clicks. `value` is what the project keeps, `model` the published model's name."""
+    """Something that may answer clicks. `value` is what the project keeps, `model` the name of the weights in it."""
 
     value: str
     title: str
@@ -34,18 +36,21 @@ class Choice:
 
 
 def choices(modality: Modality) -> list[Choice]:
-    """Every method, then micro_sam with each model that fits the modality or is on this computer anyway."""
-    found = []
+    """Every method, then micro_sam with the user's own models and with each published one that fits the modality or
+    is on this computer anyway; models that can be used come before those that cannot."""
+    methods = []
     for name in CLICK_SEGMENTERS:
         backend = CLICK_SEGMENTERS.load(name)
         title = f"{backend.title}, with the model that fits" if name == MICRO_SAM else backend.title
-        found.append(Choice(name, title, backend.suits, backend.status(modality)))
+        methods.append(Choice(name, title, backend.suits, backend.status(modality)))
     fit = [model.name for model in fit_for(modality)]
-    for model in MODELS.values():
-        if model.backend == MICRO_SAM and model.clicks and (model.name in fit or model.paths[0].is_file()):
-            value = f"{MICRO_SAM}{BETWEEN}{model.name}"
-            found.append(Choice(value, f"{model.title} ({model.name})", model.suits, _clicks_alone(model), model.name))
-    return found
+    published = [
+        _published(model)
+        for model in MODELS.values()
+        if model.backend == MICRO_SAM and model.clicks and (model.name in fit or model.paths[0].is_file())
+    ]
+    models = [*(_own(one) for one in own.checkpoints()), *published]
+    return methods + sorted(models, key=lambda each: not each.status.ready)
 
 
 def choice(value: str, modality: Modality) -> Choice:
@@ -55,8 +60,7 @@ def choice(value: str, modality: Modality) -> Choice:
         if each.value == value:
             return each
     if name == MICRO_SAM and model in MODELS:  # of the other modality: chosen before the project's was changed
-        known = MODELS[model]
-        return Choice(value, f"{known.title} ({model})", known.suits, _clicks_alone(known), model)
+        return _published(MODELS[model])
     raise InputError(f"There is no click method called {value!r}. Choose another one in the settings of the project.")
 
 
@@ -79,19 +83,34 @@ def choose(store: Store, project_id: int, value: str) -> None:
 
 
 def create(value: str, modality: Modality) -> ClickSegmenter:
-    """A click method for `value`, not "auto"; weights are loaded at the first click. Raises `InputError`."""
+    """A click method for `value`, not "auto"; weights are loaded at the first click. Raises `InputError`, and
+    `WeightsMissingError` where the chosen model is gone."""
     name, _, model = value.partition(BETWEEN)
-    return CLICK_SEGMENTERS.create(name, modality=modality, **(_weights(choice(value, modality)) if model else {}))
+    return CLICK_SEGMENTERS.create(name, modality=modality, **(_weights(model) if model else {}))
 
 
-def _weights(wanted: Choice) -> dict[str, Any]:
-    model = MODELS[wanted.model]
-    return {"checkpoint": model.paths[0], "model_type": model.architecture}
+def _weights(model: str) -> dict[str, Any]:
+    found = weights.named(model)
+    if found is None:
+        raise WeightsMissingError(
+            f"The model {model} that answers your clicks is not on this computer any more. Bring it back, or choose "
+            "another one in the settings of the project."
+        )
+    return {"checkpoint": found.path, "model_type": found.architecture}
 
 
-def _clicks_alone(model: Model) -> Status:
-    """The state of a published model where its decoder is not asked for: clicks do without."""
+def _published(model: Model) -> Choice:
     status = states.status(model)
-    if status.state is BackendState.WEIGHTS_MISSING and model.paths[0].is_file():
-        return Status(BackendState.READY, f"Weights {home_relative(model.paths[0])} are on this computer.")
-    return status
+    if status.state is BackendState.WEIGHTS_MISSING and model.paths[0].is_file():  # clicks need no decoder
+        status = Status(BackendState.READY, f"Weights {home_relative(model.paths[0])} are on this computer.")
+    return Choice(f"{MICRO_SAM}{BETWEEN}{model.name}", f"{model.title} ({model.name})", model.suits, status, model.name)
+
+
+def _own(one: own.OwnModel) -> Choice:
+    status = Status(BackendState.READY, f"{home_relative(one.weights)} is on this computer.")
+    if not weights.can_run(one.architecture):
+        missing = "mobile_sam" if not states.absent(("micro_sam",)) else "micro_sam"
+        detail = f"The package {missing} is not installed."
+        status = Status(BackendState.NOT_INSTALLED, detail, states.HOW_TO_INSTALL[missing])
+    suits = f"Your own model, made from {one.source}." if one.source else "Your own model."
+    return Choice(f"{MICRO_SAM}{BETWEEN}{one.name}", f"Your own: {one.name}", suits, status, one.name)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from alapp.domain import BackendState, Modality
-from alapp.errors import InputError, NotReadyError
+from alapp.errors import InputError, NotReadyError, WeightsMissingError
 from alapp.rounds import click_methods, clicks
 from alapp.stages.annotate.base import CLICK_SEGMENTERS
 from alapp.stages.annotate.watershed import SeededWatershed
+from alapp.stages.foundation import own
 from alapp.stages.foundation.catalogue import MODELS
 from alapp.storage import catalogue
 
@@ -87,6 +90,22 @@ def test_the_choice_is_kept_and_reaches_the_backend(store, project, monkeypatch)
     assert type(clicks.segmenter(store, project.id)) is SeededWatershed
     click_methods.choose(store, project.id, "auto")
     assert catalogue.project(store, project.id).click_method == "auto"
+
+
+def test_ones_own_model_can_be_chosen_and_says_when_it_is_gone(store, project, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setitem(CLICK_SEGMENTERS._targets, "micro_sam", "tests.rounds.test_click_methods:Choosy")
+    monkeypatch.setattr(clicks, "_segmenters", {})
+    made = own.add("my cells", "vit_b", {"weight": torch.zeros(2)}, source="cells.pt")
+    found = {each.value: each for each in click_methods.choices(Modality.EM)}["micro_sam:my cells"]
+    assert found.status.ready
+    assert found.suits == "Your own model, made from cells.pt."
+    click_methods.choose(store, project.id, "micro_sam:my cells")
+    assert clicks.segmenter(store, project.id).given == (Modality.LIGHT, made.weights, "vit_b")
+    shutil.rmtree(made.folder)
+    monkeypatch.setattr(clicks, "_segmenters", {})
+    with pytest.raises(WeightsMissingError, match="my cells that answers your clicks is not on this computer any more"):
+        clicks.segmenter(store, project.id)
 
 
 def test_a_model_of_the_other_modality_stays_chosen(store, project):
