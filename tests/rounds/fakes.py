@@ -91,7 +91,7 @@ class MeanEmbedder:
     def status(cls):
         return Status(BackendState.READY)
 
-    def fit(self, patches, report):
+    def fit(self, patches, report, state=None):
         type(self).fitted.append(len(patches))
         report(1, 1, "")
 
@@ -105,3 +105,22 @@ class MeanEmbedder:
 
     def load(self, path):
         json.loads(path.read_text())
+
+
+class ThresholdEmbedder(MeanEmbedder):
+    """What the threshold of `ThresholdTrainer` sees; counts what it embedded."""
+
+    title, suits, trains = "threshold", "tests", False
+    embedded: list = []  # noqa: RUF012
+
+    def __init__(self, seed=0, network=None):
+        self.network = network
+
+    def fit(self, patches, report, state=None):
+        assert self.network.checkpoint.exists()
+
+    def embed(self, patches, report):
+        type(self).embedded.append(len(patches))
+        threshold = json.loads(self.network.checkpoint.read_text())["threshold"]
+        raw = np.array([[(patch > threshold).mean(), threshold / 255, 1.0] for patch in patches], dtype=np.float32)
+        return raw / np.linalg.norm(raw, axis=1, keepdims=True)

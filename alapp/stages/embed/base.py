@@ -26,8 +26,12 @@ class Embedder(Protocol):
     def status(cls) -> Status:
         """Whether it can run on this machine. No download, no torch import."""
 
-    def fit(self, patches: PatchSource, report: Report) -> None:
-        """Train on raw patches (does nothing where `trains` is False)."""
+    def fit(self, patches: PatchSource, report: Report, state: Path | None = None) -> None:
+        """Train on raw patches, or only measure them where `trains` is False.
+
+        One that was fitted or loaded before goes on from there. With `state`, a file, a training that was killed goes
+        on from what it saved there; the file is gone when `fit` returns.
+        """
 
     def embed(self, patches: PatchSource, report: Report) -> np.ndarray:
         """float32 (N, D), rows L2-normalised; a 3D patch is the mean over its slices. No augmentation."""

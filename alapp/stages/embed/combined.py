@@ -45,11 +45,11 @@ class Combined:
         """Ready on every machine; whether a project has a trained network, `rounds.embedding` knows."""
         return Status(BackendState.READY, "Uses the masked autoencoder and the network that the project trained.")
 
-    def fit(self, patches: PatchSource, report: Report) -> None:
-        """Train every part, the cheapest first, so that what is missing is told early."""
+    def fit(self, patches: PatchSource, report: Report, state: Path | None = None) -> None:
+        """Train every part, first those that only measure, so that what is missing is told early."""
         names = sorted(self.parts, key=lambda name: self.parts[name].trains)
         for number, name in enumerate(names):
-            self.parts[name].fit(patches, part(report, number / len(names), (number + 1) / len(names)))
+            self.parts[name].fit(patches, part(report, number / len(names), (number + 1) / len(names)), state)
 
     def embed(self, patches: PatchSource, report: Report) -> np.ndarray:
         """float32 (N, D), rows L2-normalised. Raises what the parts raise."""

@@ -3,30 +3,32 @@
 He, Chen, Xie, Li, Dollar, Girshick, "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022: a vision
 transformer sees a quarter of an image's tokens, a small decoder predicts the pixels of the other three quarters;
 the loss is the mean squared error on the hidden tokens, each normalised to mean 0 and variance 1. The modules are
-lightly's on a timm ViT; the sizes here train on a CPU within a minute.
+lightly's on a timm ViT; the sizes here train on a CPU within minutes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import pickle
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from alapp.domain import BackendState, Report, Status
+from alapp.domain import BackendState, Report, Status, part
 from alapp.environment import prepare
 from alapp.errors import InputError, NotReadyError
 from alapp.stages.embed import preprocess
 from alapp.stages.embed.base import PatchSource
+from alapp.stages.embed.mae_network import Architecture, build, encode
 
 if TYPE_CHECKING:
     import torch
 
-MASK_RATIO = 0.75
 # What torch.load and the network raise for files and contents that are not ours.
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -38,31 +40,18 @@ _UNREADABLE = (
     EOFError,
     OSError,
 )
-_FORMAT = "alapp masked autoencoder 1"
+_FORMATS = ("alapp masked autoencoder 1", "alapp masked autoencoder 2")
+"""The first had no decoder, and an encoder that read 0 to 1."""
 _BATCH = 64
 _MAX_TRAINING_PATCHES = 4096
-_LEARNING_RATE = 1e-3
-_WARM_UP = 0.1
+_TRAINING_MEMORY = 256 * 2**20
 _MARGIN = 1.15  # training images are kept this much larger than the encoder's input, to crop from
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """Sizes of the network. `side` is the input's, `token` a token's side, both in pixels; `token` divides `side`."""
-
-    side: int = 128
-    token: int = 16
-    width: int = 192
-    depth: int = 6
-    heads: int = 3
-    decoder_width: int = 96
-    decoder_depth: int = 2
-    decoder_heads: int = 3
-
-
-def iterations_for(n: int) -> int:
-    """Training iterations (batches of 64 images) for `n` patches: a few hundred, more for large projects."""
-    return int(np.clip(n, 150, 1500))
+def iterations_for(n: int, warm: bool = False) -> int:
+    """Most training iterations (batches of 64 images) for `n` patches, half of it for a network that was trained."""
+    most = int(np.clip(2 * n, 300, 1500))
+    return most // 2 if warm else most
 
 
 class MaskedAutoencoder:
@@ -80,7 +69,10 @@ class MaskedAutoencoder:
         self.seed = seed
         self.iterations = iterations
         self.architecture = architecture or Architecture()
+        self.losses: list[float] = []
+        """Of the last `fit`: loss on held-out patches after every 25 iterations."""
         self._encoder: torch.nn.Module | None = None
+        self._decoder: torch.nn.ModuleDict | None = None
         self._channels = 0
         self._centre = np.zeros(0)
 
@@ -89,8 +81,12 @@ class MaskedAutoencoder:
         """Always ready: the packages are requirements of the app, and there are no weights to download."""
         return Status(BackendState.READY, "Trains on the project's own patches.")
 
-    def fit(self, patches: PatchSource, report: Report) -> None:
-        """Train from scratch on at most 4,096 of the patches (drawn with the seed), a random slice of 3D ones.
+    def fit(self, patches: PatchSource, report: Report, state: Path | None = None) -> None:
+        """Train on at most 4,096 of the patches (drawn with the seed), in at most 256 MB.
+
+        A model that was trained or loaded before goes on from its weights, for half as long, unless the number of
+        channels differs. Training ends early when a tenth of the patches, which is held out, gains nothing more. With
+        `state`, a file, a training that was killed goes on from it; it is removed at the end.
 
         Also stores the mean feature, which `embed` subtracts: vectors of later patches stay comparable with earlier
         ones. Raises `InputError` without patches or when their channels differ.
@@ -100,17 +96,33 @@ class MaskedAutoencoder:
         prepare()
         import torch
 
-        steps = self.iterations or iterations_for(len(patches))
-        images = self._read_training(patches, partial(_scaled, report, 0, 0.1))
-        self._channels = images[0].shape[1]
+        from alapp.stages.embed.mae_training import LEARNING_RATE, WARM_RATE, Training
+
+        images, content = self._read_training(patches, part(report, 0, 0.1))
+        channels = images[0].shape[1]
+        warm = self._encoder is not None and self._decoder is not None and channels == self._channels
+        steps = self.iterations or iterations_for(len(patches), warm)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            encoder, decoder = _network(self.architecture, self._channels)
-            _train(encoder, decoder, images, self.architecture, steps, partial(_scaled, report, 0.1, 0.95))
-        self._encoder = encoder.eval()
-        inner = [_resized(image, self.architecture.side) for image in images]
-        features = self._features(inner, partial(_scaled, report, 0.95, 1))
-        self._centre = features.mean(axis=0)
+            encoder, decoder = build(self.architecture, channels)
+            start = ""
+            if warm:
+                encoder.load_state_dict(self._encoder.state_dict())
+                decoder.load_state_dict(self._decoder.state_dict())
+                start = _hash_of(encoder)
+            signature = {
+                "seed": self.seed, "steps": steps, "images": content, "start": start, **asdict(self.architecture),
+            }  # fmt: skip
+            training = Training(
+                encoder, decoder, images, self.architecture, steps, WARM_RATE if warm else LEARNING_RATE, state,
+                signature,
+            )  # fmt: skip
+            training.run(part(report, 0.1, 0.95))
+        self.losses = training.losses
+        self._encoder, self._decoder, self._channels = encoder.eval(), decoder.eval(), channels
+        self._centre = self._features(_Middles(images, self.architecture.side), part(report, 0.95, 1)).mean(axis=0)
+        if state is not None:
+            state.unlink(missing_ok=True)
 
     def embed(self, patches: PatchSource, report: Report) -> np.ndarray:
         """float32 (N, D), rows L2-normalised: the mean over tokens (and slices), minus the mean of the training set.
@@ -121,22 +133,26 @@ class MaskedAutoencoder:
         if self._encoder is None:
             raise NotReadyError("The embedding model is not trained yet. Train it first.")
         images = _Lazy(patches, self.architecture.side, self._channels)
-        features = self._features(images, report)
-        return preprocess.unit_rows(features - self._centre)
+        return preprocess.unit_rows(self._features(images, report) - self._centre)
 
     def save(self, path: Path) -> None:
-        """Write encoder, configuration and the centre. The decoder is only needed for training and not kept."""
+        """Write both networks, so that training can go on with more images, the configuration and the centre."""
         if self._encoder is None:
             raise NotReadyError("The embedding model is not trained yet: there is nothing to save.")
         import torch
 
+        networks = {"encoder": self._encoder, "decoder": self._decoder}
         state = {
-            "format": _FORMAT,
+            "format": _FORMATS[-1],
             "architecture": asdict(self.architecture),
             "channels": self._channels,
             "seed": self.seed,
             "centre": torch.from_numpy(self._centre),
-            "encoder": {name: tensor.cpu() for name, tensor in self._encoder.state_dict().items()},
+            **{
+                name: {key: value.cpu() for key, value in network.state_dict().items()}
+                for name, network in networks.items()
+                if network is not None
+            },
         }
         with open(path, "wb") as handle:
             torch.save(state, handle)
@@ -149,53 +165,60 @@ class MaskedAutoencoder:
         refusal = f"{path.name} is not an embedding model of this app. Choose another file or train again."
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            if not isinstance(state, dict) or state.get("format") != _FORMAT:
+            if not isinstance(state, dict) or state.get("format") not in _FORMATS:
                 raise InputError(refusal)
             known = {field.name for field in fields(Architecture)}
             architecture = Architecture(**{k: int(v) for k, v in state["architecture"].items() if k in known})
-            encoder, _ = _network(architecture, int(state["channels"]))
+            with torch.random.fork_rng(devices=[]):
+                encoder, decoder = build(architecture, int(state["channels"]))
+            if state["format"] == _FORMATS[0]:
+                _read_contrast(state["encoder"])
             encoder.load_state_dict(state["encoder"])
+            if "decoder" in state:
+                decoder.load_state_dict(state["decoder"])
             centre = state["centre"].numpy().astype(np.float64)
         except FileNotFoundError as error:
             raise InputError(f"There is no file {path}. Train the embeddings again.") from error
         except _UNREADABLE as error:
             raise InputError(refusal) from error
         self.architecture = architecture
-        self._encoder = encoder.to(_device()).eval()
+        self._encoder, self._decoder = encoder.eval(), decoder.eval() if "decoder" in state else None
         self._channels = int(state["channels"])
         self._centre = centre
 
-    def _read_training(self, patches: PatchSource, report: Report) -> list[torch.Tensor]:
-        """The training patches in memory, float32 (S, C, side, side) each, with a margin to crop from."""
+    def _read_training(self, patches: PatchSource, report: Report) -> tuple[list[torch.Tensor], str]:
+        """Training patches in memory, uint8 (S, C, H, W) each with a margin to crop from, and a hash of them all."""
+        import torch
+
         rng = np.random.default_rng(self.seed)
-        rows = np.sort(rng.permutation(len(patches))[:_MAX_TRAINING_PATCHES])
         side = math.ceil(self.architecture.side * _MARGIN)
+        first = preprocess.read(patches[0], side)
+        most = min(_MAX_TRAINING_PATCHES, max(8, _TRAINING_MEMORY // first.numel()))
+        rows = np.sort(rng.permutation(len(patches))[:most])
         images: list[torch.Tensor] = []
+        content = hashlib.sha256()
         for done, row in enumerate(rows):
             report(done, len(rows), "reading patches")
-            images.append(preprocess.read(patches[row], side, images[0].shape[1] if images else None))
-        return images
+            image = preprocess.read(patches[int(row)], side, first.shape[1])
+            images.append((image * 255).round().to(torch.uint8))
+            content.update(images[-1].numpy().tobytes())
+        return images, content.hexdigest()
 
-    def _features(self, images: PatchSource | list[torch.Tensor] | _Lazy, report: Report) -> np.ndarray:
+    def _features(self, images: _Lazy | _Middles, report: Report) -> np.ndarray:
         """Mean over tokens and slices, float64 (N, D), of images float32 (S, C, side, side)."""
         import torch
 
-        features = np.zeros((len(images), self.architecture.width))
         device = next(self._encoder.parameters()).device
+        features = np.zeros((len(images), self.architecture.width))
         start = 0
-        while start < len(images):
+        for batch in _read_ahead(images):
             report(start, len(images), "embedding patches")
-            batch, counts = [], []
-            while start + len(counts) < len(images) and sum(counts) < _BATCH:
-                image = images[start + len(counts)]
-                batch.append(image)
-                counts.append(len(image))
             with torch.inference_mode():
-                tokens = self._encoder.encode(torch.cat(batch).to(device))
+                tokens = encode(self._encoder, torch.cat(batch).to(device))
                 means = tokens[:, 1:].double().mean(dim=1).cpu()
-            for offset, part in enumerate(means.split(counts)):
-                features[start + offset] = part.mean(dim=0).numpy()
-            start += len(counts)
+            for one in means.split([len(image) for image in batch]):
+                features[start] = one.mean(dim=0).numpy()
+                start += 1
         report(len(images), len(images), "embedding patches")
         return features
 
@@ -213,122 +236,45 @@ class _Lazy:
         return preprocess.read(self.patches[row], self.side, self.channels)
 
 
-def _scaled(report: Report, first: float, last: float, done: float, total: float, message: str) -> None:
-    """Report a part of the work as the span from `first` to `last` of 1."""
-    report(first + (last - first) * done / max(total, 1), 1, message)
+class _Middles:
+    """Training images at the encoder's size."""
+
+    def __init__(self, images: list[torch.Tensor], side: int):
+        self.images, self.side = images, side
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return preprocess.to_square(self.images[row].float().numpy() / 255, self.side)
 
 
-def _device() -> torch.device:
-    import torch
+def _read_ahead(images: _Lazy | _Middles) -> Iterator[list[torch.Tensor]]:
+    """Images in order, in batches of about 64 slices; the next batch is read while one is worked on."""
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def read(start: int) -> list[torch.Tensor]:
+        batch: list[torch.Tensor] = []
+        while start + len(batch) < len(images) and sum(map(len, batch)) < _BATCH:
+            batch.append(images[start + len(batch)])
+        return batch
 
-
-def _resized(image: torch.Tensor, side: int) -> torch.Tensor:
-    return preprocess.to_square(image.numpy(), side)
-
-
-def _network(architecture: Architecture, channels: int) -> tuple[torch.nn.Module, torch.nn.ModuleDict]:
-    """Encoder and decoder with new weights, from torch's global generator, on the device."""
-    import torch
-    from lightly.models.modules import MaskedVisionTransformerTIMM
-    from lightly.models.modules.masked_vision_transformer_decoder_timm import MaskedVisionTransformerDecoderTIMM
-    from timm.models.vision_transformer import VisionTransformer
-
-    a = architecture
-    encoder = MaskedVisionTransformerTIMM(
-        VisionTransformer(
-            img_size=a.side,
-            patch_size=a.token,
-            in_chans=channels,
-            num_classes=0,
-            embed_dim=a.width,
-            depth=a.depth,
-            num_heads=a.heads,
-        )
-    )
-    decoder = torch.nn.ModuleDict(
-        {
-            "embed": torch.nn.Linear(a.width, a.decoder_width),
-            "blocks": MaskedVisionTransformerDecoderTIMM(
-                num_patches=(a.side // a.token) ** 2,
-                embed_dim=a.decoder_width,
-                depth=a.decoder_depth,
-                num_heads=a.decoder_heads,
-            ),
-            "pixels": torch.nn.Linear(a.decoder_width, a.token**2 * channels),
-        }
-    )
-    return encoder.to(_device()), decoder.to(_device())
+    with ThreadPoolExecutor(1, thread_name_prefix="embedding") as pool:
+        start, coming = 0, pool.submit(read, 0)
+        while batch := coming.result():
+            start += len(batch)
+            coming = pool.submit(read, start)
+            yield batch
 
 
-def _train(
-    encoder: torch.nn.Module,
-    decoder: torch.nn.ModuleDict,
-    images: list[torch.Tensor],
-    architecture: Architecture,
-    steps: int,
-    report: Report,
-) -> None:
-    """AdamW with warm-up and cosine decay, as in the paper's section A.1, but a rate for small batches."""
-    import torch
-    from lightly.models.utils import get_weight_decay_parameters
-
-    decayed, others = get_weight_decay_parameters([encoder, decoder])
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=_LEARNING_RATE, betas=(0.9, 0.95))
-    warm = max(1, round(_WARM_UP * steps))
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-    order = torch.empty(0, dtype=torch.int64)
-    smooth = None
-    batch_size = min(_BATCH, max(8, len(images)))
-    for step in range(steps):
-        while len(order) < batch_size:
-            order = torch.cat([order, torch.randperm(len(images))])
-        rows, order = order[:batch_size], order[batch_size:]
-        batch = torch.stack([_augment(images[row], architecture.side) for row in rows.tolist()])
-        loss = _loss(encoder, decoder, batch.to(_device()), architecture)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([*decayed, *others], 1.0)
-        optimiser.step()
-        schedule.step()
-        value = loss.item()
-        smooth = value if smooth is None else 0.9 * smooth + 0.1 * value
-        report(step + 1, steps, f"training the embeddings, loss {smooth:.3f}")
+def _read_contrast(weights: dict[str, torch.Tensor]) -> None:
+    """Make an encoder of the first format, which read x in [0, 1], read 4 x - 2 to the same effect."""
+    kernel = weights["vit.patch_embed.proj.weight"]
+    weights["vit.patch_embed.proj.bias"] = weights["vit.patch_embed.proj.bias"] + kernel.sum(dim=(1, 2, 3)) / 2
+    weights["vit.patch_embed.proj.weight"] = kernel / 4
 
 
-def _augment(image: torch.Tensor, side: int) -> torch.Tensor:
-    """A random slice of (S, C, H, W), cropped, flipped and turned: (C, side, side)."""
-    import torch
-
-    margin = image.shape[-1] - side
-    plane, top, left, turns, flip = (
-        int(torch.randint(high, ())) for high in (len(image), margin + 1, margin + 1, 4, 2)
-    )
-    crop = torch.rot90(image[plane, :, top : top + side, left : left + side], turns, (1, 2))
-    return crop.flip(2) if flip else crop
-
-
-def _loss(
-    encoder: torch.nn.Module, decoder: torch.nn.ModuleDict, images: torch.Tensor, architecture: Architecture
-) -> torch.Tensor:
-    """Mean squared error of the hidden tokens' pixels, for images (B, C, side, side)."""
-    import torch
-    from lightly.models import utils
-
-    size = (len(images), encoder.sequence_length)
-    keep, hidden = utils.random_token_mask(size, mask_ratio=MASK_RATIO, device=images.device)
-    visible = decoder["embed"](encoder.encode(images, idx_keep=keep))
-    tokens = utils.repeat_token(decoder["blocks"].mask_token, size)
-    tokens = utils.set_at_index(tokens, keep, visible.type_as(tokens))
-    predicted = decoder["pixels"](utils.get_at_index(decoder["blocks"](tokens), hidden))
-    # Token 0 is the class token, which has no pixels.
-    pixels = utils.get_at_index(utils.patchify(images, architecture.token), hidden - 1)
-    return torch.nn.functional.mse_loss(predicted, utils.normalize_mean_var(pixels))
+def _hash_of(network: torch.nn.Module) -> str:
+    content = hashlib.sha256()
+    for value in network.state_dict().values():
+        content.update(value.cpu().numpy().tobytes())
+    return content.hexdigest()

@@ -62,7 +62,7 @@ class NetworkFeatures:
         """Ready on every machine; whether a project has a trained network, `rounds.embedding` knows."""
         return Status(BackendState.READY, "Uses the network that the project trained.")
 
-    def fit(self, patches: PatchSource, report: Report) -> None:
+    def fit(self, patches: PatchSource, report: Report, state: Path | None = None) -> None:
         """Measure mean and spread of every feature on at most 256 of the patches. Nothing is trained.
 
         Raises `InputError` without patches, and what `embed` raises.

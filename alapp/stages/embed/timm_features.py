@@ -66,7 +66,7 @@ class TimmFeatures:
             )
         return Status(BackendState.READY, f"Uses the cached weights of {found}.")
 
-    def fit(self, patches: PatchSource, report: Report) -> None:
+    def fit(self, patches: PatchSource, report: Report, state: Path | None = None) -> None:
         """Nothing to train; loads the weights, so that a missing file is told early."""
         self._load_encoder()
 

@@ -92,7 +92,7 @@ def test_combined_embeds_both_parts(networks):
     class Shades:
         trains = True
 
-        def fit(self, patches, report):
+        def fit(self, patches, report, state=None):
             pass
 
         def embed(self, patches, report):
