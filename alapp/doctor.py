@@ -40,6 +40,7 @@ STORED_FILES = (
 DERIVED = (
     "embeddings/map-*.npy",
     "advice/facts-*.json",
+    "embeddings/training-*.pt",
     "exports/*",
     "exports/*/*",
     "exports/applied/*/*",

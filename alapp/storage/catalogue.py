@@ -43,6 +43,7 @@ class Project:
     repeat_share: float
     check_pretraining: bool
     keep_checkpoints: int
+    embedder: str
 
 
 @dataclass(frozen=True)

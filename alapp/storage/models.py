@@ -87,9 +87,10 @@ def add_embedding(store: Store, values: Mapping[str, Any]) -> Embedding:
     return found
 
 
-def latest_embedding(store: Store, project_id: int) -> Embedding | None:
-    """The newest embedding of a project."""
-    row = store.row("SELECT * FROM embedding WHERE project_id = ? ORDER BY id DESC LIMIT 1", (project_id,))
+def latest_embedding(store: Store, project_id: int, backend: str | None = None) -> Embedding | None:
+    """The newest embedding of a project, by any embedder or by one."""
+    sql = "SELECT * FROM embedding WHERE project_id = :p AND (:backend IS NULL OR backend = :backend)"
+    row = store.row(sql + " ORDER BY id DESC LIMIT 1", {"p": project_id, "backend": backend})
     return Embedding(**row | {"params": json.loads(row["params"])}) if row else None
 
 

@@ -372,3 +372,11 @@ def m012_experiments(db: Database) -> None:
         UNIQUE (experiment_id, key)
     ) STRICT;
     """)
+
+
+@migrations()
+def m013_compared_by(db: Database) -> None:
+    """What the patches of a project are compared by."""
+    db.executescript("""
+    ALTER TABLE project ADD COLUMN embedder TEXT NOT NULL DEFAULT 'mae';   -- see stages/embed/base.py
+    """)

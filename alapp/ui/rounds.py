@@ -15,7 +15,7 @@ from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.rounds import Selected
-from alapp.ui import adviser, gallery, tables
+from alapp.ui import adviser, compared_by, gallery, tables
 from alapp.ui import patch_map as patch_maps
 from alapp.ui import picks as picks_panel
 from alapp.ui.errors import told
@@ -40,6 +40,7 @@ def build(page: Page) -> Tab:
                     swap_button = gr.Button("Veto, and take the next best instead", size="sm")
         with gr.Column(scale=5, min_width=380):
             strategy, budget, share, control, repeat = _next_batch()
+            compared = compared_by.build(page)
             select_button = gr.Button("Select the batch", variant="primary")
             heading = gr.Markdown("### Picks")
             picks = gr.Gallery(
@@ -104,7 +105,11 @@ def build(page: Page) -> Tab:
     reference.click(
         told(lambda p, c: answer_by_reference(store, p, c)), [page.project_id, page.changed], page.changed, **quick
     )
-    return Tab("rounds", outputs, lambda project: refresh(store, project))
+    return Tab(
+        "rounds",
+        [*outputs, *compared],
+        lambda project: [*refresh(store, project), *compared_by.refresh(store, project)],
+    )
 
 
 def _next_batch() -> tuple[gr.Radio, gr.Slider, gr.HTML, gr.Dropdown, gr.Dropdown]:

@@ -19,8 +19,9 @@ NAMES = [
     "m008_verdicts",
     "m009_pausing",
     "m012_experiments",
+    "m013_compared_by",
 ]
-SHA256 = "6007321834d6590372110e1b5b32e6de5967935b1bd1a11ee24d243d07c4eea6"
+SHA256 = "5bb2c661b665b00b5332fe6764ed5290b354f89f509528135f76f180f974758c"
 
 
 def schema(store: Store) -> str:

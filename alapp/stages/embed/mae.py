@@ -49,7 +49,7 @@ _MARGIN = 1.15  # training images are kept this much larger than the encoder's i
 
 
 def iterations_for(n: int, warm: bool = False) -> int:
-    """Most training iterations (batches of 64 images) for `n` patches, half of it for a network that was trained."""
+    """Most training iterations (batches of 32 images) for `n` patches, half of it for a network that was trained."""
     most = int(np.clip(2 * n, 300, 1500))
     return most // 2 if warm else most
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LEARNING_RATE = 3e-3
 WARM_RATE = 1e-3
 """Largest rate of a training from scratch, and of one that goes on from a trained network."""
-BATCH = 64
+BATCH = 32
 CHECK_EVERY = 25
 """Iterations between looks at the held-out images; the state is saved at each."""
 PATIENCE = 6
