@@ -46,14 +46,23 @@ def lay_out(store: Store) -> PatchMap:
     return PatchMap(note, scatter(value(None, 0, None), server_functions(store)))
 
 
-def connect(page: Page, parts: PatchMap, stale: gr.State, chosen: gr.State, detail: gr.Row) -> None:
-    """Fetch the points again when `stale` changes, and put a ring around the patch that is `chosen`; `detail` is the
-    panel of that patch."""
+def connect(page: Page, parts: PatchMap, stale: gr.State, chosen: gr.State, panel: picks.Panel) -> None:
+    """Fetch the points again when `stale` changes, and put a ring around the patch that is `chosen`, whose `panel` is
+    filled by a click on it."""
     store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     inputs = [page.project_id, stale, chosen]
-    stale.change(told(lambda *now: draw_anew(store, *now)), inputs, [parts.canvas, detail], **quick)
+    stale.change(told(lambda *now: draw_anew(store, *now)), inputs, [parts.canvas, panel.row], **quick)
     chosen.change(told(value), inputs, parts.canvas, **quick)
+
+    def on_map(project: int | None, event: gr.EventData) -> Any:
+        return picks.show_patch(store, project, event.patch)
+
+    def on_open(project: int | None, event: gr.EventData) -> Any:
+        return picks.open_clicked(store, project, event.patch)
+
+    parts.canvas.picked(told(on_map), page.project_id, [*panel.outputs, chosen], **quick)
+    parts.canvas.opened(told(on_open), page.project_id, [page.tabs, page.open_patch, chosen], **quick)
 
 
 def value(project_id: int | None, stamp: float, chosen: int | None) -> dict[str, Any]:

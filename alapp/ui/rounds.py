@@ -9,13 +9,12 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, measuring, oracle, promotion, results, selection
+from alapp.rounds import measuring, oracle, promotion, results, selection
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
-from alapp.storage.rounds import Selected
-from alapp.ui import adviser, compared_by, gallery, tables
+from alapp.ui import adviser, compared_by, tables
 from alapp.ui import patch_map as patch_maps
 from alapp.ui import picks as picks_panel
 from alapp.ui.errors import told
@@ -30,24 +29,12 @@ def build(page: Page) -> Tab:
     with gr.Row():
         with gr.Column(scale=6, min_width=420):
             patch_map = patch_maps.lay_out(page.store)
-            with gr.Row(visible=False, elem_id="rounds-panel") as detail:
-                picture = gr.Image(
-                    show_label=False, height=190, width=190, interactive=False, buttons=[], scale=0, min_width=190
-                )
-                with gr.Column(min_width=240):
-                    about = gr.HTML(padding=False)
-                    open_button = gr.Button("Open in Annotate", variant="primary", size="sm")
-                    swap_button = gr.Button("Veto, and take the next best instead", size="sm")
+            panel = picks_panel.lay_out_panel()
         with gr.Column(scale=5, min_width=380):
             strategy, budget, share, control, repeat = _next_batch()
             compared = compared_by.build(page)
             select_button = gr.Button("Select the batch", variant="primary")
-            heading = gr.Markdown("### Picks")
-            picks = gr.Gallery(
-                show_label=False, columns=4, height=280, object_fit="contain", allow_preview=False, buttons=[],
-                interactive=False,
-            )  # fmt: skip
-            hint = gr.HTML(padding=False)
+            picks = picks_panel.lay_out()
             discard = gr.Button("Discard this selection", size="sm", visible=False)
             reference = gr.Button(
                 "Let the reference masks annotate the rest", size="sm", visible=False, elem_id="rounds-oracle"
@@ -57,14 +44,13 @@ def build(page: Page) -> Tab:
     stale = gr.State(0)
 
     outputs = [
-        stale, patch_map.note, strategy, control, repeat, select_button, heading, picks, hint, discard, reference,
-        timeline,
+        stale, patch_map.note, strategy, control, repeat, select_button, discard, reference, timeline,
     ]  # fmt: skip
     store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    panel = [detail, picture, about, open_button, swap_button, chosen]
 
-    patch_maps.connect(page, patch_map, stale, chosen, detail)
+    patch_maps.connect(page, patch_map, stale, chosen, panel)
+    picks_panel.connect(page, picks, panel, stale, chosen)
     for trigger in (stale.change, budget.change):
         trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **quick)
     for measure in (control, repeat):
@@ -77,27 +63,6 @@ def build(page: Page) -> Tab:
         [page.project_id, budget, strategy, page.changed],
         [select_button, page.changed],
         **quick,
-    )
-
-    def on_map(project: int | None, event: gr.EventData) -> Any:
-        return picks_panel.show_patch(store, project, event.patch)
-
-    def on_open(project: int | None, event: gr.EventData) -> Any:
-        return picks_panel.open_clicked(store, project, event.patch)
-
-    def on_pick(project: int | None, event: gr.SelectData) -> Any:
-        return picks_panel.show_pick(store, project, event.index)
-
-    patch_map.canvas.picked(told(on_map), page.project_id, panel, **quick)
-    patch_map.canvas.opened(told(on_open), page.project_id, [page.tabs, page.open_patch, chosen], **quick)
-    picks.select(told(on_pick), page.project_id, panel, **quick)
-    open_button.click(told(picks_panel.open_patch), chosen, [page.tabs, page.open_patch], **quick)
-    swap_button.click(
-        told(lambda p, one, c: picks_panel.swap(store, p, one, c)),
-        [page.project_id, chosen, page.changed],
-        [chosen, page.changed, detail],
-        show_progress="minimal",
-        api_visibility="private",
     )
     discard.click(
         told(lambda p, c: discard_selection(store, p, c)), [page.project_id, page.changed], page.changed, **quick
@@ -154,18 +119,11 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         return [
             time.time(), tables.note(patch_maps.HELP), gr.Radio(interactive=False),
             gr.Dropdown(interactive=False), gr.Dropdown(interactive=False), gr.Button(interactive=False),
-            "### Picks", gr.Gallery(value=[], visible=False), nothing, gr.Button(visible=False),
-            gr.Button(visible=False), nothing,
+            gr.Button(visible=False), gr.Button(visible=False), nothing,
         ]  # fmt: skip
     project = catalogue.project(store, project_id)
     latest = round_rows.latest(store, project_id)
-    chosen = round_rows.picked(store, latest.id) if latest else []
-    states = annotation.patch_states(store, [pick.patch_id for pick in chosen])
-    pictures = [
-        (gallery.thumbnail(store, catalogue.patch(store, pick.patch_id)), picks_panel.caption(pick, states))
-        for pick in chosen
-    ]
-    untouched = bool(chosen) and selection.is_untouched(store, latest.id)
+    untouched = latest is not None and selection.is_untouched(store, latest.id)
     return [
         time.time(),
         patch_maps.help_note(store, project_id),
@@ -173,9 +131,6 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         gr.Dropdown(value=project.control_share, interactive=True),
         gr.Dropdown(value=project.repeat_share, interactive=True),
         select_button_state(store, project_id),
-        f"### Picks of round {latest.number}" if latest else "### Picks",
-        gr.Gallery(value=pictures, visible=bool(pictures)),
-        picks_hint(chosen, states),
         gr.Button(visible=untouched),
         gr.Button(visible=oracle.can_answer(store, project_id)),
         adviser.sentence(store, project_id)
@@ -266,17 +221,6 @@ def answer_by_reference(store: Store, project_id: int | None, changed: int) -> i
     count = oracle.answer(store, project_id)
     gr.Info(f"The reference masks annotated {count} patches. Every one can be reopened on the Annotate tab.")
     return changed + 1
-
-
-def picks_hint(picks: list[Selected], states: dict[int, str]) -> str:
-    """What the picks show, or what to do when there are none."""
-    if not picks:
-        return tables.empty("No batch yet. Choose a strategy and a size, then press the button above.")
-    done = sum(states.get(pick.patch_id) in (annotation.DONE, annotation.SKIPPED) for pick in picks)
-    numbers = "Numbers are distances to the nearest labelled patch (0: alike, 2: opposite)." if any(
-        "distance" in pick.reason for pick in picks
-    ) else ""  # fmt: skip
-    return tables.note(f"{done} of {len(picks)} finished. Click a pick to see why it was chosen.", numbers)
 
 
 def refusal_note(store: Store, project_id: int) -> str:

@@ -72,8 +72,7 @@ def test_with_an_empty_project(tabs, store):  # noqa: F811
 
 def test_with_a_batch(tabs, store, project, batch):  # noqa: F811
     made = check(tabs, project.id)
-    (shown,) = of_kind(made["rounds"], gr.Gallery)
-    assert len(shown.value) == 4
+    assert len(picks.show_round(store, project.id, picks.NEWEST)[1].value) == 4
     assert any(b.value == "Annotate the open patches first (4 left)" for b in of_kind(made["rounds"], gr.Button))
     assert not patch_map.draw_anew(store, project.id, 1.0, None)[1].visible
 
