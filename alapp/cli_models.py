@@ -70,8 +70,8 @@ def add(
     from alapp.stages.foundation import adopt
 
     for file in files:
-        model, found = adopt.adopt(file, printer())
-        print(f"{file.name} is the published file {found.name} of {model.name}; it is in {model.folder} now.")
+        model, _ = adopt.adopt(file, printer())
+        print(f"{file.name} belongs to {model.title} ({model.name}); it is in {model.folder} now.")
 
 
 @models.command()

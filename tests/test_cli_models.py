@@ -86,4 +86,4 @@ def test_files_are_imported_added_removed_and_brought_back(tmp_path, monkeypatch
     monkeypatch.setattr(fetching, "MARGIN", 0)
     monkeypatch.setitem(MODELS, "vit_b_lm", model_of("https://x"))
     (tmp_path / "copy").write_bytes(CONTENT)
-    assert "copy is the published file vit_b_lm of vit_b_lm" in run("add", str(tmp_path / "copy"))
+    assert "copy belongs to micro_sam for light microscopy, base (vit_b_lm)" in run("add", str(tmp_path / "copy"))

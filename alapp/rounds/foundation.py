@@ -135,9 +135,9 @@ def take_file(
     path = path.expanduser()
     if not path.is_file():
         raise InputError(f"There is no file {path}. Check the path.")
-    if adopt.recognised(path, report) is not None:
-        model, file = adopt.adopt(path, report)
-        return model.name, f"{path.name} is the published file {file.name} of {model.title}; it is in its place now."
+    if adopt.is_cellsam(path) or adopt.recognised(path, report) is not None:
+        model, _ = adopt.adopt(path, report)
+        return model.name, f"{path.name} belongs to {model.title} ({model.name}); it is in its place now."
     made = own.import_file(path, name, modality, report)
     kinds = "clicks and automatic labels" if made.decoder else "clicks"
     return (

@@ -161,7 +161,7 @@ def test_a_published_file_goes_to_its_place(store, tmp_path, server) -> None:
     (tmp_path / "copy").write_bytes(CONTENT)
     name, sentence = foundation.take_file(tmp_path / "copy")
     assert name == "vit_b_lm"
-    assert "is the published file vit_b_lm" in sentence
+    assert sentence == "copy belongs to micro_sam for light microscopy, base (vit_b_lm); it is in its place now."
     assert at(store, "vit_b_lm").state is ModelState.READY
     assert own.checkpoints() == []
     with pytest.raises(InputError, match="There is no file"):

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from alapp.domain import Report, silent
+from alapp.environment import prepare
 from alapp.errors import DiskFullError, InputError, StorageError
 from alapp.stages.foundation import deepcell, download, landing, states
 from alapp.stages.foundation.catalogue import MODELS, Model, WeightsFile
 
 BLOCK = 1 << 20
+ZIP = b"PK\x03\x04"
+"""Begins every checkpoint that a torch of this decade wrote."""
+CELLSAM_NAME = "cellsam_v1.2"
+CELLSAM_PARTS = ("cellfinder.", "model.")
 
 
 def adopt(path: Path, report: Report = silent) -> tuple[Model, WeightsFile]:
@@ -24,6 +29,10 @@ def adopt(path: Path, report: Report = silent) -> tuple[Model, WeightsFile]:
     path = path.expanduser()
     if not path.is_file():
         raise InputError(f"There is no file {path}. Check the path.")
+    if is_cellsam(path):
+        model = MODELS[CELLSAM_NAME]
+        _copy(path, model.paths[0], report)
+        return model, model.files[0]
     found = recognised(path, report)
     if found is None:
         raise InputError(
@@ -38,6 +47,22 @@ def adopt(path: Path, report: Report = silent) -> tuple[Model, WeightsFile]:
     if path.resolve() != target.resolve():
         _copy(path, target, report)
     return model, file
+
+
+def is_cellsam(path: Path) -> bool:
+    """Whether `path` is what CellSAM's archive holds. No hash of that is published, so its parts have to tell."""
+    with open(path, "rb") as handle:
+        if handle.read(len(ZIP)) != ZIP:
+            return False
+    prepare()
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # a damaged file can raise anything from inside of the unpickler
+        return False
+    names = [name for name in content if isinstance(name, str)] if isinstance(content, dict) else []
+    return all(any(name.startswith(part) for name in names) for part in CELLSAM_PARTS)
 
 
 def recognised(path: Path, report: Report = silent) -> tuple[Model, WeightsFile] | None:

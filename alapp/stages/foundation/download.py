@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 PART = ".part-"
 """Begins the name of a file that is not whole yet."""
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
+"""Bytes that are awaited at a time: small enough that a slow line still shows progress, and hears of a cancel."""
 TIMEOUT = (10.0, 20.0)
 """Seconds to connect, and to wait for the next bytes; a cancelled download ends after the latter at the latest."""
 PAUSES = (0.5, 2.0, 5.0)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import xxhash
 
 from alapp.errors import Cancelled, DiskFullError, InputError, StorageError
@@ -162,3 +163,13 @@ class TestAdoption:
         assert model.paths[0].read_bytes() == b"weights"
         assert [path.name for path in model.folder.iterdir()] == ["cellsam_v1.2"]
         assert (tmp_path / "archive").exists()
+
+    def test_what_the_archive_of_cellsam_holds_is_known_by_its_parts(self, tmp_path) -> None:
+        content = {"cellfinder.a": torch.ones(1), "model.b": torch.ones(1)}
+        path = saved(tmp_path / "from the other computer.pt", content)
+        assert adopt.adopt(path)[0].name == "cellsam_v1.2"
+        place = MODELS["cellsam_v1.2"].paths[0]
+        assert set(torch.load(place, weights_only=True)) == set(content)
+        assert [file.name for file in place.parent.iterdir()] == ["cellsam_general.pt"]
+        for other in ({"model.b": torch.ones(1)}, [1], weights()):
+            assert not adopt.is_cellsam(saved(tmp_path / "other.pt", other))
