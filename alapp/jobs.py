@@ -61,6 +61,7 @@ KINDS: dict[str, JobKind] = {
         "alapp.rounds.evaluation:run_predict", "Applying the model to new images", gpu=True, pausable=True
     ),
     "apply": JobKind("alapp.rounds.apply:run_apply", "Applying the model to other images", gpu=True),
+    "finetune_sam": JobKind("alapp.rounds.finetune_sam:run_finetune", "Fine-tuning micro_sam on your labels", gpu=True),
     "map": JobKind("alapp.rounds.mapping:run_map", "Drawing the map of patches"),
     "advise": JobKind("alapp.rounds.adviser:run_advise", "Comparing the last two rounds"),
     "export": JobKind("alapp.rounds.export:run_export", "Exporting"),

@@ -18,7 +18,7 @@ from alapp.stages.display import to_display
 from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
-from alapp.ui import model_panel
+from alapp.ui import finetune, model_panel
 from alapp.ui.errors import told
 from alapp.ui.method_cards import method_cards
 from alapp.ui.overlay import overlay
@@ -62,6 +62,7 @@ def build(page: Page) -> Tab:
                 show_label=False, columns=5, height=430, object_fit="contain", interactive=False, visible=False
             )
 
+    tune = finetune.build(page)
     controls = [why, model, *sliders]
     page.project_id.change(
         told(lambda project_id: chosen_method(store, project_id)), page.project_id, [method, *controls], **QUIET
@@ -98,13 +99,14 @@ def build(page: Page) -> Tab:
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
             empty = '<div class="empty"><h3>No project is open</h3>Create one on the Project tab.</div>'
-            return [empty, "", [], ""]
+            return [empty, "", [], "", *tune.refresh(None)]
         project = catalogue.project(store, project_id)
         shown = next(previews(store, project_id), None)
         decided = decision(project.pseudo_method) + labels_in_use(store, project_id)
-        return [method_cards(store, project.modality), *preview_shown(store, shown), decided]
+        cards_now = method_cards(store, project.modality)
+        return [cards_now, *preview_shown(store, shown), decided, *tune.refresh(project_id)]
 
-    return Tab("pseudo", [cards, caption, gallery, decided], refresh)
+    return Tab("pseudo", [cards, caption, gallery, decided, *tune.outputs], refresh)
 
 
 def chosen_method(store: Store, project_id: int | None) -> list[Any]:

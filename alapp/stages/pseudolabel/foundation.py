@@ -16,6 +16,7 @@ from alapp.errors import (
     OutOfMemoryError,
     WeightsMissingError,
 )
+from alapp.stages.foundation.residency import is_out_of_memory
 from alapp.stages.instances import link_slices
 from alapp.stages.patches import stitch
 
@@ -83,8 +84,7 @@ def by_tile(label_tile: LabelTile, plane: np.ndarray, report: Report = silent) -
 
 def failure(title: str, error: BaseException, reason: str) -> AlappError:
     """The error to raise when the model `title` failed on an image with `error`; `reason` is its text."""
-    names = {base.__name__ for base in type(error).__mro__}
-    if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return OutOfMemoryError(f"{title} ran out of memory. Close other programs, or choose another method.")
     return BackendError(f"{title} failed on this image: {reason.strip() or type(error).__name__}")
 

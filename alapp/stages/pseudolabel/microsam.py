@@ -15,12 +15,14 @@ from alapp.domain import BackendState, Modality, Parameter, Report, Status, sile
 from alapp.environment import home_relative, prepare
 from alapp.errors import BackendError, NotInstalledError
 from alapp.stages.annotate.microsam import MODELS, as_rgb, cache_folder, own_unpickler
+from alapp.stages.foundation import choice
+from alapp.stages.foundation.choice import Weights
 from alapp.stages.foundation.fingerprint import weights_hash
 from alapp.stages.pseudolabel import microsam_weights
 from alapp.stages.pseudolabel.base import Provenance
 from alapp.stages.pseudolabel.foundation import by_plane, failure, require_ready
 from alapp.stages.pseudolabel.grayscale import drop_small
-from alapp.stages.pseudolabel.microsam_weights import GRID, GRID_ELSE, SEEDS, SEEDS_ELSE, Weights
+from alapp.stages.pseudolabel.microsam_weights import GRID, GRID_ELSE, SEEDS, SEEDS_ELSE
 
 PACKAGE = "micro_sam"
 
@@ -74,7 +76,7 @@ class MicroSamAutomatic:
     def provenance(self, params: Mapping[str, Any]) -> Provenance:
         """See `base.HasModels`."""
         weights = self._weights(params)
-        digests = "+".join(weights_hash(path) for path in weights.files)
+        digests = "+".join(weights_hash(path) for path in microsam_weights.files(weights))
         return Provenance(self.mode, weights.name, digests, f"{PACKAGE} {metadata.version(PACKAGE)}")
 
     def label(self, image: np.ndarray, params: Mapping[str, Any], report: Report = silent) -> np.ndarray:
@@ -121,7 +123,7 @@ class MicroSamPrompts(MicroSamAutomatic):
     Needs the same files as AIS. Better outlines where objects overlap or have an odd shape, a little slower.
     """
 
-    title: ClassVar[str] = "micro_sam, clicks placed by its decoder (APG)"
+    title: ClassVar[str] = "micro_sam, clicks by its decoder (APG)"
     suits: ClassVar[str] = (
         "The same objects as micro_sam, with smoother outlines and 50 ms more an object; try it where AIS cuts them."
     )
@@ -202,7 +204,7 @@ def _load(weights: Weights, mode: str) -> tuple[Any, Any]:
             # Paths are given even for cached weights: with a name alone a wrong hash would start a download.
             decoder = {"decoder_path": str(weights.decoder)} if weights.decoder else {}
             predictor, state = util.get_sam_model(
-                weights.architecture, checkpoint_path=str(weights.checkpoint), return_state=True, **decoder
+                weights.architecture, checkpoint_path=str(weights.path), return_state=True, **decoder
             )
             return get_predictor_and_segmenter(
                 weights.architecture, segmentation_mode=mode, predictor=predictor, state=state
@@ -211,10 +213,8 @@ def _load(weights: Weights, mode: str) -> tuple[Any, Any]:
         raise NotInstalledError(f"micro_sam cannot be imported: {error}. Run: pip install micro_sam") from error
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         files = "or their decoder cannot" if weights.decoder else "cannot"
-        remedy = "Import a working file instead." if weights.own else "Remove the files and download them again."
-        raise BackendError(
-            f"The weights {home_relative(weights.checkpoint)} {files} be loaded: {error}. {remedy}"
-        ) from error
+        remedy = "Remove it from your models." if weights.own else "Remove the files and download them again."
+        raise BackendError(f"The weights {home_relative(weights.path)} {files} be loaded: {error}. {remedy}") from error
 
 
 def _what_is_missing(modality: Modality | None, with_decoder: bool) -> Status:
@@ -228,7 +228,7 @@ def _what_is_missing(modality: Modality | None, with_decoder: bool) -> Status:
             f"{complete[0]} is on this computer, but not the package mobile_sam that it needs.",
             "Run: pip install mobilesam-mirror",
         )
-    names = [name for name in names if microsam_weights.can_run(name)]
+    names = [name for name in names if choice.can_run(name[:5])]
     half = [name for name in there if name in names]
     if half:
         return Status(

@@ -1,22 +1,14 @@
-"""Which weights of micro_sam are on this computer, and what automatic segmentation can do with each of them."""
+"""Which weights of micro_sam automatic segmentation takes, and how each is asked by its authors."""
 
 from __future__ import annotations
 
-import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 
 from alapp.domain import Modality
-from alapp.errors import InputError, WeightsMissingError
-from alapp.stages.annotate.microsam import MODELS, cache_folder
-
-SPECIAL = (
-    "vit_b_histopathology",
-    "vit_l_histopathology",
-    "vit_h_histopathology",
-    "vit_b_medical_imaging",
-)
-"""Published with a decoder, for images that the two modalities do not name: only used where they are chosen."""
+from alapp.errors import WeightsMissingError
+from alapp.stages.foundation import choice, own
+from alapp.stages.foundation.catalogue import MICRO_SAM, MODELS
+from alapp.stages.foundation.choice import Weights
 
 GENERAL = ("vit_t", "vit_b", "vit_l", "vit_h")
 """Segment Anything as it was published, without a decoder."""
@@ -48,75 +40,43 @@ the lowest stability of the mask when it is cut higher or lower."""
 GRID_ELSE = (0.88, 0.95)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A checkpoint that can be loaded here. `architecture` is "vit_t", "vit_b", ...; `decoder` is a file of its own
-    or None. `name` names published weights, or the user's own ones."""
-
-    name: str
-    architecture: str
-    checkpoint: Path
-    decoder: Path | None = None
-    decoder_inside: bool = False
-    own: bool = False
-
-    @property
-    def automatic(self) -> bool:
-        """Whether there is a decoder, which AIS and APG need."""
-        return self.decoder is not None or self.decoder_inside
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files."""
-        return (self.checkpoint, self.decoder) if self.decoder else (self.checkpoint,)
-
-
-def published(name: str) -> Weights | None:
-    """Published weights in micro_sam's cache; None where they are not there or their architecture cannot run."""
-    file = cache_folder() / name
-    if not file.is_file() or not can_run(name):
-        return None
-    decoder = cache_folder() / f"{name}_decoder"
-    return Weights(name, name[:5], file, decoder if decoder.is_file() else None)
-
-
-def can_run(name: str) -> bool:
-    """The tiny models have an architecture of their own, in a package of its own."""
-    return not name.startswith("vit_t") or importlib.util.find_spec("mobile_sam") is not None
-
-
 def fit(modality: Modality | None, with_decoder: bool) -> Weights | None:
-    """The weights to take when nobody chose: the fastest fit for the modality (or any); without a decoder also
-    Segment Anything as it was published."""
-    modalities = [modality] if modality else list(MODELS)
-    names = [name for each in modalities for name in MODELS[each]]
-    for name in (*names, *(() if with_decoder else GENERAL)):
-        found = published(name)
-        if found is not None and (found.automatic or not with_decoder):
-            return found
-    return None
+    """The weights to take when nobody chose: the user's own, else those of `choice` that fit for the modality (or
+    any); without a decoder also Segment Anything as it was published. None where there are none."""
+    found = choice.with_decoder(modality) if with_decoder else choice.for_clicks(modality)
+    if found is None and not with_decoder:
+        found = next(filter(None, map(_usable, GENERAL)), None)
+    return found
 
 
 def here(modality: Modality | None, with_decoder: bool) -> list[Weights]:
-    """All weights to choose from: those fit for the modality first, then all others that are on this computer."""
-    first = [modality] if modality else list(MODELS)
-    names = [name for each in (*first, *(other for other in MODELS if other not in first)) for name in MODELS[each]]
-    found = [published(name) for name in (*names, *SPECIAL, *GENERAL)]
-    return [item for item in found if item is not None and (item.automatic or not with_decoder)]
+    """All weights on this computer to choose from: those fit for the modality first, then all others."""
+    found = {item.name: item for item in choice.options(modality, decoder=with_decoder)}
+    others = [one.name for one in own.checkpoints()]
+    others += [name for name, model in MODELS.items() if model.backend == MICRO_SAM]
+    for name in others:
+        item = _usable(name)
+        if item is not None and (item.decoder is not None or not with_decoder):
+            found.setdefault(name, item)
+    return list(found.values())
 
 
 def chosen(name: str, modality: Modality | None, with_decoder: bool) -> Weights:
-    """The weights called `name`; for "" those that fit. Raises `WeightsMissingError` where they are not here and
-    `InputError` for a name that cannot be a file's."""
-    if not name:
-        found = fit(modality, with_decoder)
-        if found is None:
-            raise WeightsMissingError("micro_sam has no weights for these images on this computer.")
-        return found
-    if Path(name).name != name:
-        raise InputError(f"{name!r} is not the name of a model. Choose one of the list.")
-    for item in here(modality, with_decoder):
-        if item.name == name:
-            return item
-    what = "with its decoder is not" if with_decoder else "is not"
-    raise WeightsMissingError(f"The model {name} {what} on this computer. Choose another one, or bring it back.")
+    """The weights called `name`; for "" those that fit. Raises `WeightsMissingError` where they are not here."""
+    found = _usable(name) if name else fit(modality, with_decoder)
+    if found is None:
+        what = f"The model {name} is not" if name else "No weights of micro_sam for these images are"
+        raise WeightsMissingError(f"{what} on this computer. Choose another one, or bring it back.")
+    if with_decoder and found.decoder is None:
+        raise WeightsMissingError(f"The model {name} has no decoder on this computer, which this method needs.")
+    return found
+
+
+def files(weights: Weights) -> tuple[Path, ...]:
+    """The file of the weights, and that of the decoder if there is one."""
+    return (weights.path, weights.decoder) if weights.decoder else (weights.path,)
+
+
+def _usable(name: str) -> Weights | None:
+    found = choice.named(name)
+    return found if found is not None and choice.can_run(found.architecture) else None

@@ -17,11 +17,11 @@ from alapp.domain import BackendState, Modality
 from alapp.errors import (
     BackendError,
     Cancelled,
-    InputError,
     NotInstalledError,
     ResourceError,
     WeightsMissingError,
 )
+from alapp.stages.foundation import own
 from alapp.stages.foundation.fingerprint import weights_hash
 from alapp.stages.pseudolabel import microsam, microsam_weights
 from alapp.stages.pseudolabel.microsam import MicroSamAutomatic, MicroSamGrid, MicroSamPrompts
@@ -249,12 +249,27 @@ class TestModes:
         assert paths == [str(models / "vit_b_em_organelles"), str(models / "vit_b_lm")]
 
     @pytest.mark.parametrize(
-        ("name", "kind", "words"),
-        [("vit_l_lm", WeightsMissingError, "vit_l_lm with its decoder"), ("../x", InputError, "not the name")],
+        ("name", "words"),
+        [
+            ("vit_l_lm", "The model vit_l_lm is not on this computer"),
+            ("../x", "The model ../x is not on this computer"),
+            ("vit_b", "The model vit_b has no decoder on this computer"),
+        ],
     )
-    def test_a_model_that_is_not_here_is_a_sentence(self, package, name, kind, words):
-        with pytest.raises(kind, match=words):
+    def test_a_model_that_is_not_here_is_a_sentence(self, package, models, name, words):
+        put(models, "vit_b")
+        with pytest.raises(WeightsMissingError, match=words):
             MicroSamAutomatic().label(square(), {"model": name})
+
+    def test_a_model_of_the_users_own_comes_first(self, package, monkeypatch):
+        torch = pytest.importorskip("torch")
+        own.add("mine", "vit_b", {"a": torch.zeros(1)}, {"b": torch.zeros(1)}, modality=Modality.LIGHT)
+        own.add("for clicks", "vit_b", {"a": torch.ones(1)})
+        assert MicroSamAutomatic.models(Modality.LIGHT) == ["mine", "vit_b_lm"]
+        assert MicroSamAutomatic.models(Modality.EM) == ["mine", "vit_b_lm"]
+        assert set(MicroSamGrid.models(Modality.LIGHT)) == {"mine", "for clicks", "vit_b_lm"}
+        MicroSamAutomatic(Modality.LIGHT).label(square(), {})
+        assert package.loads[0][1]["checkpoint_path"] == str(own.checkpoint("mine").weights)
 
     def test_the_weights_are_told(self, package, models, monkeypatch):
         monkeypatch.setattr(microsam.metadata, "version", lambda name: "1.8.14")
