@@ -6,14 +6,15 @@ rounds are shown again (`measuring`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from alapp.domain import LabelKind, PatchRole, Report
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, embedding, measuring
+from alapp.rounds import annotation, embedding, lane, measuring
 from alapp.rounds.timing import timed
 from alapp.stages.select.base import SELECTORS, Context, Need, Pick, Selector
 from alapp.storage import catalogue, labels, verdicts
@@ -59,14 +60,21 @@ def run_select(
         picks = [
             (patches[row].id, PatchRole.VALIDATION, {"sentence": "drawn at random, for validation"}) for row in drawn
         ]
+        n_control = lane.count(project, strategy, min(budget, pool.n_free) - n_validation)
+        control = pool.draw_lane(project, number, n_control, drawn.tolist()) if n_control else []
+        taken = drawn.tolist() + [pick.row for pick in control]
         chosen = selector(
-            pool.vectors, pool.labelled, budget - n_validation, rng, pool.context(excluding=drawn.tolist())
+            pool.vectors, pool.labelled, budget - n_validation - len(control), rng, pool.context(excluding=taken)
         ).picks
-        picks = [(patches[p.row].id, PatchRole.TRAIN, _reason(p, patches)) for p in chosen] + picks
+        picks = [
+            *((patches[pick.row].id, PatchRole.TRAIN, _reason(pick, patches)) for pick in chosen),
+            *((patches[pick.row].id, PatchRole.TRAIN, _of_lane(pick, patches)) for pick in control),
+            *picks,
+        ]
         training = [patch_id for patch_id, role, _ in picks if role is PatchRole.TRAIN]
-        control = measuring.draw_controls(project, number, training)
+        unaided = measuring.draw_controls(project, number, training)
         again = measuring.draw_repeats(store, project, number, [role for _, role, _ in picks])
-        made = round_rows.add(store, project_id, strategy, budget, project.seed, picks, control, again)
+        made = round_rows.add(store, project_id, strategy, budget, project.seed, picks, unaided, again)
     return {"round": made.number, "patches": [patch_id for patch_id, _, _ in picks]}
 
 
@@ -92,12 +100,16 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     if old.role is PatchRole.VALIDATION:
         free = rng.permutation(np.flatnonzero(pool.free))[:1]
         pick = Pick(int(free[0]), "drawn at random, for validation") if len(free) else None
+    elif lane.is_control(old):
+        found = pool.draw_lane(project, this.number, 1, again=vetoed)
+        pick = found[0] if found else None
     else:
         found = selector(pool.vectors, pool.labelled, 1, rng, pool.context()).picks
         pick = found[0] if found else None
     if pick is None:
         raise NotReadyError("No other patch is left to take its place.")
-    round_rows.swap(store, round_id, patch_id, patches[pick.row].id, {**_reason(pick, patches), "vetoed": vetoed})
+    reason = _of_lane(pick, patches) if lane.is_control(old) else _reason(pick, patches)
+    round_rows.swap(store, round_id, patch_id, patches[pick.row].id, {**reason, "vetoed": vetoed})
     return patches[pick.row].id
 
 
@@ -159,7 +171,7 @@ class _Pool:
             and states.get(patch.id) != annotation.SKIPPED
             for patch in patches
         ]
-        self.vectors = vectors
+        self.store, self.patches, self.vectors = store, patches, vectors
         self.labelled = np.array(trained)
         self.excluded = (taken & ~self.labelled) | np.array([patch.id in vetoed for patch in patches])
         self.free = ~taken & ~self.excluded
@@ -173,6 +185,13 @@ class _Pool:
         excluded = self.excluded.copy()
         excluded[excluding or []] = True
         return Context(foreground=self.foreground, excluded=excluded)
+
+    def draw_lane(
+        self, project: Project, number: int, n: int, excluding: list[int] | None = None, again: Sequence[int] = ()
+    ) -> list[Pick]:
+        known = self.foreground if self.foreground is not None else foreground(self.store, self.patches)
+        context = replace(self.context(excluding), foreground=known)
+        return lane.draw(project, number, n, self.vectors, self.labelled, context, again)
 
 
 def _open(store: Store, this: Round) -> list[Selected]:
@@ -189,6 +208,10 @@ def _reason(pick: Pick, patches: list[Patch]) -> Mapping[str, Any]:
     if pick.nearest is not None:
         reason["nearest_patch"] = patches[pick.nearest].id
     return reason
+
+
+def _of_lane(pick: Pick, patches: list[Patch]) -> dict[str, Any]:
+    return {**_reason(pick, patches), lane.KEY: lane.CONTROL}
 
 
 def _next_number(store: Store, project_id: int) -> int:

@@ -41,6 +41,7 @@ class Project:
     deleted: str | None
     control_share: float
     repeat_share: float
+    lane_share: float
     check_pretraining: bool
     keep_checkpoints: int
     embedder: str

@@ -380,3 +380,11 @@ def m013_compared_by(db: Database) -> None:
     db.executescript("""
     ALTER TABLE project ADD COLUMN embedder TEXT NOT NULL DEFAULT 'mae';   -- see stages/embed/base.py
     """)
+
+
+@migrations()
+def m014_lane(db: Database) -> None:
+    """The share of a batch that is drawn at random, to check the strategy."""
+    db.executescript("""
+    ALTER TABLE project ADD COLUMN lane_share REAL NOT NULL DEFAULT 0;      -- of a batch's training patches
+    """)

@@ -11,7 +11,7 @@ import gradio as gr
 
 from alapp.domain import PatchRole
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, click_ahead, neighbours, selection
+from alapp.rounds import annotation, click_ahead, lane, neighbours, selection
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
@@ -154,6 +154,8 @@ def caption(pick: Selected, states: dict[int, str]) -> str:
     number = f"{pick.rank + 1}"
     role = " · validation" if pick.role is PatchRole.VALIDATION else ""
     far = f" · {pick.reason['distance']:.2f}" if "distance" in pick.reason else ""
+    if lane.is_control(pick):
+        far = " · by chance"
     done = {annotation.DONE: " ✓", annotation.SKIPPED: " skipped", annotation.STARTED: " …"}
     return f"{number}{role or far}{done.get(states.get(pick.patch_id, ''), '')}"
 

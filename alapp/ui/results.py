@@ -14,7 +14,7 @@ from alapp.errors import NotReadyError
 from alapp.rounds import evaluation, promotion, results
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
-from alapp.ui import adviser, comparison, diagnostics, downloads, effort, forgetting, plots, tables
+from alapp.ui import adviser, comparison, diagnostics, downloads, effort, forgetting, lane, plots, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 
@@ -80,6 +80,7 @@ def build(page: Page) -> Tab:
             gr.HTML(tables.note(EXPLANATION), padding=False)
     stale = gr.State(0)
     adviser.build(page, stale)
+    lane.build(page, stale)
     diagnostics.build(page, stale)
     shown = _predictions()
     forgetting.build(page, stale)

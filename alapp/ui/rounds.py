@@ -14,7 +14,7 @@ from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
-from alapp.ui import adviser, compared_by, tables
+from alapp.ui import adviser, compared_by, lane, tables
 from alapp.ui import patch_map as patch_maps
 from alapp.ui import picks as picks_panel
 from alapp.ui.errors import told
@@ -26,12 +26,13 @@ LARGEST_BATCH = 200
 def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
     chosen = gr.State(None)
+    stale = gr.State(0)
     with gr.Row():
         with gr.Column(scale=6, min_width=420):
             patch_map = patch_maps.lay_out(page.store)
             panel = picks_panel.lay_out_panel()
         with gr.Column(scale=5, min_width=380):
-            strategy, budget, share, control, repeat = _next_batch()
+            strategy, budget, share, control, repeat = _next_batch(page, stale)
             compared = compared_by.build(page)
             select_button = gr.Button("Select the batch", variant="primary")
             picks = picks_panel.lay_out()
@@ -41,7 +42,6 @@ def build(page: Page) -> Tab:
             )
     gr.Markdown("### Rounds so far")
     timeline = gr.HTML(padding=False)
-    stale = gr.State(0)
 
     outputs = [
         stale, patch_map.note, strategy, control, repeat, select_button, discard, reference, timeline,
@@ -77,7 +77,7 @@ def build(page: Page) -> Tab:
     )
 
 
-def _next_batch() -> tuple[gr.Radio, gr.Slider, gr.HTML, gr.Dropdown, gr.Dropdown]:
+def _next_batch(page: Page, stale: gr.State) -> tuple[gr.Radio, gr.Slider, gr.HTML, gr.Dropdown, gr.Dropdown]:
     """What the next batch shall be: strategy, size, the sentence on its share, and what it measures."""
     gr.Markdown("### Next batch")
     strategy = gr.Radio(
@@ -102,6 +102,7 @@ def _next_batch() -> tuple[gr.Radio, gr.Slider, gr.HTML, gr.Dropdown, gr.Dropdow
             "the batch: how well your two answers agree is the best score a model can be held to. Their labels are "
             "only compared, never trained on.",
         )  # fmt: skip
+        lane.menu(page, stale)
     return strategy, budget, share, control, repeat
 
 
@@ -144,15 +145,19 @@ def share_sentence(store: Store, project_id: int | None, budget: Any) -> str:
     n = checked_budget(budget)
     if project_id is None:
         return ""
-    held = selection.validation_count(n, catalogue.project(store, project_id).validation_share)
+    project = catalogue.project(store, project_id)
+    held = selection.validation_count(n, project.validation_share)
+    drawn = lane.sentence(project, n - held)
     if not held:
         return tables.note(
             f"All {n} patches are chosen by the strategy and trained on. The batch is too small to set one aside for "
-            "validation, so the next model gets no new score."
+            "validation, so the next model gets no new score.",
+            drawn,
         )
     return tables.note(
         f"{n - held} of {n} patches are chosen by the strategy and trained on; {held} drawn at random for "
-        "validation: the network never learns from them, so that its score is honest."
+        "validation: the network never learns from them, so that its score is honest.",
+        drawn,
     )
 
 

@@ -20,8 +20,9 @@ NAMES = [
     "m009_pausing",
     "m012_experiments",
     "m013_compared_by",
+    "m014_lane",
 ]
-SHA256 = "5bb2c661b665b00b5332fe6764ed5290b354f89f509528135f76f180f974758c"
+SHA256 = "c25e7a6b45c6179b4d5e1ac52308eed37c0ee01d31368548b1038f663fd9f32e"
 
 
 def schema(store: Store) -> str:
