@@ -65,7 +65,9 @@ def gain_of_more(sizes: Sequence[int], scores: Sequence[Sequence[InstanceScores]
     in the same order. A power law, 1 - F1 = exp(a) n^b (Hestness et al. 2017, arXiv 1712.00409), is fitted to all
     rounds by least squares on logarithms; the gain is read from the fit at both ends, so that luck of the last round
     does not count twice. The interval is the percentile bootstrap over validation patches (Efron 1979), the same
-    resample for all rounds: it tells how well the slope is known from so few patches, not how training varies.
+    resample for all rounds: it tells how well the slope is known from so few patches, not how training varies. On made
+    curves it holds the true gain in 87 to 97% of cases, in 85 to 90% where F1 of a training varies by 0.02
+    (`python -m benchmarks.stopping`).
 
     None with fewer than two different sizes, or without validation patches. Deterministic.
     """
