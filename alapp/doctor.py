@@ -38,6 +38,7 @@ STORED_FILES = (
 """Table, column of the path, column of the hash: every file that a row points to."""
 
 DERIVED = (
+    "embeddings/known.npz",
     "embeddings/map-*.npy",
     "advice/facts-*.json",
     "embeddings/training-*.pt",

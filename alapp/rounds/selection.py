@@ -7,17 +7,16 @@ rounds are shown again (`measuring`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from alapp.domain import LabelKind, PatchRole, Report
+from alapp.domain import PatchRole, Report, part
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, embedding, lane, measuring
+from alapp.rounds import annotation, embedding, informing, lane, measuring
 from alapp.rounds.timing import timed
-from alapp.stages.select.base import SELECTORS, Context, Need, Pick, Selector
-from alapp.storage import catalogue, labels, verdicts
+from alapp.stages.select.base import SELECTORS, Context, Need, Pick
+from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
 from alapp.storage.db import Store
@@ -34,7 +33,8 @@ def validation_count(budget: int, share: float) -> int:
 def run_select(
     store: Store, project_id: int, report: Report, budget: int = DEFAULT_BUDGET, strategy: str | None = None
 ) -> dict[str, Any]:
-    """Start the next round: re-embed what is new, draw the validation patches, pick the rest.
+    """Start the next round: re-embed what is new, find out what the strategy needs to know, draw the validation
+    patches, pick the rest.
 
     `budget` counts patches, validation included. Raises `NotReadyError` while the last batch is open, and
     `InputError` for a budget below 1. Returns {"round", "patches"}, patches that are shown again left out.
@@ -47,13 +47,14 @@ def run_select(
     if waiting := open_patches(store, project_id):
         raise NotReadyError(f"The last batch still has {len(waiting)} patches to annotate. Finish or skip them first.")
     number = _next_number(store, project_id)
-    embedding.update(store, project_id, report, round_number=number)
-    report(1, 1, "Picking patches")
+    embedding.update(store, project_id, part(report, 0.0, 0.6), round_number=number)
     with timed(store, project_id, "select", number):
         patches, vectors = embedding.embedded(store, project_id)
-        pool = _Pool(store, project, patches, vectors, selector)
+        pool = _Pool(store, project, patches, vectors)
         if pool.n_free == 0:
             raise NotReadyError("Every patch is labelled already. Import more images to go on.")
+        known = informing.inform(store, project_id, patches, selector.needs, pool.free, part(report, 0.6, 1.0))
+        report(1, 1, "Picking patches")
         rng = np.random.default_rng([project.seed, number, 1])
         n_validation = validation_count(min(budget, pool.n_free), project.validation_share)
         drawn = rng.permutation(np.flatnonzero(pool.free))[:n_validation]
@@ -61,11 +62,9 @@ def run_select(
             (patches[row].id, PatchRole.VALIDATION, {"sentence": "drawn at random, for validation"}) for row in drawn
         ]
         n_control = lane.count(project, strategy, min(budget, pool.n_free) - n_validation)
-        control = pool.draw_lane(project, number, n_control, drawn.tolist()) if n_control else []
-        taken = drawn.tolist() + [pick.row for pick in control]
-        chosen = selector(
-            pool.vectors, pool.labelled, budget - n_validation - len(control), rng, pool.context(excluding=taken)
-        ).picks
+        control = pool.draw_lane(project, number, n_control, known, drawn.tolist()) if n_control else []
+        context = pool.context(number, known, excluding=drawn.tolist() + [pick.row for pick in control])
+        chosen = selector(pool.vectors, pool.labelled, budget - n_validation - len(control), rng, context).picks
         picks = [
             *((patches[pick.row].id, PatchRole.TRAIN, _reason(pick, patches)) for pick in chosen),
             *((patches[pick.row].id, PatchRole.TRAIN, _of_lane(pick, patches)) for pick in control),
@@ -81,9 +80,9 @@ def run_select(
 def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     """Veto a pick: the strategy's next best takes its place, the vetoed patch is not offered again.
 
-    Only among patches that are embedded already, so that it is quick: images added since wait for the next
-    selection. Returns the new patch's id. Raises `InputError` when work on the patch has begun, `NotReadyError`
-    when no patch is left.
+    Only among patches that are embedded already, and with what was found out for the selection, so that it is quick:
+    images added since wait for the next selection. Returns the new patch's id. Raises `InputError` when work on the
+    patch has begun, `NotReadyError` when no patch is left.
     """
     this = round_rows.round_by_id(store, round_id)
     project = catalogue.project(store, this.project_id)
@@ -94,17 +93,18 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
         raise InputError("This patch has annotations already. Skip it on the Annotate tab instead.")
     selector = SELECTORS.create(this.strategy)
     patches, vectors = embedding.embedded(store, this.project_id)
-    pool = _Pool(store, project, patches, vectors, selector)
+    pool = _Pool(store, project, patches, vectors)
     vetoed = [*old.reason.get("vetoed", []), patch_id]
     rng = np.random.default_rng([project.seed, this.number, 2, *vetoed])
     if old.role is PatchRole.VALIDATION:
         free = rng.permutation(np.flatnonzero(pool.free))[:1]
         pick = Pick(int(free[0]), "drawn at random, for validation") if len(free) else None
     elif lane.is_control(old):
-        found = pool.draw_lane(project, this.number, 1, again=vetoed)
+        found = pool.draw_lane(project, this.number, 1, {}, again=vetoed)
         pick = found[0] if found else None
     else:
-        found = selector(pool.vectors, pool.labelled, 1, rng, pool.context()).picks
+        known = informing.recall(store, project.id, patches, selector.needs)
+        found = selector(pool.vectors, pool.labelled, 1, rng, pool.context(this.number, known)).picks
         pick = found[0] if found else None
     if pick is None:
         raise NotReadyError("No other patch is left to take its place.")
@@ -135,32 +135,10 @@ def is_untouched(store: Store, round_id: int) -> bool:
     return set(annotation.patch_states(store, [pick.patch_id for pick in picks]).values()) <= {annotation.OPEN}
 
 
-def foreground(store: Store, patches: list[Patch]) -> np.ndarray | None:
-    """Fraction of foreground of each patch by the current model, else by the pseudo-labels; None without."""
-    if not patches:
-        return None
-    project_id = patches[0].project_id
-    maps = labels.latest_by_image(store, project_id, LabelKind.PSEUDO)
-    maps |= verdicts.predictions(store, project_id)
-    if not maps:
-        return None
-    rows: dict[int, list[int]] = {}
-    for row, patch in enumerate(patches):
-        rows.setdefault(patch.image_id, []).append(row)
-    fractions = np.full(len(patches), np.nan)
-    for image_id in rows.keys() & maps.keys():
-        whole = labels.read(store, maps[image_id]) > 0
-        for row in rows[image_id]:
-            fractions[row] = catalogue.crop(whole, patches[row]).mean()
-    known = ~np.isnan(fractions)
-    # An image that nobody labelled yet is taken for an average one.
-    return np.where(known, fractions, fractions[known].mean()) if known.any() else None
-
-
 class _Pool:
-    """Rows that may be picked, with what the strategies may know."""
+    """Rows that may be picked, and those that are labelled."""
 
-    def __init__(self, store: Store, project: Project, patches: list[Patch], vectors: np.ndarray, selector: Selector):
+    def __init__(self, store: Store, project: Project, patches: list[Patch], vectors: np.ndarray):
         chosen = round_rows.selected_in_project(store, project.id)
         states = annotation.patch_states(store, list(chosen))
         vetoed = {patch_id for item in chosen.values() for patch_id in item.reason.get("vetoed", [])}
@@ -175,22 +153,28 @@ class _Pool:
         self.labelled = np.array(trained)
         self.excluded = (taken & ~self.labelled) | np.array([patch.id in vetoed for patch in patches])
         self.free = ~taken & ~self.excluded
-        self.foreground = foreground(store, patches) if Need.FOREGROUND in selector.needs else None
 
     @property
     def n_free(self) -> int:
         return int(self.free.sum())
 
-    def context(self, excluding: list[int] | None = None) -> Context:
+    def context(self, number: int, known: Mapping[str, Any], excluding: list[int] | None = None) -> Context:
         excluded = self.excluded.copy()
         excluded[excluding or []] = True
-        return Context(foreground=self.foreground, excluded=excluded)
+        return Context(excluded=excluded, round_number=number, **known)
 
     def draw_lane(
-        self, project: Project, number: int, n: int, excluding: list[int] | None = None, again: Sequence[int] = ()
+        self,
+        project: Project,
+        number: int,
+        n: int,
+        known: Mapping[str, Any],
+        excluding: list[int] | None = None,
+        again: Sequence[int] = (),
     ) -> list[Pick]:
-        known = self.foreground if self.foreground is not None else foreground(self.store, self.patches)
-        context = replace(self.context(excluding), foreground=known)
+        if Need.FOREGROUND not in known:
+            known = informing.recall(self.store, project.id, self.patches, {Need.FOREGROUND})
+        context = self.context(number, {"foreground": known[Need.FOREGROUND]}, excluding)
         return lane.draw(project, number, n, self.vectors, self.labelled, context, again)
 
 

@@ -65,6 +65,12 @@ class ThresholdTrainer:
         classes = np.stack([~foreground, core, foreground & ~core])
         return classes.astype(np.float32)
 
+    def mirrored(self, workspace, checkpoint, image, report):
+        y, x = image.ndim - 3, image.ndim - 2
+        for axes in ((), (y,), (x,), (y, x)):
+            found = self.predict(workspace, checkpoint, np.flip(image, axes), report)
+            yield np.flip(found, [axis + 1 for axis in axes])
+
     @contextmanager
     def blocks(self, workspace, checkpoint, image, is_3d, report):
         def predict(box, inner):

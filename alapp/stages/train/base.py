@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,6 +184,11 @@ class Trainer(Protocol):
     def predict(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> np.ndarray:
         """Class probabilities float32 (K, Y, X) or (K, Z, Y, X) of the plan's classes (`targets.SCHEMES`), which
         `alapp.stages.instances` decodes."""
+
+    def mirrored(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> Iterator[np.ndarray]:
+        """Class probabilities as `predict` gives them, of the image as it is and then of its mirrored copies, each
+        mirrored back; one at a time, so that only one is in memory. How they differ tells where the network is in
+        doubt."""
 
     def blocks(
         self, workspace: Path, checkpoint: Path, image: ImageSource, is_3d: bool, report: Report

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alapp.domain import Machine, Preset, Report
+from alapp.domain import Machine, Preset, Report, part
 from alapp.environment import prepare, usable_cores
 from alapp.errors import CorruptFileError, InputError, NotReadyError, OutOfMemoryError
 from alapp.stages.train.base import Case, EpochLog, ImageSource, Overrides, PlanSummary, PredictBox, TrainResult
@@ -101,6 +101,32 @@ class NnUNet:
         One prediction at a time: threads that share this object wait for each other. When memory runs out, it looks
         at fewer windows at once, and then leaves the GPU for good.
         """
+        return self._probabilities(workspace, checkpoint, image, report, self._mirroring)
+
+    def mirrored(self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report) -> Iterator[np.ndarray]:
+        """See `Trainer.mirrored`. Four copies, mirrored along y, x and both; only the image itself where the network
+        never saw mirrored images."""
+        y, x = image.ndim - 3, image.ndim - 2
+        flips = ((), (y,), (x,), (y, x))
+        for number, axes in enumerate(flips):
+            here = part(report, number / len(flips), (number + 1) / len(flips))
+            flipped = np.ascontiguousarray(np.flip(image, axes))
+            found = self._probabilities(workspace, checkpoint, flipped, here, mirroring=False)
+            yield np.flip(found, [axis + 1 for axis in axes])
+            if not self._knows_mirrors():
+                return
+
+    def _knows_mirrors(self) -> bool:
+        """Whether the network that predicted last was trained on images mirrored along y and x."""
+        if self._cached is None:
+            return False
+        predictor = self._cached[1]
+        sides = len(predictor.configuration_manager.patch_size)
+        return {sides - 2, sides - 1} <= set(predictor.allowed_mirroring_axes or ())
+
+    def _probabilities(
+        self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report, mirroring: bool
+    ) -> np.ndarray:
         prepare()
         with self._lock:
             while True:
@@ -108,6 +134,7 @@ class NnUNet:
                     with resources(workspace, "predicting"):
                         predictor = self._predictor(Layout(workspace), checkpoint)
                         check_shape(predictor.plan, image, "Prediction")
+                        predictor.use_mirroring = mirroring
                         return predictor.probabilities(image, report)
                 except OutOfMemoryError as error:
                     if not self._use_less_memory():
@@ -136,6 +163,7 @@ class NnUNet:
             predictor = self._predictor(Layout(workspace), checkpoint)
             corner = image[0:1, 0:1, 0:1]
             check_shape(predictor.plan, corner if is_3d else corner[0], "Prediction")
+            predictor.use_mirroring = self._mirroring
             view = predictor.view(image, report)
             yield lambda box, report: predictor.region(view, box, report)
 
