@@ -9,7 +9,7 @@ from alapp.domain import LabelKind, silent
 from alapp.errors import Cancelled
 from alapp.rounds import annotation, importing, informing, pseudo, selection, training
 from alapp.stages.select import measures
-from alapp.stages.select.base import Need
+from alapp.stages.select.base import SELECTORS, Need
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from tests.rounds.conftest import discs
@@ -159,7 +159,7 @@ def test_cost_is_that_of_the_person_once_enough_is_known(store, trained, monkeyp
     assert informing.seconds(store, trained.id) == (14.0, 3.0)
 
 
-@pytest.mark.parametrize("strategy", ["coreset", "foreground_random", "random"])
+@pytest.mark.parametrize("strategy", list(SELECTORS))
 def test_a_batch_is_selected_swapped_and_trained(store, trained, strategy):
     selection.run_select(store, trained.id, silent, 4, strategy)
     this = round_rows.latest(store, trained.id)

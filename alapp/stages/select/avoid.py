@@ -67,8 +67,11 @@ def almost_empty(context: Context, n: int) -> np.ndarray:
     return low if context.foreground is None else low & ~(np.asarray(context.foreground) > 0)
 
 
-def in_order(order: Iterable[int], k: int, embeddings: np.ndarray, chosen: np.ndarray, context: Context) -> list[Taken]:
-    """The first `k` rows of `order` that are not to be avoided, then those that are. `chosen`: labelled rows."""
+def in_order(
+    order: Iterable[int], k: int, embeddings: np.ndarray, chosen: np.ndarray, context: Context, fill: bool = True
+) -> list[Taken]:
+    """The first `k` rows of `order` that are not to be avoided, then, unless `fill` is off, those that are. `chosen`:
+    labelled rows."""
     avoid = Avoid(context, len(embeddings), chosen)
     seen = _Unit(embeddings, chosen)
     found: list[Taken] = []
@@ -90,7 +93,7 @@ def in_order(order: Iterable[int], k: int, embeddings: np.ndarray, chosen: np.nd
         alike = empty = 0
         avoid.took(row)
         seen.add(row)
-    return found + left[: k - len(found)]
+    return found + left[: k - len(found)] if fill else found
 
 
 def farthest_first(nearest: NearestCentre, k: int, avoid: Avoid, fill: bool = True) -> list[Taken]:

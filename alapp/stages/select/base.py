@@ -123,6 +123,13 @@ SELECTORS: Registry[Selector] = Registry(
     "selection strategy",
     {
         "coreset": "alapp.stages.select.coreset:CoreSet",
+        "auto": "alapp.stages.select.auto:Auto",
+        "typical": "alapp.stages.select.typical:Typical",
+        "coreset_uncertainty": "alapp.stages.select.coreset_uncertainty:CoreSetUncertainty",
+        "coreset_cost": "alapp.stages.select.coreset_cost:CoreSetCost",
+        "entropy": "alapp.stages.select.entropy:Entropy",
+        "bald": "alapp.stages.select.bald:Bald",
+        "clasp": "alapp.stages.select.clasp:Clasp",
         "foreground_random": "alapp.stages.select.foreground_random:ForegroundRandom",
         "random": "alapp.stages.select.uniform:Random",
     },
