@@ -17,6 +17,7 @@ from alapp.storage.db import Store
 from alapp.ui import adviser, compared_by, lane, tables
 from alapp.ui import patch_map as patch_maps
 from alapp.ui import picks as picks_panel
+from alapp.ui import strategies as strategy_menu
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 
@@ -77,14 +78,11 @@ def build(page: Page) -> Tab:
     )
 
 
-def _next_batch(page: Page, stale: gr.State) -> tuple[gr.Radio, gr.Slider, gr.HTML, gr.Dropdown, gr.Dropdown]:
+def _next_batch(page: Page, stale: gr.State) -> tuple[gr.Dropdown, gr.Slider, gr.HTML, gr.Dropdown, gr.Dropdown]:
     """What the next batch shall be: strategy, size, the sentence on its share, and what it measures."""
     gr.Markdown("### Next batch")
-    strategy = gr.Radio(
-        strategies(),
-        label="How to choose the patches",
-        info="Core-set is the method of this app; the others are there to compare with.",
-    )
+    strategy, about = strategy_menu.menu()
+    strategy_menu.follow(strategy, about)
     budget = gr.Slider(
         1, 32, value=selection.DEFAULT_BUDGET, step=1, label="Patches in the batch",
         info="How many patches you will annotate before the network trains again.",
@@ -106,19 +104,13 @@ def _next_batch(page: Page, stale: gr.State) -> tuple[gr.Radio, gr.Slider, gr.HT
     return strategy, budget, share, control, repeat
 
 
-def strategies() -> list[tuple[str, str]]:
-    """(what the radio shows, name) of every registered strategy."""
-    found = [(SELECTORS.load(name), name) for name in SELECTORS]
-    return [(f"{backend.title}: {backend.suits}", name) for backend, name in found]
-
-
 def refresh(store: Store, project_id: int | None) -> list[Any]:
     """Updates of all outputs, in order. What the user set (batch size, colouring) stays; the map is drawn by
     `patch_map`, which knows it."""
     if project_id is None:
         nothing = tables.empty("Open or create a project first, on the Project tab.")
         return [
-            time.time(), tables.note(patch_maps.HELP), gr.Radio(interactive=False),
+            time.time(), tables.note(patch_maps.HELP), gr.Dropdown(interactive=False),
             gr.Dropdown(interactive=False), gr.Dropdown(interactive=False), gr.Button(interactive=False),
             gr.Button(visible=False), gr.Button(visible=False), nothing,
         ]  # fmt: skip
@@ -128,7 +120,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     return [
         time.time(),
         patch_maps.help_note(store, project_id),
-        gr.Radio(value=project.strategy, interactive=True),
+        gr.Dropdown(value=project.strategy, interactive=True),
         gr.Dropdown(value=project.control_share, interactive=True),
         gr.Dropdown(value=project.repeat_share, interactive=True),
         select_button_state(store, project_id),
