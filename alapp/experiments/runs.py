@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import InstanceScores, Report, part
+from alapp.experiments import informing
 from alapp.experiments.lab import Lab
 from alapp.experiments.study import ALL, CHAIN, NONE, Run
 from alapp.rounds.timing import content_hash
 from alapp.stages import segment
 from alapp.stages.metrics import pool, score_instances
-from alapp.stages.select.base import SELECTORS, Context, Need
+from alapp.stages.select.base import SELECTORS, Context
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def choose(lab: Lab, run: Run, before: Result | None, start: Path | None, report
     labelled[list(known)] = True
     selector = SELECTORS.create(run.strategy)
     rng = np.random.default_rng([run.seed, len(known), 1])
-    context = Context(foreground=_foreground(lab, run, start, report) if Need.FOREGROUND in selector.needs else None)
+    context = Context(**informing.inform(lab, run, start, _steps(lab, run) + 1, selector.needs, report))
     vectors = lab.embeddings(run.seed, report) if selector.uses_embeddings else np.zeros((len(patches), 1), np.float32)
     picks = selector(vectors, labelled, wanted - len(known), rng, context).rows
     return (*known, *picks.tolist())
@@ -114,17 +115,6 @@ def _steps(lab: Lab, run: Run) -> int:
     """Index of the run's budget; every patch counts as the largest one."""
     budgets = lab.study.budgets
     return len(budgets) - 1 if run.budget is None else budgets.index(run.budget)
-
-
-def _foreground(lab: Lab, run: Run, start: Path | None, report: Report) -> np.ndarray:
-    """Fraction of each patch that is foreground, float64 (N,): by the model so far, else by pseudo-labels."""
-    images = lab.images
-    if start is not None:
-        workspace = lab.workspace(run, report)
-        found = [lab.scout.predict(workspace, start, image.pixels, report)[0] < 0.5 for image in images.train]
-    else:
-        found = [labels > 0 for labels in lab.pseudo("auto", run.seed, report)]
-    return np.array([patch.of(found[patch.image]).mean() for patch in images.patches])
 
 
 def _test(lab: Lab, workspace: Path, checkpoint: Path, report: Report) -> list[InstanceScores]:

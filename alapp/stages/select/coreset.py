@@ -59,7 +59,10 @@ def weighted(
     centres = np.flatnonzero(labelled)
     picks: list[Pick] = []
     if len(centres) == 0:
-        start = in_order(rng.permutation(candidates), min(RANDOM_START, k), embeddings, centres, context)
+        size = min(RANDOM_START, k)
+        drawn = rng.choice(candidates, size=size, replace=False)
+        order = np.concatenate([drawn, rng.permutation(np.setdiff1d(candidates, drawn))])  # in case some are avoided
+        start = in_order(order, size, embeddings, centres, context)
         picks = [Pick(taken.row, said("random start", taken)) for taken in start]
         centres = np.array([pick.row for pick in picks])
     nearest = NearestCentre(embeddings, candidates, centres, weights)

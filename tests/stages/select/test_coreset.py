@@ -68,6 +68,7 @@ def test_starts_with_three_random_patches_that_count():
     assert [p.reason for p in picks[:3]] == ["random start"] * 3
     assert all(p.distance is None and p.nearest is None for p in picks[:3])
     start = [p.row for p in picks[:3]]
+    assert start == np.random.default_rng(0).choice(60, size=3, replace=False).tolist()
     rest = [i for i in range(60) if i not in start]
     assert [p.row for p in picks[3:]] == transcription(embeddings, start, rest, 4)
     assert len({tuple(select(embeddings, nothing, 3, seed=seed).rows) for seed in range(5)}) > 1
