@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from alapp.domain import Modality
-from alapp.environment import prepare
 from alapp.errors import BackendError
 from alapp.stages.annotate import microsam, microsam_model
 from alapp.stages.annotate.base import UP, Tuning
 from alapp.stages.annotate.embedding_cache import EmbeddingCache
 from alapp.stages.annotate.microsam import MicroSamClicks, as_rgb
 from alapp.stages.foundation.residency import RESIDENTS
+from tests.seeded_weights import make_vit_t
 
 pytestmark = pytest.mark.slow
 
@@ -32,16 +32,8 @@ def picture(seed=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    pytest.importorskip("micro_sam")
-    prepare()
-    import torch
-
-    mobile_sam = pytest.importorskip("mobile_sam")
     made = tmp_path_factory.mktemp("micro_sam")
-    (made / "models").mkdir()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(mobile_sam.sam_model_registry["vit_t"]().state_dict(), made / "models" / "vit_t_lm")
+    make_vit_t(made)
     return made
 
 
