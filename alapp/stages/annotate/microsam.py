@@ -73,12 +73,7 @@ class MicroSamClicks:
             )
         found = choice.for_clicks(modality)
         if found is None:
-            wanted = MODELS[modality][0] if modality else MODELS[Modality.LIGHT][0]
-            return Status(
-                BackendState.WEIGHTS_MISSING,
-                f"No weights of micro_sam were found in {home_relative(cache_folder())}.",
-                f"Download {wanted} once with an internet connection, or copy it there from another computer.",
-            )
+            return _what_is_missing(modality)
         what = f"Your own model {found.name} is" if found.own else f"Weights {found.name} are"
         return Status(BackendState.READY, f"{what} on this computer.")
 
@@ -250,6 +245,8 @@ class MicroSamClicks:
                 return Weights(self._model_type, self._model_type[:5], self._checkpoint)
         elif (found := choice.for_clicks(self._modality)) is not None:
             return Weights(found.name, found.architecture, found.path)
+        elif (missing := _what_is_missing(self._modality)).state is BackendState.NOT_INSTALLED:
+            raise NotInstalledError(f"{missing.detail} {missing.remedy}")
         raise WeightsMissingError(
             f"micro_sam has no weights at {self._checkpoint or cache_folder()}. Download them, or choose the built-in "
             "click method."
@@ -271,6 +268,24 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     pixels = pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1)
     low, high = np.percentile(pixels, (0.5, 99.5))
     return np.clip((pixels - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+
+
+def _what_is_missing(modality: Modality | None) -> Status:
+    """Why there are no weights to use."""
+    names = [name for each in ([modality] if modality else MODELS) for name in MODELS[each]]
+    there = next((name for name in names if (cache_folder() / name).is_file()), None)
+    if there is not None:  # and yet not to be used: a tiny model, without its package
+        return Status(
+            BackendState.NOT_INSTALLED,
+            f"{there} is on this computer, but not the package mobile_sam that it needs.",
+            "Run: pip install mobilesam-mirror",
+        )
+    wanted = next((name for name in names if choice.can_run(name[:5])), names[0])
+    return Status(
+        BackendState.WEIGHTS_MISSING,
+        f"No weights of micro_sam were found in {home_relative(cache_folder())}.",
+        f"Download {wanted} once with an internet connection, or copy it there from another computer.",
+    )
 
 
 def _ordered(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -17,6 +17,8 @@ from alapp.environment import prepare
 from alapp.errors import BackendError, NotInstalledError
 from alapp.stages.annotate.base import Point
 from alapp.stages.foundation.fingerprint import weights_hash
+from alapp.stages.foundation.reading import why_not
+from alapp.stages.foundation.residency import is_out_of_memory
 
 GB = 10**9
 ENCODER_BYTES = {"vit_t": 1.2 * GB, "vit_b": 3.9 * GB, "vit_l": 6 * GB, "vit_h": 8 * GB}
@@ -123,9 +125,8 @@ def _loading(weights: Weights) -> Iterator[None]:
         yield
     except ImportError as error:
         raise NotInstalledError(f"micro_sam cannot be imported: {error}. Run: pip install micro_sam") from error
-    except MemoryError:
-        raise
     except (
+        MemoryError,
         pickle.UnpicklingError,
         AttributeError,
         EOFError,
@@ -135,8 +136,10 @@ def _loading(weights: Weights) -> Iterator[None]:
         TypeError,
         ValueError,
     ) as error:
+        if is_out_of_memory(error):  # nothing is wrong with the file
+            raise MemoryError(str(error)) from error
         raise BackendError(
-            f"The weights {weights.path} cannot be loaded: {error}. Remove the file and download it again."
+            f"The weights {weights.path} cannot be loaded: {why_not(error)}. Remove the file and download it again."
         ) from error
 
 

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from alapp.errors import BackendError, NotInstalledError
 from alapp.stages.annotate import sam2_weights
 from alapp.stages.annotate.base import PLAIN, Point, Tuning
 from alapp.stages.annotate.microsam import as_rgb
+from alapp.stages.foundation.fingerprint import weights_hash
+from alapp.stages.foundation.reading import why_not
+from alapp.stages.foundation.residency import RESIDENTS, is_out_of_memory
 from alapp.stages.foundation.states import HOW_TO_INSTALL
 from alapp.stages.pseudolabel.foundation import failure, require_ready
 
@@ -25,15 +29,19 @@ CACHED_SLICES = 8  # 17 MB each
 MASK_SIDE = 256  # of the mask that SAM 2 takes and gives, pixels
 SURE = 6.0  # logit of a pixel of a mask that was made elsewhere, as micro_sam gives it to SAM
 LOOSEST_LOGIT = 4.0  # logits of SAM lie mostly within 10 of 0
+NEEDED_BYTES = 10**9  # beside the weights, while a slice is embedded; measured with the smallest model
+
+UNREADABLE = (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError)
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass
 class _Slice:
-    """What is kept of a slice: features of the encoder, its shape (Y, X), and the last answer, bool (Y, X), with its
-    logits float32 (1, 256, 256)."""
+    """What is kept of a slice: features by the encoder with these weights (their hash), its shape (Y, X), and the last
+    answer, bool (Y, X), with its logits float32 (1, 256, 256)."""
 
+    weights: str
     features: Any
     shape: tuple[int, int]
     answer: np.ndarray | None = None
@@ -43,8 +51,9 @@ class _Slice:
 class Sam2Clicks:
     """Segment Anything 2, trained on photographs and videos, prompted by points, a box or the mask so far.
 
-    Nothing is ever downloaded here. One lock covers the predictor that answers clicks, another one its copy that
-    embeds: a predictor holds the image that it works on.
+    Nothing is ever downloaded here. The model is held by `residency.RESIDENTS`. A predictor holds the image that it
+    works on, so everybody works with a copy, which shares the model and has an image of its own; one lock covers the
+    clicks, another one the embedding of slices.
     """
 
     title = "SAM 2"
@@ -55,7 +64,6 @@ class Sam2Clicks:
 
     def __init__(self, modality: Modality | None = None) -> None:
         """One model for every `modality`."""
-        self._predictor: Any = None
         self._slices: OrderedDict[str, _Slice] = OrderedDict()
         self._lock = threading.Lock()
         self._preparing = threading.Lock()
@@ -68,22 +76,21 @@ class Sam2Clicks:
     def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
         """Compute the features of `image` (Y, X, C) and keep them; seconds on a CPU. `prior` is not used.
 
-        Raises `WeightsMissingError`, `NotInstalledError`, `BackendError` or `ResourceError` when it cannot.
+        Raises `WeightsMissingError`, `NotInstalledError`, `BackendError` or `OutOfMemoryError` when it cannot.
         """
         with self._preparing:
+            weights, predictor = self._predictor()
             with self._lock:
-                if key in self._slices:
+                if key in self._slices and self._slices[key].weights == weights:
                     self._slices.move_to_end(key)
                     return
-                # The copy shares the model but holds its own image: clicks on other slices need not wait.
-                predictor = copy.copy(self._loaded())
             pixels = as_rgb(image)
             try:
                 predictor.set_image(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1))
             except (MemoryError, RuntimeError, ValueError) as error:
                 raise failure(self.title, error, str(error)) from error
         with self._lock:
-            self._slices[key] = _Slice(predictor._features, pixels.shape[:2])
+            self._slices[key] = _Slice(weights, predictor._features, pixels.shape[:2])
             while len(self._slices) > CACHED_SLICES:
                 self._slices.popitem(last=False)
 
@@ -105,7 +112,9 @@ class Sam2Clicks:
                 previous = None
             if not positive and box is None and previous is None:
                 return np.zeros(known.shape, bool)
-            predictor = self._loaded()
+            weights, predictor = self._predictor()
+            if weights != known.weights:  # others have come in the meantime, which read features of their own
+                raise KeyError(key)
             predictor._features, predictor._orig_hw, predictor._is_image_set = known.features, [known.shape], True
             try:
                 proposed, scores, logits = predictor.predict(
@@ -115,24 +124,21 @@ class Sam2Clicks:
                 )
             except (MemoryError, RuntimeError, ValueError) as error:
                 raise failure(self.title, error, str(error)) from error
-            finally:
-                predictor.reset_predictor()
             masks = proposed > -tuning.looseness * LOOSEST_LOGIT
             best = _choose(masks, scores, tuning.granularity)
             known.answer, known.logits = masks[best].copy(), logits[best : best + 1]
         return masks[best]
 
-    def _loaded(self) -> Any:
-        """The predictor; loaded on first use, while the lock is held."""
-        if self._predictor is None:
-            require_ready(self.title, self.status())
-            self._predictor = _load()
-        return self._predictor
+    def _predictor(self) -> tuple[str, Any]:
+        """The hash of the weights, and a predictor of the caller's own; the model is loaded where it is not here."""
+        require_ready(self.title, self.status())
+        path = sam2_weights.weights()
+        weights, needs = weights_hash(path), NEEDED_BYTES + 2 * path.stat().st_size
+        return weights, copy.copy(RESIDENTS.get(("sam2", weights), lambda: _load(path), needs, self.title))
 
 
-def _load() -> Any:
+def _load(path: Path) -> Any:
     prepare()
-    path = sam2_weights.weights()
     try:
         import torch
         from sam2.build_sam import build_sam2
@@ -144,13 +150,10 @@ def _load() -> Any:
         return SAM2ImagePredictor(model.to("cuda" if torch.cuda.is_available() else "cpu"))
     except ImportError as error:
         raise NotInstalledError(f"sam2 cannot be imported: {error}. {HOW_TO_INSTALL['sam2']}") from error
-    except MemoryError as error:
-        raise failure(Sam2Clicks.title, error, "") from error
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
-        told = failure(Sam2Clicks.title, error, "")
-        if not isinstance(told, BackendError):  # out of memory: nothing is wrong with the file
-            raise told from error
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    except (*UNREADABLE, MemoryError) as error:
+        if is_out_of_memory(error):  # nothing is wrong with the file
+            raise failure(Sam2Clicks.title, error, "") from error
+        reason = why_not(error)
         sam2_weights.refuse(path, reason)
         raise BackendError(
             f"The weights {home_relative(path)} cannot be loaded: {reason}. Remove the file and download it again."

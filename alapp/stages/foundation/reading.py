@@ -66,6 +66,14 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(architecture, weights, checked_decoder(path, _tensors(path, dict(decoder))))
 
 
+def why_not(error: BaseException) -> str:
+    """In few words why a file of weights could not be loaded: what torch says is long and meant for programmers."""
+    if isinstance(error, pickle.UnpicklingError | EOFError):
+        return "it is damaged, or no checkpoint of PyTorch"
+    first = next(iter(str(error).strip().splitlines()), "")
+    return first.rstrip(" .:") or type(error).__name__
+
+
 def architecture_of(path: Path, weights: Mapping[str, Any]) -> str:
     """ "vit_t", "vit_b", "vit_l" or "vit_h", by the encoder's first layer. Raises `InputError`."""
     first = weights.get("image_encoder.patch_embed.proj.weight")

@@ -19,6 +19,8 @@ from alapp.environment import home_relative, prepare
 from alapp.errors import AlappError, BackendError, NotInstalledError
 from alapp.stages.foundation import access, folders
 from alapp.stages.foundation.fingerprint import weights_hash
+from alapp.stages.foundation.reading import why_not
+from alapp.stages.foundation.residency import is_out_of_memory
 from alapp.stages.pseudolabel.base import Provenance
 from alapp.stages.pseudolabel.foundation import by_plane, failure, require_ready
 
@@ -133,9 +135,19 @@ class CellSam:
                     f"cellSAM cannot be imported: {access.without_token(str(error))}. See requirements-cellsam.txt."
                 )
                 raise _without_token_in(error, told) from None
-            except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
+            except (
+                MemoryError,
+                RuntimeError,
+                ValueError,
+                KeyError,
+                OSError,
+                EOFError,
+                pickle.UnpicklingError,
+            ) as error:
+                if is_out_of_memory(error):  # nothing is wrong with the file
+                    raise failure(self.title, error, "") from error
                 told = BackendError(
-                    f"The weights {home_relative(path)} cannot be loaded: {access.without_token(str(error))}. "
+                    f"The weights {home_relative(path)} cannot be loaded: {access.without_token(why_not(error))}. "
                     "Download them again."
                 )
                 raise _without_token_in(error, told) from None

@@ -18,6 +18,8 @@ from alapp.stages.annotate.microsam import MODELS, as_rgb, cache_folder, own_unp
 from alapp.stages.foundation import choice
 from alapp.stages.foundation.choice import Weights
 from alapp.stages.foundation.fingerprint import weights_hash
+from alapp.stages.foundation.reading import why_not
+from alapp.stages.foundation.residency import is_out_of_memory
 from alapp.stages.pseudolabel import microsam_weights
 from alapp.stages.pseudolabel.base import Provenance
 from alapp.stages.pseudolabel.foundation import by_plane, failure, require_ready
@@ -211,10 +213,22 @@ def _load(weights: Weights, mode: str) -> tuple[Any, Any]:
             )
     except ImportError as error:
         raise NotInstalledError(f"micro_sam cannot be imported: {error}. Run: pip install micro_sam") from error
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+    except (
+        MemoryError,
+        pickle.UnpicklingError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OSError,
+    ) as error:
+        if is_out_of_memory(error):  # nothing is wrong with the files
+            raise failure(PACKAGE, error, "") from error
         files = "or their decoder cannot" if weights.decoder else "cannot"
         remedy = "Remove it from your models." if weights.own else "Remove the files and download them again."
-        raise BackendError(f"The weights {home_relative(weights.path)} {files} be loaded: {error}. {remedy}") from error
+        told = f"The weights {home_relative(weights.path)} {files} be loaded: {why_not(error)}. {remedy}"
+        raise BackendError(told) from error
 
 
 def _what_is_missing(modality: Modality | None, with_decoder: bool) -> Status:

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import threading
 import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,14 +18,16 @@ from alapp.errors import BackendError, NotInstalledError, ResourceError, Weights
 from alapp.stages.annotate import sam2, sam2_weights
 from alapp.stages.annotate.base import Tuning
 from alapp.stages.annotate.sam2 import Sam2Clicks
+from alapp.stages.foundation.residency import Residents
 
 
 class Predictor:
     """Proposes a square around the first point, or the box; three of them, of rising size, when several are wanted.
     Logits fall by one a pixel, and are the image's own, so that a mixed-up image shows."""
 
+    calls: ClassVar[list] = []
+
     def __init__(self, model):
-        self.calls = []
         self._features = self._orig_hw = None
         self._is_image_set = False
 
@@ -88,6 +91,8 @@ def package(monkeypatch, folder):
     monkeypatch.setattr(sam2_weights, "NEEDED", ())
     package = modules["sam2"]
     package.built = []
+    Predictor.calls.clear()
+    monkeypatch.setattr(sam2, "RESIDENTS", Residents(free=lambda: 10**12))
     modules["sam2.build_sam"].build_sam2 = lambda config, device: package.built.append(config) or Model(config)
     modules["sam2.sam2_image_predictor"].SAM2ImagePredictor = Predictor
     torch.save(checkpoint(), folder / "sam2.1_hiera_tiny.pt")
@@ -107,8 +112,8 @@ def picture(brightest=0, shape=(40, 50, 1)):
     return pixels
 
 
-def last(method):
-    return method._predictor.calls[-1]
+def last():
+    return Predictor.calls[-1]
 
 
 class TestStatus:
@@ -201,7 +206,7 @@ class TestWeights:
 
     def test_a_model_that_refuses_the_tensors(self, package, folder, monkeypatch):
         monkeypatch.setattr(Model, "load_state_dict", raising(RuntimeError("Missing keys:\n many")))
-        with pytest.raises(BackendError, match=r"cannot be loaded: Missing keys:\. Remove the file"):
+        with pytest.raises(BackendError, match=r"cannot be loaded: Missing keys\. Remove the file"):
             Sam2Clicks().prepare("a", picture())
 
     @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory")])
@@ -225,9 +230,10 @@ def raising(error):
 
 
 class TestPrompts:
-    def test_the_model_is_loaded_once(self, clicks, package):
+    def test_the_model_is_loaded_once_for_all(self, clicks, package):
         clicks.prepare("b", picture(3))
         clicks.segment("b", [(1, 1)], [])
+        Sam2Clicks().prepare("b", picture(3))
         assert package.built == ["configs/sam2.1/sam2.1_hiera_t.yaml"]
 
     @pytest.mark.parametrize("channels", [1, 2, 3, 5])
@@ -235,33 +241,33 @@ class TestPrompts:
         clicks.prepare("many", picture(7, (40, 50, channels)))
         found = clicks.segment("many", [(10, 20)], [])
         assert (found.shape, found.dtype) == ((40, 50), bool)
-        assert last(clicks)[5] == {"brightest": 21}
+        assert last()[5] == {"brightest": 21}
 
     def test_one_click_takes_the_mask_it_trusts_most(self, clicks):
         found = clicks.segment("a", [(10, 20)], [])
         assert np.count_nonzero(found) == 11**2
         assert found[10, 20]
-        points, signs, box, mask, several, _ = last(clicks)
+        points, signs, box, mask, several, _ = last()
         assert points.tolist() == [[20, 10]]
         assert (signs.tolist(), box, mask, several) == ([1], None, None, True)
 
     def test_more_clicks_ask_for_one_mask(self, clicks):
         clicks.segment("a", [(10, 20)], [(3, 4)])
-        points, signs, _, _, several, _ = last(clicks)
+        points, signs, _, _, several, _ = last()
         assert points.tolist() == [[20, 10], [4, 3]]
         assert (signs.tolist(), several) == ([1, 0], False)
 
     def test_a_box_with_and_without_points(self, clicks):
         assert clicks.segment("a", [], [], box=(1, 2, 30, 40)).any()
-        points, _, box, _, several, _ = last(clicks)
+        points, _, box, _, several, _ = last()
         assert (points, box.tolist(), several) == (None, [2, 1, 40, 30], False)
         clicks.segment("a", [(5, 6)], [], box=(1, 2, 30, 40))
-        assert last(clicks)[0].tolist() == [[6, 5]]
+        assert last()[0].tolist() == [[6, 5]]
 
     def test_its_own_answer_comes_back_as_the_logits_it_was(self, clicks):
         first = clicks.segment("a", [(10, 20)], [])
         clicks.segment("a", [(10, 20)], [(3, 4)], previous=first)
-        _, _, box, mask, several, _ = last(clicks)
+        _, _, box, mask, several, _ = last()
         assert (box, several) == (None, False)
         assert mask.shape == (1, 256, 256)
         assert (mask == 5).all()
@@ -270,7 +276,7 @@ class TestPrompts:
         known = np.zeros((40, 50), bool)
         known[10:20, 20:50] = True
         clicks.segment("a", [(12, 30)], [], previous=known)
-        _, _, box, mask, _, _ = last(clicks)
+        _, _, box, mask, _, _ = last()
         assert box.tolist() == [20, 10, 50, 20]
         assert mask.dtype == np.float32
         assert mask[0, 96, 180] == pytest.approx(6)
@@ -280,11 +286,11 @@ class TestPrompts:
         known = np.zeros((40, 50), bool)
         known[10:20, 20:50] = True
         clicks.segment("a", [(30, 30)], [], previous=known)
-        assert last(clicks)[2] is None
+        assert last()[2] is None
 
     def test_an_empty_mask_is_no_prompt(self, clicks):
         assert not clicks.segment("a", [], [(3, 3)], previous=np.zeros((40, 50), bool)).any()
-        assert clicks._predictor.calls == []
+        assert Predictor.calls == []
 
     def test_granularity_chooses_by_size_and_looseness_moves_the_border(self, clicks):
         sizes = [np.count_nonzero(clicks.segment("a", [(10, 20)], [], tuning=Tuning(g))) for g in (-1, 0.01, 1)]
@@ -299,7 +305,7 @@ class TestPrompts:
         before = found.copy()
         found[:] = True
         clicks.segment("a", [(10, 20)], [(1, 1)], previous=before)
-        assert (last(clicks)[3] == 5).all()
+        assert (last()[3] == 5).all()
 
     def test_old_slices_are_dropped(self, clicks):
         for number in range(sam2.CACHED_SLICES):
@@ -307,6 +313,13 @@ class TestPrompts:
         with pytest.raises(KeyError):
             clicks.segment("a", [(1, 1)], [])
         clicks.segment("0", [(1, 1)], [])
+
+    def test_features_of_other_weights_are_not_used(self, clicks, folder):
+        torch.save(checkpoint(blocks=16), folder / "mine.pt")
+        with pytest.raises(KeyError):
+            clicks.segment("a", [(1, 1)], [])
+        clicks.prepare("a", picture())
+        assert clicks.segment("a", [(1, 1)], []).any()
 
     @pytest.mark.parametrize(
         ("error", "kind", "words"),
@@ -338,9 +351,9 @@ class TestThreads:
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
         assert sorted(seen) == [0, 1, 2, 3]
-        assert len(clicks._predictor.calls) == 100
+        assert len(Predictor.calls) == 100
         # The row that was clicked on is the number of the slice, whose brightest pixel is that of all three channels.
-        assert all(call[0][0, 1] * 3 == call[5]["brightest"] for call in clicks._predictor.calls)
+        assert all(call[0][0, 1] * 3 == call[5]["brightest"] for call in Predictor.calls)
 
     def test_embedding_another_slice_does_not_hold_up_a_click(self, clicks, monkeypatch):
         embedding, going_on, embed = threading.Event(), threading.Event(), Predictor.set_image
