@@ -1,17 +1,23 @@
 """Core-set selection: the same picks as the algorithm as written, its speed, and its memory at a million patches.
 
 The references are written from the algorithm (Sener & Savarese 2018, algorithm 1), not from the product's code:
-`triple_loop` goes over picks, candidates and centres in Python, `distance_matrix` holds all n x n distances.
+`triple_loop` goes over picks, candidates and centres in Python, `distance_matrix` holds all n x n distances,
+`plain_loop` compares every row with the newest centre. `--compare N K` measures seconds and peak memory of all at one
+size, each in a process of its own; fpsample (PyPI, optional) is among them where it is installed.
+`--compare 1000000 1000 --mapped` reads the embeddings from a memory-mapped file.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -85,6 +91,34 @@ def distance_matrix(embeddings: np.ndarray, centres: list[int], k: int) -> list[
     return picks
 
 
+def plain_loop(embeddings: np.ndarray, centres: list[int], k: int) -> list[int]:
+    """Every row is compared with the newest centre, pick by pick; vectorised over rows."""
+    norms = np.linalg.norm(embeddings, axis=1)
+    nearest = np.full(len(embeddings), np.inf)
+
+    def add(row: int) -> None:
+        distance = 1 - (embeddings @ embeddings[row]) / (norms * norms[row])
+        np.minimum(nearest, distance, out=nearest)
+        nearest[row] = -np.inf
+
+    for row in centres:
+        add(row)
+    picks: list[int] = []
+    for _ in range(k):
+        picks.append(int(np.argmax(nearest)))
+        add(picks[-1])
+    return picks
+
+
+def farthest_points(embeddings: np.ndarray, centres: list[int], k: int) -> list[int]:
+    """fpsample: farthest points by the Euclidean distance, which ranks unit rows as the cosine distance does."""
+    import fpsample
+
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    found = fpsample.fps_sampling(embeddings / norms, len(centres) + k, start_idx=list(centres))
+    return [int(row) for row in found if row not in centres]
+
+
 def coreset(embeddings: np.ndarray, centres: list[int], k: int) -> list[int]:
     """The product."""
     labelled = np.zeros(len(embeddings), dtype=bool)
@@ -149,44 +183,103 @@ def unit_rows(n: int, width: int, clusters: int) -> np.ndarray:
     return rows
 
 
-def large(n: int, k: int, clusters: int) -> dict[str, float]:
-    """Time and memory of one selection in this process. Memory is what the process holds beyond its start."""
+METHODS = {"product": coreset, "plain_loop": plain_loop, "nxn": distance_matrix, "fpsample": farthest_points}
+
+
+def measured(method: str, n: int, k: int, clusters: int, start: int, mapped: bool) -> dict[str, object]:
+    """Time and memory of one selection in this process, with `start` labelled rows.
+
+    `seconds` on the clock, `cpu_seconds` of the processor, which other programs do not lengthen as much. `memory_mb` is
+    the most the process held beyond the embeddings; files that are only mapped do not count.
+    """
     process = psutil.Process()
-    baseline = process.memory_info().rss
-    embeddings = unit_rows(n, WIDTH, clusters)
-    peak, stop = [process.memory_info().rss], threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        embeddings = unit_rows(n, WIDTH, clusters)
+        if mapped:
+            np.save(Path(folder) / "rows.npy", embeddings)
+            embeddings = np.load(Path(folder) / "rows.npy", mmap_mode="r")
+        baseline, peak, stop = held(process), [held(process)], threading.Event()
 
-    def watch() -> None:
-        while not stop.wait(0.005):
-            peak[0] = max(peak[0], process.memory_info().rss)
+        def watch() -> None:
+            while not stop.wait(0.005):
+                peak[0] = max(peak[0], held(process))
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    labelled = np.zeros(n, dtype=bool)
-    elapsed, picks = seconds(lambda: CoreSet()(embeddings, labelled, k, np.random.default_rng(0), Context()).rows)
-    stop.set()
-    watcher.join()
-    if len(set(picks.tolist())) != k:
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        cpu = process.cpu_times().user
+        elapsed, picks = seconds(METHODS[method], embeddings, list(range(start)), k)
+        cpu = process.cpu_times().user - cpu
+        stop.set()
+        watcher.join()
+        size = embeddings.nbytes
+        del embeddings  # Windows does not remove a file that is mapped
+    if len(set(picks)) != k:
         raise AssertionError("the selection is not k different rows")
-    return {"seconds": elapsed, "memory_ratio": (peak[0] - baseline) / embeddings.nbytes}
+    ratio = (peak[0] - baseline + (0 if mapped else size)) / size
+    return {
+        "seconds": elapsed, "cpu_seconds": cpu, "memory_mb": (peak[0] - baseline) / 1e6, "memory_ratio": ratio,
+        "picks": picks,
+    }  # fmt: skip
 
 
-def large_in_process(n: int, k: int, clusters: int) -> dict[str, float]:
-    """`large` in a fresh process, whose memory holds nothing else."""
-    command = [sys.executable, "-m", "benchmarks.select", "--large", str(n), str(k), str(clusters)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def held(process: psutil.Process) -> int:
+    """Bytes in memory, without pages of mapped files where the system tells them apart."""
+    info = process.memory_info()
+    return info.rss - getattr(info, "shared", 0)
+
+
+def in_process(
+    method: str, n: int, k: int, clusters: int = 0, start: int = 0, mapped: bool = False
+) -> dict[str, object]:
+    """`measured` in a fresh process, whose memory holds nothing else."""
+    command = [sys.executable, "-m", "benchmarks.select", "--one", method, *map(str, (n, k, clusters, start))]
+    if mapped:
+        command.append("--mapped")
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def compare(n: int, k: int, mapped: bool) -> dict[str, float]:
+    """Seconds and memory of every method that this computer can run at this size, with three labelled rows."""
+    figures: dict[str, float] = {}
+    picks: dict[str, list[int]] = {}
+    for method in METHODS:
+        if method == "fpsample" and importlib.util.find_spec("fpsample") is None:
+            continue
+        if method == "nxn" and 24 * n * n > psutil.virtual_memory().available:
+            print(f"nxn is left out: the matrix of {n} x {n} distances takes {8 * n * n / 1e9:.0f} GB")
+            continue
+        if mapped and method != "product":
+            continue  # they read all rows for every pick
+        found = in_process(method, n, k, start=3, mapped=mapped)
+        picks[method] = found.pop("picks")
+        for name in ("seconds", "cpu_seconds", "memory_mb"):
+            figures[f"{name}_{method}"] = found[name]
+        figures[f"same_picks_{method}"] = float(picks[method] == picks["product"])
+        print(f"{method}: {found['seconds']:.1f} s, {found['memory_mb']:.0f} MB", flush=True)
+    return figures
 
 
 def main() -> None:
     arguments = cli.parser(__doc__.splitlines()[0])
-    arguments.add_argument("--large", nargs=3, type=int, metavar=("N", "K", "CLUSTERS"), help="one large selection")
+    arguments.add_argument("--one", nargs=5, metavar=("METHOD", "N", "K", "CLUSTERS", "START"), help="one selection")
+    arguments.add_argument("--compare", nargs=2, type=int, metavar=("N", "K"), help="all methods at one size")
+    arguments.add_argument("--mapped", action="store_true", help="embeddings in a memory-mapped file")
     options = arguments.parse_args()
-    if options.large:
-        print(json.dumps(large(*options.large)))
+    if options.one:
+        print(json.dumps(measured(options.one[0], *map(int, options.one[1:]), options.mapped)))
+        return
+    if options.compare:
+        settings = {
+            **cli.machine("numpy", "fpsample"),
+            "n": options.compare[0],
+            "k": options.compare[1],
+            "width": WIDTH,
+        }
+        cli.write(options.json, compare(*options.compare, options.mapped), {**settings, "mapped": options.mapped})
         return
     n = 50_000 if options.quick else MILLION
     times, agree = speed(options.quick)
-    random, clustered = (large_in_process(n, MILLION_K, clusters) for clusters in (0, 200))
+    random, clustered = (in_process("product", n, MILLION_K, clusters) for clusters in (0, 200))
     size = f"{n // 1000}k" if options.quick else "1m"
     figures = {
         "same_picks": float(same_picks(options.quick) and agree),

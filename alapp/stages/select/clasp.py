@@ -90,5 +90,5 @@ def _turns(classes: int, k: int) -> list[int]:
 def _reason(context: Context, row: int, name: int) -> str:
     if name == context.class_entropy.shape[1]:
         return f"drawn by the model's doubt about the whole patch: {context.uncertainty[row]:.3f} of at most 1"
-    what = WORDS.get(name, f"what it takes for class {name}")
+    what = WORDS.get(name, f"the objects, class {name} of the network")
     return f"drawn by the model's doubt about {what}: {context.class_entropy[row, name]:.3f} of at most 1"

@@ -156,7 +156,7 @@ def test_who_does_not_use_embeddings_picks_the_same_with_any(name):
     assert pick(name, one, nothing, 9, context) == pick(name, other, nothing, 9, context)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "foreground_random", "entropy")])
+@pytest.mark.parametrize("name", [name for name in NAMES if SELECTORS.load(name).uses_embeddings])
 def test_embeddings_that_are_not_finite_are_refused(name):
     embeddings = np.ones((30, 3), dtype=np.float32)
     embeddings[3, 1] = np.nan
