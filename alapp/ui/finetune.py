@@ -21,7 +21,8 @@ KIND = "finetune_sam"
 NOTE = (
     "micro_sam can learn from the patches that you finished: which outlines you draw, and what is one object. It "
     "starts from weights on this computer and takes the result for clicks only if one click then finds the objects of "
-    "your validation patches better than before; those are never trained on. The model that you had stays as it is."
+    "your validation patches better than before; those are never trained on. The model that you had stays as it "
+    "is. Without a GPU only the part that answers clicks learns; with one, automatic labels learn too."
 )
 RUNNING = "It is running; the bar at the top shows how far it is."
 FEWEST_STEPS, MOST_SHOWN = 10, 5000

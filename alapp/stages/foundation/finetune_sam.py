@@ -1,8 +1,8 @@
 """Fine-tuning micro_sam (Archit et al. 2025) on a project's own labels, from weights that are on this computer.
 
-The image encoder, the part that answers clicks and, where there is one, the decoder for automatic labels learn
-together, as micro_sam's own training does. Judged by what it is for: how well one click on an object finds it, on
-images that were never trained on.
+On a GPU the image encoder, the part that answers clicks and, where there is one, the decoder for automatic labels
+learn together, as micro_sam's own training does; on a CPU only the part that answers clicks. Judged by what it is
+for: how well one click on an object finds it, on images that were never trained on.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def finetune(
         ) from error
     except Exception as error:
         raise _told(error) from error
-    return Tuned(best.weights, best.decoder, before, after, objects, iterations)
+    decoder = best.decoder or state.get("decoder_state")  # as it was, where it did not learn
+    return Tuned(best.weights, decoder, before, after, objects, iterations)
 
 
 def one_click_iou(predictor: Any, samples: Sequence[Sample], seed: int, report: Report) -> tuple[float, int]:

@@ -47,8 +47,9 @@ class State:
 def train(sam: Any, decoder: Any, samples: Sequence[Sample], iterations: int, seed: int, report: Report) -> State:
     """Train `sam` (and a decoder with the state `decoder`, unless that is None) in place; the best state on the way.
 
-    On a CPU the image encoder stays as it is: with its gradients, a step takes more than 10 GB even with vit_t. Raises
-    `BackendError` when the training diverges.
+    On a CPU only the part that answers clicks learns, and `State.decoder` is None: a step with the gradients of the
+    image encoder takes more than 10 GB even with vit_t, one with those of the decoder half a minute. Since the encoder
+    stays as it is, so does what the decoder makes of it. Raises `BackendError` when the training diverges.
     """
     import random
 
@@ -59,9 +60,10 @@ def train(sam: Any, decoder: Any, samples: Sequence[Sample], iterations: int, se
     for seeded in (torch.manual_seed, np.random.seed, random.seed):  # micro_sam draws its clicks from all three
         seeded(seed)
     device = next(sam.parameters()).device
-    if device.type == "cpu":
+    light = device.type == "cpu"
+    if light:
         freeze(sam.image_encoder)
-    unetr = None if decoder is None else get_unetr(sam.image_encoder, decoder, device=device)
+    unetr = None if light or decoder is None else get_unetr(sam.image_encoder, decoder, device=device)
     trainer = _trainer(TrainableSAM(sam), unetr, *_loaders(samples, unetr is not None, iterations, seed), device)
     trainer.fit(iterations=iterations, progress=_Progress(report, iterations))
     if trainer.best is None:
