@@ -7,19 +7,27 @@ back as {"error": sentence}. The token of DeepCell comes in and never goes out.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from alapp.domain import Modality
-from alapp.errors import InputError
-from alapp.stages.foundation import access, catalogue
-from alapp.storage import catalogue as projects
+from gradio.utils import get_upload_folder
+
+from alapp import jobs
+from alapp.errors import ConflictError, InputError, NotReadyError
+from alapp.rounds import foundation
+from alapp.stages.foundation import access
+from alapp.stages.foundation.catalogue import MODELS
+from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
-from alapp.ui import model_panel, model_rows, spaces
+from alapp.ui import gallery, model_panel, model_rows, sheets, spaces
 from alapp.ui.errors import sentence, told
 from alapp.ui.page import Page
 
 Message = dict[str, Any]
 
+PICTURE = 440
+"""Pixels a side of the picture of a test."""
 ABOUT = (
     "Nothing is downloaded until you press a button. What is here serves all your projects; your images stay on this "
     "computer."
@@ -33,7 +41,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 def build(page: Page) -> None:
     """Put the sheet on the page, closed, in the context that is open: once, outside of the tabs."""
-    sheet = model_panel.sheet([_answering(page.store, act) for act in (_look, _act)])
+    sheet = model_panel.sheet([_answering(page.store, act) for act in (_look, _act, _picture)])
     page.project_id.change(lambda project_id: {"project": project_id}, page.project_id, sheet, **QUIET)
     sheet.changed(told(lambda changed: changed + 1), page.changed, page.changed, **QUIET)
 
@@ -53,7 +61,17 @@ def _answering(store: Store, act: Callable[[Store, Message], Message]) -> Callab
 
 def _look(store: Store, message: Message) -> Message:
     closed = CLOSED if spaces.on_space() else ""
-    return {"about": closed or ABOUT, "closed": closed, "groups": model_rows.groups(store, _modality(store, message))}
+    return {"about": closed or ABOUT, "closed": closed, "groups": model_rows.groups(store, _project(store, message))}
+
+
+def _picture(store: Store, message: Message) -> Message:
+    """What came out of a test, drawn on its patch; a test belongs to the page's project."""
+    found = labels.of_ids(store, [message["map"]] if isinstance(message.get("map"), int) else [])
+    if not found or found[0].patch_id is None or found[0].project_id != _project(store, message):
+        raise InputError("The picture of this test is gone. Test the model again.")
+    item, patch = found[0], catalogue.patch(store, found[0].patch_id)
+    drawn = gallery.picture(catalogue.read_patch(store, patch), labels.read(store, item), gallery.middle(patch))
+    return {"picture": sheets.data_uri(gallery.framed(drawn, PICTURE))}
 
 
 def _act(store: Store, message: Message) -> Message:
@@ -65,16 +83,68 @@ def _act(store: Store, message: Message) -> Message:
     return {"said": _ACTS[name](store, message)}
 
 
+def _download(store: Store, message: Message) -> str:
+    foundation.start_download(store, _name(message))
+    return ""
+
+
+def _cancel(store: Store, message: Message) -> str:
+    foundation.cancel_download(store, _name(message))
+    return "The download is being cancelled; nothing of it is kept."
+
+
+def _remove(_: Store, message: Message) -> str:
+    return foundation.remove(_name(message))
+
+
+def _undo(_: Store, message: Message) -> str:
+    return foundation.undo_removal(_name(message))
+
+
+def _try(store: Store, message: Message) -> str:
+    name, project_id = _name(message), _project(store, message)
+    if project_id is None:
+        raise NotReadyError("Open a project first: a model is tested on one of its patches.")
+    if not catalogue.patches(store, project_id):
+        raise NotReadyError("Import images first: a model is tested on one of their patches.")
+    last = foundation.last_try(store, project_id, name)
+    draw = int(last.params.get("draw", 0)) + 1 if last is not None and last.result else 0
+    job = foundation.start_try(store, project_id, name, draw)
+    if job.params.get("name") != name:
+        raise ConflictError(f"{job.params.get('name')} is being tested. Wait for that test to end.")
+    return ""
+
+
+def _cancel_try(store: Store, message: Message) -> str:
+    project_id = _project(store, message)
+    last = foundation.last_try(store, project_id, _name(message)) if project_id is not None else None
+    if last is not None and last.active:
+        jobs.cancel(store, last.id)
+    return "The test is being cancelled."
+
+
+def _bring(store: Store, message: Message) -> str:
+    path = message.get("path")
+    if not isinstance(path, str) or not path.strip():
+        raise InputError("Type the path of a file first, or choose one.")
+    project_id = _project(store, message)
+    modality = catalogue.project(store, project_id).modality if project_id is not None else None
+    given = Path(path.strip().strip('"'))
+    try:
+        return foundation.take_file(given, modality=modality)[1]
+    finally:
+        if message.get("uploaded") is True:
+            _forget_upload(given)
+
+
 def _accept(_: Store, message: Message) -> str:
-    model = _published(message)
-    access.accept(model.name)
-    return f"You accepted the licence of {model.title} on this computer."
+    foundation.accept_licence(_name(message))
+    return f"You accepted the licence of {MODELS[_name(message)].title} on this computer."
 
 
 def _withdraw(_: Store, message: Message) -> str:
-    model = _published(message)
-    access.withdraw(model.name)
-    return f"{model.title} is not used any more until you accept its licence again."
+    foundation.withdraw_licence(_name(message))
+    return f"{MODELS[_name(message)].title} is not used any more until you accept its licence again."
 
 
 def _token(_: Store, message: Message) -> str:
@@ -90,14 +160,41 @@ def _token(_: Store, message: Message) -> str:
     return "The token is stored, for you only."
 
 
-_ACTS: dict[str, Callable[[Store, Message], str]] = {"accept": _accept, "withdraw": _withdraw, "token": _token}
+_ACTS: dict[str, Callable[[Store, Message], str]] = {
+    "download": _download,
+    "cancel": _cancel,
+    "remove": _remove,
+    "undo": _undo,
+    "try": _try,
+    "cancel_try": _cancel_try,
+    "bring": _bring,
+    "accept": _accept,
+    "withdraw": _withdraw,
+    "token": _token,
+}
 
 
-def _published(message: Message) -> catalogue.Model:
-    return catalogue.model(str(message.get("model")))
+def _name(message: Message) -> str:
+    name = message.get("model")
+    if not isinstance(name, str):
+        raise InputError("The page sent something unreadable. Reload it.")
+    return name
 
 
-def _modality(store: Store, message: Message) -> Modality | None:
-    """Of the open project; None without one."""
+def _project(store: Store, message: Message) -> int | None:
+    """The page's project; None without one, and when it was deleted elsewhere."""
     project_id = message.get("project")
-    return projects.project(store, project_id).modality if isinstance(project_id, int) else None
+    if not isinstance(project_id, int) or isinstance(project_id, bool):
+        return None
+    try:
+        return None if catalogue.project(store, project_id).deleted else project_id
+    except NotReadyError:
+        return None
+
+
+def _forget_upload(path: Path) -> None:
+    """An upload was copied to its place; gigabytes of it would else lie in the temporary folder for a day."""
+    uploads = Path(get_upload_folder()).resolve()
+    if uploads in path.resolve().parents:
+        with suppress(OSError):
+            path.unlink()

@@ -27,6 +27,7 @@ class ModelPanel {
   constructor(dialog, server, upload, changed) {
     Object.assign(this, { dialog, server, upload, changed });
     this.project = null;
+    this.pictures = new Map(); // of tests, by the number of what came out
     this.groups = new Map(); // id: what was made for a group
     this.asked = 0; // number of the newest question; older answers are dropped
     this.states = "";
@@ -159,7 +160,7 @@ class ModelPanel {
       const text = JSON.stringify(model);
       const known = before.get(model.name);
       if (known?.shown === text) return known;
-      const row = known && known.frame === frameOf(model) ? this.refill(known, model) : this.makeRow(model);
+      const row = known?.frame && known.frame === frameOf(model) ? this.refill(known, model) : this.makeRow(model);
       row.shown = text;
       return row;
     });
@@ -196,7 +197,7 @@ class ModelPanel {
     const acts = make("div", "mp-acts");
     for (const [name, text] of model.acts) acts.append(this.makeButton(model, name, text));
     if (acts.childElementCount) row.append(acts);
-    if (model.result) row.append(makeResult(model.result));
+    if (model.result) row.append(this.makeResult(model.result));
     return row;
   }
 
@@ -208,8 +209,7 @@ class ModelPanel {
     button.setAttribute("aria-label", `${text}: ${model.title}`);
     button.disabled = Boolean(this.closedTo);
     button.title = this.closedTo;
-    const act = () => (name === "bring" ? this.bring(model.name, button) : this.act(name, { model: model.name }, button));
-    button.addEventListener("click", act);
+    button.addEventListener("click", () => this.act(name, { model: model.name }, button));
     return button;
   }
 
@@ -221,32 +221,47 @@ class ModelPanel {
     const words = make("span", "", model.progress.text);
     words.dataset.progress = "";
     line.append(bar, words);
-    if (model.progress.cancel) line.append(this.makeButton(model, "cancel", "Cancel"));
     bar.firstChild.style.width = `${(100 * model.progress.share).toFixed(1)}%`;
     return line;
   }
 
   // A file that the person chooses, sent to the app, which checks and keeps it.
-  bring(model, button) {
+  choose(button) {
     const field = make("input");
     field.type = "file";
-    field.multiple = model !== ""; // a published model may have two files
+    field.dataset.part = "own-file";
     field.addEventListener("change", async () => {
+      const [file] = field.files;
+      if (!file) return;
       button.disabled = true;
-      const paths = [];
+      this.say(`Copying ${file.name} to the app …`);
       try {
-        for (const file of field.files) {
-          this.say(`Copying ${file.name} to the app …`);
-          paths.push((await this.upload(file)).path);
-        }
-        this.say(`Checking ${[...field.files].map((file) => file.name).join(", ")} …`);
-        await this.act("bring", { model, paths, uploaded: true }, button);
+        const { path } = await this.upload(file);
+        this.say(`Checking ${file.name} …`);
+        await this.act("bring", { path, uploaded: true }, button);
       } catch (error) {
-        this.say("The file could not be copied to the app. Type its path instead, or try again.", true);
+        this.say(`${file.name} could not be copied to the app. Type its path instead, or try again.`, true);
       }
       button.disabled = Boolean(this.closedTo);
     });
     field.click();
+  }
+
+  makeResult(result) {
+    const figure = make("div", "mp-result");
+    const picture = make("img");
+    picture.alt = result.text;
+    figure.append(picture, make("p", "", result.text));
+    const known = this.pictures.get(result.picture);
+    if (known) picture.src = known;
+    else {
+      this.call("picture", { map: result.picture }).then((answer) => {
+        if (!answer.picture) return picture.remove();
+        this.pictures.set(result.picture, answer.picture);
+        picture.src = answer.picture;
+      });
+    }
+    return figure;
   }
 
   makeImport(root) {
@@ -260,11 +275,11 @@ class ModelPanel {
     const choose = make("button", "mp-button", "Choose a file …");
     choose.type = "button";
     choose.dataset.key = "import-file";
-    choose.addEventListener("click", () => this.bring("", choose));
+    choose.addEventListener("click", () => this.choose(choose));
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       this.say(`Checking ${path.value} …`);
-      if (await this.act("bring", { model: "", paths: [path.value] }, go)) path.value = "";
+      if (await this.act("bring", { path: path.value }, go)) path.value = "";
     });
     form.append(path, go, choose);
     root.append(form);
@@ -324,19 +339,7 @@ class ModelPanel {
 
 // Everything of a row but how far its progress is.
 function frameOf(model) {
-  return model.progress ? JSON.stringify({ ...model, progress: model.progress.cancel }) : "";
-}
-
-function makeResult(result) {
-  const figure = make("div", "mp-result");
-  if (result.picture) {
-    const picture = make("img");
-    picture.src = result.picture;
-    picture.alt = result.text;
-    figure.append(picture);
-  }
-  figure.append(make("p", "", result.text));
-  return figure;
+  return model.progress ? JSON.stringify({ ...model, progress: true }) : "";
 }
 
 const panel = new ModelPanel(element.querySelector("dialog"), server, upload, () => trigger("changed", {}));
