@@ -1,7 +1,8 @@
 """One table of what can go wrong with a foundation model, for each backend that it can hit, and what the user reads.
 
 The packages are stand-ins that fail as the real ones were seen to: micro_sam 1.8.14, cellSAM 0.0.dev1 (35bc6e0),
-sam2 1.1.0. In a sentence `{models}` is the folder of the weights; a row without an error ends well.
+sam2 1.1.0. In a sentence `{models}` is the folder of the weights; a row without an error ends well. Downloads and files
+that somebody brings are in test_failure_sentences_files.py.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from alapp.stages.pseudolabel import cellsam
 from alapp.stages.pseudolabel.microsam import MicroSamAutomatic
 
 MICRO, AUTOMATIC, CELLSAM, SAM2 = "clicks of micro_sam", "labels of micro_sam", "CellSAM", "SAM 2"
-SECRET = "s3cret-Token.of_a-user"
 CPU_MEMORY = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes.")
 CUDA_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 GARBAGE = pickle.UnpicklingError("invalid load key, 'n'.")
