@@ -46,12 +46,29 @@ def normalise(slices: np.ndarray) -> np.ndarray:
     A channel that is constant between the percentiles keeps its extremes; one that is constant becomes 0.
     """
     values = np.moveaxis(slices, -1, 1).astype(np.float32)
-    low, high = np.percentile(values, _PERCENTILES, axis=(0, 2, 3), keepdims=True).astype(np.float32)
+    low, high = _limits(slices).astype(np.float32)[:, None, :, None, None]
     flat = high <= low
     low = np.where(flat, values.min(axis=(0, 2, 3), keepdims=True), low)
     high = np.where(flat, values.max(axis=(0, 2, 3), keepdims=True), high)
     span = np.where(high > low, high - low, 1)
     return np.clip((values - low) / span, 0, 1)
+
+
+def _limits(slices: np.ndarray) -> np.ndarray:
+    """`_PERCENTILES` of each channel of (S, Y, X, C), float64 (2, C), as `np.percentile` interpolates them.
+
+    Whole numbers of 8 and 16 bits are counted, ten times faster than they are sorted.
+    """
+    if slices.dtype not in (np.uint8, np.uint16):
+        return np.percentile(slices, _PERCENTILES, axis=(0, 1, 2))
+    places = np.array(_PERCENTILES) / 100 * (slices[..., 0].size - 1)
+    below = np.floor(places).astype(np.int64)
+    found = []
+    for channel in np.moveaxis(slices, -1, 0):
+        up_to = np.cumsum(np.bincount(channel.ravel()))
+        first, second = (np.searchsorted(up_to, rank, side="right") for rank in (below, np.ceil(places)))
+        found.append(first + (second - first) * (places - below))
+    return np.array(found).T
 
 
 def to_square(images: np.ndarray, side: int) -> torch.Tensor:

@@ -48,3 +48,10 @@ def test_read_checks_channels_and_resamples():
 
 def test_unit_rows_leaves_zeros():
     np.testing.assert_allclose(preprocess.unit_rows([[3, 4], [0, 0]]), [[0.6, 0.8], [0, 0]])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 7, 9, 2), (3, 20, 31, 1)])
+def test_limits_are_numpys_percentiles(dtype, shape):
+    values = (np.random.default_rng(0).random(shape) ** 3 * 250).astype(dtype)
+    np.testing.assert_allclose(preprocess._limits(values), np.percentile(values, (1, 99), axis=(0, 1, 2)), rtol=1e-6)
