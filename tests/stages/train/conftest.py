@@ -1,7 +1,8 @@
 import shutil
 
 import pytest
-from nnunet_discs import disc_cases, plan_small
+
+from tests.stages.train.nnunet_discs import disc_cases, plan_small
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from nnunet_discs import case, discs
 
 from alapp.domain import silent
 from alapp.errors import Cancelled, InputError
 from alapp.stages.train.cases import identifier, prepare_cases
 from alapp.stages.train.workspace import Layout
+from tests.stages.train.nnunet_discs import case, discs
 
 
 def files(layout):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nnunet_discs import case, disc_cases, discs, plan_small
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -17,6 +16,7 @@ from alapp.stages.train.sampling import PatchLoader
 from alapp.stages.train.targets import DEFAULT, SCHEMES
 from alapp.stages.train.trainer import ObjectTrainer, read_checkpoint
 from alapp.stages.train.workspace import Layout, nnunet_environment, quiet
+from tests.stages.train.nnunet_discs import case, disc_cases, discs, plan_small
 
 ANNOTATED = (-1, 0, 1, 2)
 

@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from nnunet_discs import CPU, GPU, case, disc_cases, discs, stack
 
 from alapp.domain import Preset, VoxelSize, silent
 from alapp.errors import InputError, NotReadyError
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.plan import choose_downsampling
 from alapp.stages.train.targets import ObjectSize
+from tests.stages.train.nnunet_discs import CPU, GPU, case, disc_cases, discs, stack
 
 
 def plan(tmp_path, cases, preset=Preset.QUICK, machine=CPU):

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small, stack
 
 from alapp.domain import Machine, Preset, VoxelSize, silent
 from alapp.errors import Cancelled, InputError
@@ -24,6 +23,7 @@ from alapp.stages.train.plan_network import (
 from alapp.stages.train.plan_time import choose_iterations
 from alapp.stages.train.trainer import read_checkpoint
 from alapp.stages.train.workspace import Layout
+from tests.stages.train.nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small, stack
 
 THICK = VoxelSize(z=2.5, y=0.5, x=0.5)
 

@@ -3,12 +3,12 @@ import shutil
 
 import numpy as np
 import pytest
-from nnunet_discs import case, disc_cases, discs, plan_small, stack
 
 from alapp.domain import VoxelSize, silent
 from alapp.errors import Cancelled, CorruptFileError, InputError, NotReadyError
 from alapp.stages.instances import from_probabilities
 from alapp.stages.train.nnunet import NnUNet
+from tests.stages.train.nnunet_discs import case, disc_cases, discs, plan_small, stack
 
 
 @pytest.fixture(scope="module")

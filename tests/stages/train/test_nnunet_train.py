@@ -6,11 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-import nnunet_discs
 import numpy as np
 import pytest
 import torch
-from nnunet_discs import GPU, case, disc_cases, discs, plan_small, stack
 
 from alapp.domain import Preset, VoxelSize, silent
 from alapp.errors import Cancelled, InputError, NotReadyError, ResourceError
@@ -18,6 +16,8 @@ from alapp.stages.train import workspace as workspace_module
 from alapp.stages.train.loading import Batches
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.trainer import FINAL, LATEST, PREVIOUS, read_checkpoint
+from tests.stages.train import nnunet_discs
+from tests.stages.train.nnunet_discs import GPU, case, disc_cases, discs, plan_small, stack
 
 
 def train(workspace, out, iterations=12, cases=None, report=silent, log=lambda entry: None, seed=0, **more):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small, stack
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
@@ -16,6 +15,7 @@ from alapp.domain import Box, VoxelSize, silent
 from alapp.stages.train.cases import to_nnunet
 from alapp.stages.train.predict import ObjectPredictor
 from alapp.stages.train.workspace import quiet
+from tests.stages.train.nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small, stack
 
 
 def stacks(z: float, **options):

@@ -9,11 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import nnunet_discs
 import numpy as np
 import pytest
 import torch
-from nnunet_discs import disc_cases
 
 from alapp.domain import silent
 from alapp.errors import Cancelled, DiskFullError, OutOfMemoryError, Paused
@@ -21,6 +19,8 @@ from alapp.stages.train import reduction
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.trainer import LATEST, PREVIOUS, ObjectTrainer, read_checkpoint
 from alapp.stages.train.watching import SafePoints, TrainingDice
+from tests.stages.train import nnunet_discs
+from tests.stages.train.nnunet_discs import disc_cases
 
 ROOT = Path(__file__).parents[3]
 
