@@ -224,6 +224,13 @@ NO_MICRO = "The package micro_sam is not installed. Run: pip install micro_sam"
 NO_TINY = (
     "vit_t_lm is on this computer, but not the package mobile_sam that it needs. Run: pip install mobilesam-mirror"
 )
+
+
+def fetch(name: str) -> str:
+    """What to do about weights that are missing."""
+    return f"Download {name} under “Models on this computer”, or run: python -m alapp models download {name}"
+
+
 ROWS = [
     Row("missing package", MICRO, without("micro_sam"), NotInstalledError, NO_MICRO),
     Row("missing package", AUTOMATIC, without("micro_sam"), NotInstalledError, f"micro_sam cannot be used: {NO_MICRO}"),
@@ -250,8 +257,8 @@ ROWS = [
     Row("mobile_sam missing", AUTOMATIC, tiny_only, NotInstalledError, f"micro_sam cannot be used: {NO_TINY}"),
     Row(
         "licence not accepted", CELLSAM, lambda here: here.patch.delenv("ALAPP_CELLSAM_LICENCE"), LicenceError,
-        "CellSAM cannot be used: Its licence allows academic, non-commercial use only. If that is your use, run: "
-        "python -m alapp models accept cellsam_v1.2",
+        "CellSAM cannot be used: Its licence allows academic, non-commercial use only. If that is your use, accept it "
+        "under “Models on this computer”, or run: python -m alapp models accept cellsam_v1.2",
     ),
     Row(
         "weights missing", MICRO, lambda here: (folders.microsam() / "vit_b_lm").unlink(), WeightsMissingError,
@@ -259,31 +266,26 @@ ROWS = [
     ),
     Row(
         "weights missing", AUTOMATIC, lambda here: (folders.microsam() / "vit_b_lm").unlink(), WeightsMissingError,
-        "micro_sam cannot be used: No model with its decoder was found in {models}. Download vit_t_lm and "
-        "vit_t_lm_decoder once with an internet connection, or copy them there.",
+        "micro_sam cannot be used: No model with its decoder was found in {models}. " + fetch("vit_t_lm"),
     ),
     Row(
         "decoder missing", AUTOMATIC, lambda here: (folders.microsam() / "vit_b_lm_decoder").unlink(),
         WeightsMissingError,
-        "micro_sam cannot be used: vit_b_lm is in {models}, but not its decoder. Download vit_b_lm_decoder once with "
-        "an internet connection, or copy it there.",
+        "micro_sam cannot be used: vit_b_lm is in {models}, but not its decoder. " + fetch("vit_b_lm"),
     ),
     Row(
         "weights missing", CELLSAM, lambda here: folders.deepcell().rename(here.models / "elsewhere"),
         WeightsMissingError,
-        "CellSAM cannot be used: No weights were found in {models}. Get a token at users.deepcell.org and download the "
-        "model once (1.2 GB), or copy the file there.",
+        "CellSAM cannot be used: No weights were found in {models}. " + fetch("cellsam_v1.2"),
     ),
     Row(
         "weights missing", SAM2, lambda here: sam2_file().unlink(), WeightsMissingError,
-        "SAM 2 cannot be used: No weights of SAM 2 were found in {models}. Download sam2.1_hiera_tiny (156 MB) once, "
-        "or put its file there from another computer.",
+        "SAM 2 cannot be used: No weights of SAM 2 were found in {models}. " + fetch("sam2.1_hiera_tiny"),
     ),
     Row(
         "version folder without file", CELLSAM, lambda here: cellsam_file().unlink(), WeightsMissingError,
-        "CellSAM cannot be used: The folder {models}/cellsam_v1.2 holds no weights; its download broke off. Delete "
-        "that folder, then get a token at users.deepcell.org and download the model once (1.2 GB), or copy the file "
-        "there.",
+        "CellSAM cannot be used: The folder {models}/cellsam_v1.2 holds no weights; its download broke off. "
+        + fetch("cellsam_v1.2"),
     ),
     Row(
         "copy broke off", SAM2, half_cut(sam2_file), BackendError,

@@ -11,6 +11,7 @@ import numpy as np
 from alapp.domain import Modality, Parameter, Report, Status, silent
 from alapp.registry import Registry
 from alapp.stages.annotate.embedding_cache import EmbeddingCache
+from alapp.stages.foundation import choice
 
 Point = tuple[float, float]
 """(y, x) in pixels of the slice; the centre of the first pixel is (0, 0)."""
@@ -125,5 +126,6 @@ def choose_automatically(modality: Modality) -> tuple[str, str]:
     """The method for `auto`, and the reason as a sentence. Never downloads."""
     backend = CLICK_SEGMENTERS.load("micro_sam")
     if modality in backend.modalities and backend.status(modality).ready:
-        return "micro_sam", f"{backend.title} is installed with its weights."
+        weights = choice.for_clicks(modality)
+        return "micro_sam", f"micro_sam with {weights.name}. {weights.reason}" if weights else "micro_sam is ready."
     return "watershed", "micro_sam has no weights on this computer, so the built-in seeded watershed is used."

@@ -22,6 +22,7 @@ from alapp.stages.annotate.base import DOWN, PLAIN, UP, Point, ReadSlice, Tuning
 from alapp.stages.annotate.embedding_cache import EmbeddingCache, entry_name
 from alapp.stages.annotate.microsam_model import Part, Weights, own_unpickler
 from alapp.stages.foundation import choice
+from alapp.stages.foundation.catalogue import how_to_get
 from alapp.stages.foundation.residency import RESIDENTS, is_out_of_memory
 
 __all__ = ["MODELS", "MicroSamClicks", "as_rgb", "cache_folder", "own_unpickler"]
@@ -284,7 +285,7 @@ def _what_is_missing(modality: Modality | None) -> Status:
     return Status(
         BackendState.WEIGHTS_MISSING,
         f"No weights of micro_sam were found in {home_relative(cache_folder())}.",
-        f"Download {wanted} once with an internet connection, or copy it there from another computer.",
+        how_to_get(wanted),
     )
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from alapp.domain import BackendState, Status
 from alapp.environment import home_relative
 from alapp.stages.foundation import folders
-from alapp.stages.foundation.catalogue import SAM2, fit_for
-from alapp.stages.foundation.states import HOW_TO_INSTALL, size_text
+from alapp.stages.foundation.catalogue import SAM2, fit_for, how_to_get
+from alapp.stages.foundation.states import HOW_TO_INSTALL
 
 NEEDED = ("hydra", "iopath")
 """Modules that sam2 imports and that its installation without dependencies leaves out."""
@@ -79,7 +79,7 @@ def status() -> Status:
         return Status(
             BackendState.WEIGHTS_MISSING,
             f"No weights of SAM 2 were found in {home_relative(folders.sam2())}.",
-            f"Download {smallest.name} ({size_text(smallest.size)}) once, or put its file there from another computer.",
+            how_to_get(smallest.name),
         )
     if reason := defect(path):
         return Status(

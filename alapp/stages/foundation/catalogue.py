@@ -14,6 +14,9 @@ from alapp.domain import Modality
 from alapp.errors import InputError
 from alapp.stages.foundation import folders
 
+SHEET = "Models on this computer"
+"""What the page calls the list of all models."""
+
 MICRO_SAM, CELLSAM, SAM2 = "micro_sam", "cellsam", "sam2"
 
 BOTH = frozenset(Modality)
@@ -272,6 +275,16 @@ def model(name: str) -> Model:
     if name not in MODELS:
         raise InputError(f"There is no published model called {name!r}. Choose one of: {', '.join(MODELS)}.")
     return MODELS[name]
+
+
+def how_to_get(name: str) -> str:
+    """What the user can do where the weights of `name` are missing, as a sentence."""
+    return f"Download {name} under “{SHEET}”, or run: python -m alapp models download {name}"
+
+
+def how_to_accept(name: str) -> str:
+    """What the user can do where the licence of `name` is not accepted, as a sentence."""
+    return f"If that is your use, accept it under “{SHEET}”, or run: python -m alapp models accept {name}"
 
 
 def fit_for(modality: Modality | None, backend: str = MICRO_SAM) -> list[Model]:

@@ -13,7 +13,7 @@ from typing import Any
 from alapp.domain import BackendState, Status
 from alapp.environment import home_relative
 from alapp.stages.foundation import access
-from alapp.stages.foundation.catalogue import CELLSAM, MICRO_SAM, Model, WeightsFile
+from alapp.stages.foundation.catalogue import CELLSAM, MICRO_SAM, Model, WeightsFile, how_to_accept
 
 HOW_TO_INSTALL = {
     "micro_sam": "Run: pip install -r requirements.txt",
@@ -61,8 +61,7 @@ def status(model: Model, *, thorough: bool = False) -> Status:
         return Status(
             BackendState.LICENCE,
             "Its licence allows academic, non-commercial use only.",
-            f"If that is your use, accept the licence: on the page of the models, or by "
-            f"`python -m alapp models accept {model.name}`.",
+            how_to_accept(model.name),
         )
     return of_files(model, thorough=thorough)
 

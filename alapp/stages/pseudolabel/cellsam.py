@@ -18,6 +18,7 @@ from alapp.domain import BackendState, Modality, Parameter, Report, Status, sile
 from alapp.environment import home_relative, prepare
 from alapp.errors import AlappError, BackendError, NotInstalledError
 from alapp.stages.foundation import access, folders
+from alapp.stages.foundation.catalogue import how_to_accept, how_to_get
 from alapp.stages.foundation.fingerprint import weights_hash
 from alapp.stages.foundation.reading import why_not
 from alapp.stages.foundation.residency import is_out_of_memory
@@ -76,7 +77,7 @@ class CellSam:
             return Status(
                 BackendState.LICENCE,
                 "Its licence allows academic, non-commercial use only.",
-                f"If that is your use, run: python -m alapp models accept {NAME}",
+                how_to_accept(NAME),
             )
         return _weights_status()
 
@@ -188,18 +189,17 @@ def _preference(path: Path) -> tuple[list[int], bool, str]:
 def _weights_status() -> Status:
     if weights() is not None:
         return Status(BackendState.READY, "Installed, with its weights.")
-    fetch = "get a token at users.deepcell.org and download the model once (1.2 GB), or copy the file there."
     broken = sorted(weights_folder().glob("cellsam_v*/"))
     if broken:  # CellSAM takes the folder for the weights and never downloads again
         return Status(
             BackendState.WEIGHTS_MISSING,
             f"The folder {home_relative(broken[-1])} holds no weights; its download broke off.",
-            f"Delete that folder, then {fetch}",
+            how_to_get(NAME),
         )
     return Status(
         BackendState.WEIGHTS_MISSING,
         f"No weights were found in {home_relative(weights_folder())}.",
-        fetch[0].upper() + fetch[1:],
+        how_to_get(NAME),
     )
 
 

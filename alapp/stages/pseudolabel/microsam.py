@@ -16,6 +16,7 @@ from alapp.environment import home_relative, prepare
 from alapp.errors import BackendError, NotInstalledError
 from alapp.stages.annotate.microsam import MODELS, as_rgb, cache_folder, own_unpickler
 from alapp.stages.foundation import choice
+from alapp.stages.foundation.catalogue import how_to_get
 from alapp.stages.foundation.choice import Weights
 from alapp.stages.foundation.fingerprint import weights_hash
 from alapp.stages.foundation.reading import why_not
@@ -248,11 +249,10 @@ def _what_is_missing(modality: Modality | None, with_decoder: bool) -> Status:
         return Status(
             BackendState.WEIGHTS_MISSING,
             f"{half[0]} is in {folder}, but not its decoder.",
-            f"Download {half[0]}_decoder once with an internet connection, or copy it there.",
+            how_to_get(half[0]),
         )
-    files = f"{names[0]} and {names[0]}_decoder" if with_decoder else names[0]
     return Status(
         BackendState.WEIGHTS_MISSING,
         f"No model {'with its decoder ' * with_decoder}was found in {folder}.",
-        f"Download {files} once with an internet connection, or copy {'them' if with_decoder else 'it'} there.",
+        how_to_get(names[0]),
     )

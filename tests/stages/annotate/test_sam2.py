@@ -139,7 +139,7 @@ class TestStatus:
         status = Sam2Clicks.status()
         assert status.state is BackendState.WEIGHTS_MISSING
         assert str(folder) in status.detail
-        assert "sam2.1_hiera_tiny (156 MB)" in status.remedy
+        assert "models download sam2.1_hiera_tiny" in status.remedy
         with pytest.raises(WeightsMissingError, match="No weights of SAM 2"):
             Sam2Clicks().prepare("a", picture())
 

@@ -60,10 +60,11 @@ def test_states_in_order(package, monkeypatch, tmp_path):
     assert CellSam.status().state is BackendState.READY
     (tmp_path / "cellsam_v1.2" / "cellsam_general.pt").unlink()
     assert CellSam.status().state is BackendState.WEIGHTS_MISSING
-    assert "Delete that folder" in CellSam.status().remedy
+    assert "broke off" in CellSam.status().detail
     (tmp_path / "cellsam_v1.2").rmdir()
     assert CellSam.status().state is BackendState.WEIGHTS_MISSING
-    assert "elete" not in CellSam.status().remedy
+    assert "broke off" not in CellSam.status().detail
+    assert "models download cellsam_v1.2" in CellSam.status().remedy
     monkeypatch.setenv(access.LICENCE_VARIABLE, "yes")
     assert CellSam.status().state is BackendState.LICENCE
     monkeypatch.setattr(cellsam, "NEEDED", ("json", "no_such_module"))

@@ -116,7 +116,7 @@ class TestStatus:
         half = MicroSamAutomatic.status()
         assert half.state is BackendState.WEIGHTS_MISSING
         assert "vit_b_lm is in" in half.detail
-        assert "Download vit_b_lm_decoder once" in half.remedy
+        assert "models download vit_b_lm" in half.remedy
         put(models, "vit_b_lm_decoder")
         assert MicroSamAutomatic.status(Modality.LIGHT).state is BackendState.READY
         assert MicroSamAutomatic.status().state is BackendState.READY
@@ -125,7 +125,7 @@ class TestStatus:
         put(models, "vit_b_lm", "vit_b_lm_decoder")
         status = MicroSamAutomatic.status(Modality.EM)
         assert status.state is BackendState.WEIGHTS_MISSING
-        assert "em_organelles_decoder" in status.remedy
+        assert "models download vit_t_em_organelles" in status.remedy
         with pytest.raises(WeightsMissingError, match="No model with its decoder"):
             MicroSamAutomatic(Modality.EM).label(square(), {})
 
