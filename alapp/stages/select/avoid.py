@@ -15,8 +15,8 @@ from alapp.stages.select.base import Context
 from alapp.stages.select.kcentre import NearestCentre
 
 ALIKE = 1e-4
-"""Patches that are at most this far apart (cosine distance) show the same. Neighbouring frames that a person can tell
-apart are more than ten times as far apart."""
+"""Patches that are at most this far apart (cosine distance) look the same to the embedding. That is little more than
+rounding, so that patches which merely resemble each other are left to the strategy."""
 
 EMPTY_SHARE = 0.1
 """A patch is almost empty when it has less than this share of the contrast of the patches that have much, and no
