@@ -23,7 +23,7 @@ NEIGHBOURS = 20
 
 MOST_CLUSTERS = 500
 SMALLEST_CLUSTER = 5
-"""Smaller clusters are taken last (appendix F.1)."""
+"""Smaller clusters are taken last (appendix F.1), in a small project those below half of the average size."""
 
 MOST_ROWS = 20_000
 """Larger pools are clustered by a random sample of this size, with everything labelled in it up to a half."""
@@ -90,13 +90,14 @@ def _ranked(
     """
     waiting: dict[int, list[int]] = {}
     sizes = np.bincount(groups)
+    smallest = min(SMALLEST_CLUSTER, len(groups) / np.count_nonzero(sizes) / 2)
     taken = np.bincount(groups, weights=is_labelled, minlength=len(sizes)).astype(int)
     for group in np.unique(groups[is_free]):
         members = np.flatnonzero(groups == group)
         by_typicality = members[np.argsort(-_typicality(vectors[members]), kind="stable")]
         waiting[int(group)] = [int(index) for index in by_typicality if is_free[index]]
     while waiting:
-        group = min(waiting, key=lambda g: (sizes[g] < SMALLEST_CLUSTER, taken[g], -sizes[g], g))
+        group = min(waiting, key=lambda g: (sizes[g] < smallest, taken[g], -sizes[g], g))
         index = waiting[group].pop(0)
         without = "" if taken[group] else ", of which none is labelled"
         yield index, f"the most typical of a group of {sizes[group]} patches that look alike{without}"

@@ -50,6 +50,19 @@ def test_typical_goes_to_groups_without_a_labelled_patch():
     assert of[rows(select(Typical, embeddings, labelled=[0, 31], k=1))[0]] == 2
 
 
+@pytest.mark.parametrize("sizes", [[4, 4, 3], [30, 30, 12]])
+def test_typical_takes_one_of_each_group_before_a_second_of_any(sizes):
+    embeddings, of = groups(sizes)
+    picks = select(Typical, embeddings, k=3)
+    assert sorted(of[rows(picks)]) == [0, 1, 2]
+    assert all("none is labelled" in p.reason for p in picks)
+
+
+def test_typical_leaves_outliers_for_last():
+    embeddings, of = groups([30, 20, 2])
+    assert of[rows(select(Typical, embeddings, k=3))].tolist() == [0, 1, 0]
+
+
 def test_typical_of_a_pool_that_is_sampled(monkeypatch):
     monkeypatch.setattr(typical, "MOST_ROWS", 20)
     embeddings, _ = groups([30, 30])
