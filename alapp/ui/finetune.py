@@ -24,6 +24,7 @@ NOTE = (
     "your validation patches better than before; those are never trained on. The model that you had stays as it "
     "is. Without a GPU only the part that answers clicks learns; with one, automatic labels learn too."
 )
+USUAL = ("The model that answers clicks", "")
 RUNNING = "It is running; the bar at the top shows how far it is."
 FEWEST_STEPS, MOST_SHOWN = 10, 5000
 
@@ -35,7 +36,7 @@ def build(page: Page) -> Tab:
     with gr.Accordion("Fine-tune micro_sam on your labels", open=False, visible=False, elem_id="finetune") as whole:
         gr.Markdown(NOTE)
         with gr.Row():
-            model = gr.Dropdown([], label="Start from", elem_id="finetune-model")
+            model = gr.Dropdown([USUAL], value="", label="Start from", elem_id="finetune-model")
             steps = gr.Slider(
                 FEWEST_STEPS,
                 MOST_SHOWN,
@@ -70,7 +71,7 @@ def shown(store: Store, project_id: int | None) -> list[Any]:
     text = " ".join(filter(None, (why, last_result(store, project_id))))
     return [
         gr.Accordion(visible=True),
-        gr.Dropdown(choices=[item.name for item in weights]),
+        gr.Dropdown(choices=[USUAL, *((item.name, item.name) for item in weights)]),
         gr.Button(interactive=not why),
         f"<p>{html.escape(text)}</p>" if text else "",
     ]

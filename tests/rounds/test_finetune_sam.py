@@ -119,6 +119,11 @@ def test_it_says_what_it_needs(store, project, weights, fast):
     assert "Fine-tuning needs at least 3 annotated training patches" in finetune_sam.why_not(store, project.id)
 
 
+def test_whether_it_can_start_is_known_without_reading_pixels(store, annotated, weights, monkeypatch):
+    monkeypatch.setattr(catalogue, "read_patch", lambda *_: pytest.fail("pixels were read"))
+    assert finetune_sam.why_not(store, annotated.id) == ""
+
+
 def test_a_stack_gives_some_of_its_slices(store, fast):
     made = catalogue.create_project(store, "stack", patch_size=64, patch_depth=8)
     pixels, answers = discs(0, size=64, n=4)
@@ -159,7 +164,7 @@ class TestPage:
     def test_it_says_why_it_cannot_start(self, store, project, weights):
         whole, model, start, text = page.shown(store, project.id)
         assert whole.visible
-        assert [name for name, _ in model.choices] == ["vit_b_lm"]
+        assert [name for _, name in model.choices] == ["", "vit_b_lm"]
         assert not start.interactive
         assert "Annotate more first" in text
         with pytest.raises(NotReadyError, match="Annotate more first"):

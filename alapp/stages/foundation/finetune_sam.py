@@ -74,15 +74,21 @@ class Tuned:
 def check(train: Sequence[Sample], validation: Sequence[Sample]) -> None:
     """Raises `NotReadyError` where there are too few labels to learn from, or to judge by."""
     for samples, fewest, what in ((train, MIN_TRAIN, "training"), (validation, MIN_VALIDATION, "validation")):
-        usable = [sample for sample in samples if len(sample.ids)]
-        objects = sum(len(sample.ids) for sample in usable)
-        if len(usable) < fewest or objects < MIN_OBJECTS:
-            patches = "patch" if len(usable) == 1 else "patches"
-            raise NotReadyError(
-                f"Fine-tuning needs at least {fewest} annotated {what} {'patch' if fewest == 1 else 'patches'} with "
-                f"{MIN_OBJECTS} objects in all; there {'is' if len(usable) == 1 else 'are'} {len(usable)} {patches} "
-                f"with {objects}. Annotate more first."
-            )
+        usable = [len(sample.ids) for sample in samples if len(sample.ids)]
+        if lack := lacking(what, fewest, len(usable), sum(usable)):
+            raise NotReadyError(lack)
+
+
+def lacking(what: str, fewest: int, patches: int, objects: int) -> str:
+    """What is missing for fine-tuning, as a sentence, where there are so many `what` ("training") patches with
+    objects, and so many objects in them; "" when it is enough."""
+    if patches >= fewest and objects >= MIN_OBJECTS:
+        return ""
+    return (
+        f"Fine-tuning needs at least {fewest} annotated {what} {'patch' if fewest == 1 else 'patches'} with "
+        f"{MIN_OBJECTS} objects in all; there {'is' if patches == 1 else 'are'} {patches} "
+        f"{'patch' if patches == 1 else 'patches'} with {objects}. Annotate more first."
+    )
 
 
 def finetune(
