@@ -6,7 +6,7 @@ published weights or of a model of the user's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alapp.domain import BackendState, Modality, Status
@@ -67,7 +67,9 @@ def choice(value: str, modality: Modality) -> Choice:
 def automatic(modality: Modality) -> tuple[Choice, str]:
     """What "auto" stands for on this computer, and why, as a sentence."""
     name, reason = choose_automatically(modality)
-    return choice(name, modality), reason
+    chosen = choice(name, modality)
+    found = weights.for_clicks(modality) if name == MICRO_SAM else None
+    return (chosen, reason) if found is None else (replace(chosen, title=f"micro_sam with {found.name}"), found.reason)
 
 
 def choose(store: Store, project_id: int, value: str) -> None:

@@ -103,8 +103,14 @@ def prepare(store: Store, patch_id: int, z: int = 0) -> tuple[str, str]:
     check_points(patch, z, [])
     _try(store, patch, lambda backend: _make_ready(store, patch, z, backend))
     project = catalogue.project(store, patch.project_id)
+    return segmenter(store, patch.project_id).title, failure(store, project.id)
+
+
+def failure(store: Store, project_id: int) -> str:
+    """Why the built-in method stands in for the one that `auto` chose; "" where it does not."""
+    project = catalogue.project(store, project_id)
     failed = next((text for (_, modality), text in _failures.items() if modality is project.modality), "")
-    return segmenter(store, patch.project_id).title, failed if project.click_method == "auto" else ""
+    return failed if project.click_method == "auto" else ""
 
 
 def rest() -> int:

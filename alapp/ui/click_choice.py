@@ -10,7 +10,7 @@ import gradio as gr
 
 from alapp.domain import Modality
 from alapp.errors import AlappError, InputError, NotReadyError
-from alapp.rounds import click_methods
+from alapp.rounds import click_methods, clicks
 from alapp.rounds.click_methods import AUTO, Choice
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -49,7 +49,9 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     ]
     if project.click_method not in [value for _, value in options]:
         options.append((project.click_method, project.click_method))
-    return [gr.Dropdown(options, value=project.click_method), note(project.click_method, project.modality, now, reason)]
+    said = note(project.click_method, project.modality, now, reason)
+    failed = clicks.failure(store, project_id)
+    return [gr.Dropdown(options, value=project.click_method), refusal(failed) if failed else said]
 
 
 def choose(store: Store, project_id: int | None, value: Any, changed: int) -> list[Any]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from alapp.domain import BackendState, Modality, Status
 from alapp.errors import InputError
+from alapp.rounds import clicks
+from alapp.stages.annotate.base import CLICK_SEGMENTERS
 from alapp.storage import catalogue
 from alapp.ui import click_choice
 from tests.rounds.test_click_methods import _installed, put  # noqa: F401  (fixture)
@@ -45,6 +48,19 @@ def test_a_choice_whose_weights_are_gone_says_so(store, project):
     menu, note = click_choice.refresh(store, project.id)
     assert menu.value == "<gone>"
     assert "no click method called &#x27;&lt;gone&gt;&#x27;" in note
+
+
+def test_automatic_names_the_weights_and_their_failure(store, project, monkeypatch):
+    put("vit_b_lm")
+    monkeypatch.setattr(CLICK_SEGMENTERS.load("micro_sam"), "status", lambda modality=None: Status(BackendState.READY))
+    menu, note = click_choice.refresh(store, project.id)
+    assert menu.choices[0] == ("Automatic · now micro_sam with vit_b_lm", "auto")
+    assert "trained for light microscopy" in note
+    failures = {("micro_sam", Modality.LIGHT): "It failed. The built-in click method is used instead."}
+    monkeypatch.setattr(clicks, "_failures", failures)
+    assert "The built-in click method is used instead" in click_choice.refresh(store, project.id)[1]
+    catalogue.update_project(store, project.id, click_method="watershed")
+    assert "It failed" not in click_choice.refresh(store, project.id)[1]
 
 
 def test_without_a_project(store):
