@@ -14,10 +14,13 @@ COLUMNS = {4: 4, 5: 3, 6: 3, 7: 4, 8: 4, 9: 3}
 
 
 def method_cards(store: Store, modality: Modality) -> str:
-    """A card for each method, those that can be used first."""
-    methods = sorted(pseudo.methods(modality), key=lambda item: (not item.status.ready, not item.fits_modality))
-    speeds = pseudo_speed.measured(store)
+    """A card for each method: the recommended one, then those that can be used, then the others."""
     recommended, _ = pseudo.resolve(pseudo.AUTO, modality)
+    methods = sorted(
+        pseudo.methods(modality),
+        key=lambda item: (item.name != recommended, not item.status.ready, not item.fits_modality),
+    )
+    speeds = pseudo_speed.measured(store)
     cards = "".join(_card(item, speeds.get(item.name), item.name == recommended) for item in methods)
     return f'<div class="method-cards" style="--columns: {COLUMNS.get(len(methods), 4)}">{cards}</div>'
 

@@ -36,6 +36,8 @@ ABOUT = {
 }
 TRAINED = {Modality.LIGHT: ("_lm",), Modality.EM: ("_em_organelles",), None: ("_lm", "_em_organelles")}
 """Endings of the names of what is shown first."""
+FETCHED = (ModelState.WEIGHTS_MISSING, ModelState.BROKEN)
+"""States out of which a download leads."""
 UNTOUCHED = (ModelState.WEIGHTS_MISSING, ModelState.NOT_INSTALLED)
 
 
@@ -93,7 +95,9 @@ def _why(entry: Entry) -> str:
         return ""
     if Action.TOKEN in entry.actions:
         return f"{entry.detail} Its download needs the access token of DeepCell: store yours above."
-    return f"{entry.detail} {entry.remedy}".strip()
+    busy = entry.state in FETCHED and Action.DOWNLOAD not in entry.actions and Action.UNDO not in entry.actions
+    waits = "Models are downloaded one at a time: wait for the one that is on its way." if busy else ""
+    return f"{entry.detail} {waits or entry.remedy}".strip()
 
 
 def _first(entry: Entry, modality: Modality | None) -> bool:

@@ -92,6 +92,7 @@ def test_a_download_is_queued_shown_and_cancelled(ask, store):
     row = rows(ask("look"))["vit_b_lm"]
     assert (row["state"], row["acts"]) == ("downloading", [["cancel", "Cancel"]])
     assert row["progress"] == {"share": 0.0, "text": "Waits for the work before it."}
+    assert "one at a time" in rows(ask("look"))["vit_t_lm"]["why"]
     (job,) = jobs.active(store)
     job_rows.claim(store, "host:1:t", job.id)
     job_rows.beat(store, job.id, "host:1:t", 1.0, 4.0, "Downloading vit_b_lm: 100 MB of 413 MB", 200.0)
