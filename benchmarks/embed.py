@@ -235,6 +235,7 @@ def quality(
             model.fit(patches, silent)
             found.setdefault("loss_start", []).append(model.losses[0])
             found.setdefault("loss_end", []).append(min(model.losses))
+            print(f"{name} losses:", *(f"{loss:.3f}" for loss in model.losses))
             return model.embed(patches, silent)
 
         methods: dict[str, Callable[[], np.ndarray]] = {
@@ -244,19 +245,21 @@ def quality(
             "mae": trained,
             "network": lambda seed=seed, patches=patches: by_network(seed, patches, tiles, quick),
         }
-        made = {}
-        for method, vectors in ((method, methods[method]) for method in wanted):
+        made: dict[str, np.ndarray] = {}
+        for method in (*wanted, "combined"):
             started = time.perf_counter()
-            made[method] = vectors()
-            print(f"{name} {method} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-        if set(WEIGHTS) <= set(made):
-            made["combined"] = combine({part: made[part] for part in WEIGHTS})
-        for method, rows in made.items():
-            scores = agreement(rows, values[drawn], groups[drawn])
-            scores["coverage"] = coverage(rows, values[drawn], seed)
+            if method != "combined":
+                made[method] = methods[method]()
+            elif set(WEIGHTS) <= set(made):
+                made[method] = combine({part: made[part] for part in WEIGHTS})
+            else:
+                continue
+            scores = agreement(made[method], values[drawn], groups[drawn])
+            scores["coverage"] = coverage(made[method], values[drawn], seed)
             for key, value in scores.items():
                 found.setdefault(f"{method}_{key}", []).append(value)
-            print(f"{name} {method} seed {seed}: " + ", ".join(f"{k} {v:.2f}" for k, v in scores.items()), flush=True)
+            shown = ", ".join(f"{key} {value:.2f}" for key, value in scores.items())
+            print(f"{name} {method} seed {seed} ({time.perf_counter() - started:.0f} s): {shown}", flush=True)
     figures = {}
     for key, each in found.items():
         figures[f"{name}_{key}"] = float(np.mean(each))

@@ -17,8 +17,8 @@ from alapp.stages.embed.base import EMBEDDERS, Embedder, PatchSource
 from alapp.stages.embed.network import TrainedNetwork
 
 WEIGHTS: Mapping[str, float] = {"mae": 0.5, "network": 0.5}
-"""Share of each part in the similarity of two patches; they add up to 1. Equal, because neither was found better on
-all images: the masked autoencoder knows every texture and no task, the network its task and little else."""
+"""Share of each part in the similarity of two patches; they add up to 1. Equal, as neither is known to be the better
+one: the masked autoencoder knows textures and no task, the network its task and little else."""
 
 
 class Combined:
