@@ -103,12 +103,11 @@ def advise(store: Store, project_id: int) -> Advice:
 
 def _gain(store: Store, project_id: int, batch: int) -> tuple[Gain | None, str]:
     """The gain, or why it cannot be known."""
-    points = [point for point in results.learning_curve(store, project_id) if point.labelled]
-    scored = [
-        {row.patch_id: row.scores for row in models.scores(store, point.checkpoint_id, "validation")}
-        for point in points
-    ]
-    usable = [(point.labelled, rows) for point, rows in zip(points, scored, strict=True) if rows]
+    usable = []
+    for _, checkpoint, labelled in results.labelled_by_round(store, project_id):
+        rows = {row.patch_id: row.scores for row in models.scores(store, checkpoint.id, "validation")}
+        if labelled and rows:
+            usable.append((labelled, rows))
     if len({labelled for labelled, _ in usable}) < 2:
         have = "one round" if usable else "no round"
         return (

@@ -73,21 +73,26 @@ def shown_round(store: Store, project_id: int) -> int | None:
 def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:
     """Scores against labelled patches, one point a trained round."""
     total = max(len(catalogue.patches(store, project_id)), 1)
-    done = _finished_by_round(store, project_id)
-    points = []
-    for number, checkpoint in sorted(checkpoint_by_round(store, project_id).items()):
-        labelled = sum(count for n, count in done.items() if n <= number)
-        points.append(
-            CurvePoint(
-                number,
-                checkpoint.id,
-                labelled,
-                labelled / total,
-                evaluation.summary(store, checkpoint.id, "validation"),
-                evaluation.summary(store, checkpoint.id, "test"),
-            )
+    return [
+        CurvePoint(
+            number,
+            checkpoint.id,
+            labelled,
+            labelled / total,
+            evaluation.summary(store, checkpoint.id, "validation"),
+            evaluation.summary(store, checkpoint.id, "test"),
         )
-    return points
+        for number, checkpoint, labelled in labelled_by_round(store, project_id)
+    ]
+
+
+def labelled_by_round(store: Store, project_id: int) -> list[tuple[int, Checkpoint, int]]:
+    """(round number, its checkpoint, patches finished up to that round, validation included), first to last."""
+    done = _finished_by_round(store, project_id)
+    return [
+        (number, checkpoint, sum(count for n, count in done.items() if n <= number))
+        for number, checkpoint in sorted(checkpoint_by_round(store, project_id).items())
+    ]
 
 
 def history(store: Store, project_id: int) -> list[HistoryRow]:
