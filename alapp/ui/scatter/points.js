@@ -32,13 +32,18 @@ function rangeOf(values) {
 
 function shareOf(value, [low, high]) { return high > low ? (value - low) / (high - low) : 1; }
 
-// {colour, shape, size} of every point, as the map is coloured.
+// {colour, shape, size} of every point, as the map is coloured. Of thousands, those that say little are smaller.
 function looksOf(points, colourBy) {
-  if (colourBy === "status") return points.status.map((status) => STATUS_LOOKS[status]);
+  const crowd = Math.min(1, Math.max(0.5, (500 / points.id.length) ** 0.3));
+  const plain = { ...STATUS_LOOKS.unlabelled, size: crowd * STATUS_LOOKS.unlabelled.size };
+  if (colourBy === "status") {
+    return points.status.map((status) => (status === "unlabelled" ? plain : STATUS_LOOKS[status]));
+  }
   const values = colourBy === "round" ? points.round : points.doubt;
   const range = rangeOf(values);
+  const size = colourBy === "doubt" ? 5 * crowd : 5;
   return values.map((value) => (
-    value === null ? { ...UNKNOWN, size: 3.5 } : { colour: rampColour(shareOf(value, range)), shape: "dot", size: 5 }
+    value === null ? { ...UNKNOWN, size: plain.size } : { colour: rampColour(shareOf(value, range)), shape: "dot", size }
   ));
 }
 
