@@ -68,14 +68,21 @@ class Advice:
     facts: Facts | None
 
     @property
+    def settled(self) -> bool | None:
+        """Whether the predictions changed no more in the last round (or nothing is left on which they could); None
+        until it is known."""
+        if self.facts is None:
+            return None
+        return self.facts.change is None or self.facts.change.settled
+
+    @property
     def verdict(self) -> Verdict:
         """By the interval of the gain; the predictions must have settled as well before anyone is told to stop."""
         if self.gain is None or self.gain.interval is None:
             return Verdict.UNKNOWN
         low, high = self.gain.interval
-        change = self.facts.change if self.facts else None
         if high < LITTLE:
-            return Verdict.STOP if change is None or change.settled else Verdict.OPEN
+            return Verdict.STOP if self.settled else Verdict.OPEN
         return Verdict.GO_ON if low > 0 and self.gain.expected >= LITTLE else Verdict.OPEN
 
     @property

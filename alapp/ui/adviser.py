@@ -27,6 +27,7 @@ WORDS = {
     Verdict.OPEN: "It cannot be told yet whether another batch helps: within the range lie a real gain and none.",
     Verdict.UNKNOWN: "",
 }
+UNSETTLED = "Another batch would hardly change the score; whether the predictions have settled is not known yet."
 CHANGING = "Another batch would hardly change the score, but the predictions still change: one more batch is safer."
 
 
@@ -75,9 +76,8 @@ def panel(advice: Advice, waiting: bool = False) -> str:
 
 def verdict_words(advice: Advice) -> str:
     """The verdict in words."""
-    change = advice.facts.change if advice.facts else None
-    if advice.verdict is Verdict.OPEN and advice.gain.interval[1] < adviser.LITTLE and change:
-        return CHANGING
+    if advice.verdict is Verdict.OPEN and advice.gain.interval[1] < adviser.LITTLE:
+        return UNSETTLED if advice.settled is None else CHANGING
     return WORDS[advice.verdict]
 
 

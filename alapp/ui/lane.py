@@ -74,9 +74,10 @@ def text(store: Store, project_id: int | None) -> str:
     if project_id is None or not lane.used(store, project_id):
         return ""
     found = lane.compare(store, project_id)
-    lines = [WAITING] if found is None else [*words(found), CAVEAT]
-    body = "".join(f"<p>{escape(line)}</p>" for line in lines)
-    return f'{tables.STYLE}<h3>{TITLE}</h3><div class="al-note al-advice-panel">{body}</div>'
+    lines = [WAITING] if found is None else words(found)
+    below = "" if found is None else f"<p>{escape(CAVEAT)}</p>"
+    body = f'<div class="al-note al-advice-panel">{escape(" ".join(lines))}{below}</div>'
+    return f"{tables.STYLE}<h3>{TITLE}</h3>{body}"
 
 
 def words(found: Comparison) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from alapp import jobs
@@ -48,6 +50,9 @@ def test_nobody_is_told_to_stop_while_predictions_change():
     assert advice(-0.01, 0.005).verdict is Verdict.STOP
     assert advice(-0.01, 0.005, MOVING).verdict is Verdict.OPEN
     assert panel.verdict_words(advice(-0.01, 0.005, MOVING)) == panel.CHANGING
+    early = replace(advice(-0.01, 0.005), facts=None)
+    assert early.verdict is Verdict.OPEN
+    assert panel.verdict_words(early) == panel.UNSETTLED
     assert advice(0.005, 0.05, MOVING).verdict is Verdict.GO_ON
     assert advice(0.001, 0.012, SETTLED).verdict is Verdict.OPEN
     assert advice(-0.02, 0.05, SETTLED).verdict is Verdict.OPEN
