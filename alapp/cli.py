@@ -207,9 +207,4 @@ def project_called(store: Store, name: str) -> int:
     """The id of the project with this name or number. Raises `InputError` if there is none."""
     from alapp.storage import catalogue
 
-    known = catalogue.projects(store)
-    found = next((item for item in known if name in (item.name, str(item.id))), None)
-    if found is None:
-        names = ", ".join(repr(item.name) for item in known) or "none"
-        raise InputError(f"There is no project called {name!r} in {store.root}. It has: {names}.")
-    return found.id
+    return catalogue.project_called(store, name).id

@@ -9,7 +9,6 @@ import typer
 
 from alapp.console import printer
 from alapp.domain import Modality, Preset
-from alapp.errors import InputError
 
 experiment = typer.Typer(
     help="Compare strategies, starts and budgets on images whose labels are known.", no_args_is_help=True
@@ -24,6 +23,7 @@ DEFAULT_STATE = Path("state")
 def create(
     name: NameArgument,
     sample: Annotated[str | None, typer.Option(help="hela, bacteria or cho, instead of folders.")] = None,
+    project: Annotated[str | None, typer.Option(help="Name or number of a project with reference masks.")] = None,
     frames: Annotated[
         int | None, typer.Option(min=2, help="Images of the sample; by default as in its project.")
     ] = None,
@@ -33,10 +33,10 @@ def create(
     test_labels: Annotated[Path | None, typer.Option(help="Folder of their instance maps.")] = None,
     test_share: Annotated[float, typer.Option(help="Share of the images to test on, without test folders.")] = 0.25,
     modality: Annotated[Modality, typer.Option(help="How the images were made.")] = Modality.LIGHT,
-    patch: Annotated[int, typer.Option(help="Patch size in pixels.")] = 256,
-    depth: Annotated[int, typer.Option(help="Patch depth in slices, for stacks.")] = 1,
+    patch: Annotated[int, typer.Option(help="Patch size in pixels, of folders.")] = 256,
+    depth: Annotated[int, typer.Option(help="Patch depth in slices, for stacks in folders.")] = 1,
     budgets: Annotated[
-        str, typer.Option(help="Patches to label: numbers, or shares below 1; separated by commas.")
+        str, typer.Option(help="Patches to label: numbers, or shares like 6.25%; separated by commas.")
     ] = "16,32,64,128",
     strategies: Annotated[
         str, typer.Option(help="Strategies, separated by commas.")
@@ -60,23 +60,23 @@ def create(
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Define an experiment; `run` carries it out."""
-    from alapp.experiments import runner
+    from alapp.experiments import control, runner, sources, wording
     from alapp.experiments.study import Source, Study
-    from alapp.stages.sample import SAMPLES
-    from alapp.storage import experiments
+    from alapp.storage import catalogue, experiments
     from alapp.storage.db import Store
 
     store = Store(state)
-    if sample is not None and sample in SAMPLES:
-        info = SAMPLES[sample]
-        modality, depth, patch = info.modality, info.patch_depth, patch or info.patch_size
-    source = Source(
-        sample=sample, images=_text(images), labels=_text(labels), test_images=_text(test_images),
-        test_labels=_text(test_labels), test_share=test_share, modality=modality, patch=patch, depth=depth,
-        frames=frames,
-    )  # fmt: skip
+    if sample is not None:
+        source = sources.of_sample(sample, frames)
+    elif project is not None:
+        source = sources.of_project(store, catalogue.project_called(store, project).id)
+    else:
+        source = Source(
+            images=_text(images), labels=_text(labels), test_images=_text(test_images),
+            test_labels=_text(test_labels), test_share=test_share, modality=modality, patch=patch, depth=depth,
+        )  # fmt: skip
     study = Study(
-        source=source, budgets=tuple(_number(text) for text in _parts(budgets)), strategies=_parts(strategies),
+        source=source, budgets=wording.budgets_of(budgets), strategies=_parts(strategies),
         starts=_parts(starts), schedules=_parts(schedules), seeds=tuple(range(seeds)), full=full, preset=preset,
         iterations=iterations, embedder=embedder,
     )  # fmt: skip
@@ -84,8 +84,8 @@ def create(
         count = runner.extend(store, experiments.by_name(store, name), study)
         print(f"{count} runs were added to {name!r}.")
     else:
-        made = runner.create(store, name, study)
-        print(f"{name!r} has {len(experiments.runs(store, made.id))} runs. Carry them out with: experiment run {name}")
+        made, ahead = control.define(store, name, study)
+        print(f"{made.name!r} has {ahead.told} Carry it out with: experiment run {made.name}")
 
 
 @experiment.command()
@@ -125,6 +125,27 @@ def report(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
     print(findings.as_text(findings.lines(known)))
 
 
+@experiment.command()
+def remove(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
+    """Delete an experiment with its results and models; `undo` brings back the one that was deleted last."""
+    from alapp.experiments import control
+    from alapp.storage import experiments
+    from alapp.storage.db import Store
+
+    store = Store(state)
+    control.remove(store, experiments.by_name(store, name).id)
+    print(f"{name!r} was deleted. Bring it back with: experiment undo")
+
+
+@experiment.command()
+def undo(state: StateOption = DEFAULT_STATE) -> None:
+    """Bring back the experiment that was deleted last."""
+    from alapp.experiments import control
+    from alapp.storage.db import Store
+
+    print(f"{control.undo_removal(Store(state)).name!r} is back.")
+
+
 @experiment.command("list")
 def list_experiments(state: StateOption = DEFAULT_STATE) -> None:
     """Every experiment, and how much of it is done."""
@@ -144,10 +165,3 @@ def _text(path: Path | None) -> str | None:
 
 def _parts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"A budget is a number of patches or a share of them; {text!r} is none.") from None

@@ -64,6 +64,7 @@ KINDS: dict[str, JobKind] = {
     "finetune_sam": JobKind("alapp.rounds.finetune_sam:run_finetune", "Fine-tuning micro_sam on your labels", gpu=True),
     "map": JobKind("alapp.rounds.mapping:run_map", "Drawing the map of patches"),
     "advise": JobKind("alapp.rounds.adviser:run_advise", "Comparing the last two rounds"),
+    "experiment": JobKind("alapp.experiments.runner:run_experiment", "Carrying out the experiment", True, True),
     "export": JobKind("alapp.rounds.export:run_export", "Exporting"),
     "download_model": JobKind("alapp.rounds.foundation_jobs:run_download", "Downloading a model"),
     "try_model": JobKind("alapp.rounds.foundation_jobs:run_try", "Testing a model", gpu=True),

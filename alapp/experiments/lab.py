@@ -23,13 +23,15 @@ from alapp.rounds.timing import content_hash
 from alapp.stages.embed.base import EMBEDDERS
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, choose_automatically
 from alapp.stages.train.base import NETWORK, TRAINERS, Case
+from alapp.storage.db import Store
 
 
 class Lab:
-    """The shared files of one study, in `folder`."""
+    """The shared files of one study, in `folder`. `store` has the project whose images it is about, if any."""
 
-    def __init__(self, folder: Path, study: Study):
+    def __init__(self, folder: Path, study: Study, store: Store | None = None):
         self.folder = folder
+        self.store = store
         self.study = study
         # Not timed: how busy the computer is must not decide how long one study trains and not another.
         self.network = TRAINERS.create(NETWORK, timing=None)
@@ -40,7 +42,7 @@ class Lab:
     @cached_property
     def images(self) -> sources.Images:
         """The labelled images."""
-        return sources.load(self.study.source)
+        return sources.load(self.study.source, self.store)
 
     def pseudo(self, start: str, seed: int, report: Report) -> list[np.ndarray]:
         """Instance maps of the training images to pre-train on, int32 (Y, X) or (Z, Y, X). Corruption differs by

@@ -15,7 +15,7 @@ from typing import Any
 
 from alapp.domain import Report
 from alapp.environment import prepare, usable_cores
-from alapp.errors import AlappError, Cancelled
+from alapp.errors import AlappError, BackendError, Cancelled
 from alapp.experiments import exchange
 from alapp.experiments.lab import Lab
 from alapp.experiments.runs import Result, carry_out
@@ -41,9 +41,11 @@ def extend(store: Store, experiment: Experiment, study: Study) -> int:
     return added
 
 
-def run_experiment(store: Store, project_id: int | None, report: Report, experiment: int) -> dict[str, Any]:
-    """The job: every run that is not done, one after the other. Returns {"done", "failed"}."""
-    return run(store, experiment, report)
+def run_experiment(
+    store: Store, project_id: int | None, report: Report, experiment: int, workers: int = 1
+) -> dict[str, Any]:
+    """The job: every run that is not done, one by one or in `workers` processes. Returns {"done", "failed"}."""
+    return run(store, experiment, report, workers)
 
 
 def run(store: Store, experiment_id: int, report: Report, workers: int = 1) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def _listed(study: Study) -> list[dict[str, Any]]:
 
 def _here(store: Store, experiment: Experiment, report: Report) -> None:
     prepare()
-    lab = Lab(folder(store, experiment), Study.of(experiment.study))
+    lab = Lab(folder(store, experiment), Study.of(experiment.study), store)
     name = worker_name(uuid.uuid4().hex)
     while True:
         rows.recover_dead(store, experiment.id)
@@ -151,3 +153,8 @@ def _in_processes(store: Store, experiment: Experiment, report: Report, workers:
             for process in started:
                 process.wait()
     rows.recover_dead(store, experiment.id)
+    if rows.claimable(store, experiment.id):
+        raise BackendError(
+            f"The processes of the experiment {experiment.name!r} ended before all of it was done; {log} tells why. "
+            "Start it again, with fewer processes if memory ran out."
+        )

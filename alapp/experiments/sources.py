@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from alapp.domain import Box, VoxelSize
-from alapp.errors import InputError
+from alapp.domain import Box, ImageRole, LabelKind, VoxelSize
+from alapp.errors import InputError, NotReadyError
 from alapp.experiments.study import Source
 from alapp.rounds.simulate import pairs, read_reference
 from alapp.stages import images as image_files
 from alapp.stages import sample
 from alapp.stages.patches import grid
+from alapp.storage import catalogue
+from alapp.storage import labels as label_rows
+from alapp.storage.db import Store
 
 
 @dataclass(frozen=True)
@@ -60,30 +64,87 @@ class Images:
         return patch.of(self.train[patch.image].labels)
 
 
-def load(source: Source) -> Images:
+def load(source: Source, store: Store | None = None) -> Images:
     """Read the images of a source into memory. Raises `InputError` when images and labels do not match or are too
-    few."""
+    few. `store` has the source's project, where it is one."""
     voxel = VoxelSize(*source.voxel_size)
+    test: list[Labelled] = []
     if source.sample is not None:
         known, voxel = _sample(source)
+    elif source.project is not None:
+        known, test = (_of_project(source.project, store, role) for role in (ImageRole.TRAIN, ImageRole.TEST))
+        voxel = catalogue.images(store, source.project)[0].voxel_size
     else:
         known = _folder(Path(source.images), Path(source.labels))
     if source.test_images is not None and source.test_labels is not None:
-        train, test = known, _folder(Path(source.test_images), Path(source.test_labels))
-    else:
+        test = _folder(Path(source.test_images), Path(source.test_labels))
+    train, test = divide(source, known, test)
+    patches = []
+    for number, image in enumerate(train):
+        patches += [Patch(number, box, image.is_3d) for box in boxes(source, image.labels.shape)]
+    return Images(tuple(train), tuple(test), tuple(patches), voxel)
+
+
+def of_sample(name: str, frames: int | None = None) -> Source:
+    """A sample, cut as its project is. Raises `InputError` if there is none of this name."""
+    if name not in sample.SAMPLES:
+        return Source(sample=name)
+    info = sample.SAMPLES[name]
+    return Source(
+        sample=name, modality=info.modality, patch=info.patch_size, depth=info.patch_depth, frames=frames or None
+    )
+
+
+def of_project(store: Store, project_id: int) -> Source:
+    """The images of a project that have reference masks, cut as the project is."""
+    project = catalogue.project(store, project_id)
+    return Source(
+        project=project_id, modality=project.modality, patch=project.patch_size, depth=project.patch_depth
+    )  # fmt: skip
+
+
+def divide(source: Source, known: list[Any], test: list[Any]) -> tuple[list[Any], list[Any]]:
+    """(images to train on, images to test on): with no `test` images of their own, the last of those that are `known`.
+
+    Raises `InputError` where none is left to train on.
+    """
+    if not test:
         # The last ones: neighbours of a sequence or stack are so alike that a random choice would test on what was
         # trained on.
         n_test = max(1, round(source.test_share * len(known)))
-        train, test = known[:-n_test], known[-n_test:]
-    if not train:
+        known, test = known[:-n_test], known[-n_test:]
+    if not known:
         raise InputError("An experiment needs at least two images: one to train on, one to test on.")
-    patches = []
-    for number, image in enumerate(train):
-        shape = image.labels.shape if image.is_3d else (1, *image.labels.shape)
-        depth = min(source.depth, shape[0])
-        boxes = grid(shape, source.patch, depth, 0, image.is_3d)
-        patches += [Patch(number, box, image.is_3d) for box in boxes]
-    return Images(tuple(train), tuple(test), tuple(patches), voxel)
+    return known, test
+
+
+def boxes(source: Source, shape: tuple[int, ...]) -> list[Box]:
+    """The patches of an image whose labels have this shape, (Y, X) or (Z, Y, X)."""
+    flat = len(shape) == 2
+    whole = (1, *shape) if flat else shape
+    return grid(whole, source.patch, min(source.depth, whole[0]), 0, not flat)
+
+
+def labelled_images(store: Store, project_id: int, role: ImageRole) -> list[catalogue.Image]:
+    """Images of a project that have reference masks."""
+    answers = label_rows.latest_by_image(store, project_id, LabelKind.REFERENCE)
+    return [image for image in catalogue.images(store, project_id, role) if image.id in answers]
+
+
+def _of_project(project_id: int, store: Store | None, role: ImageRole) -> list[Labelled]:
+    if store is None or not labelled_images(store, project_id, ImageRole.TRAIN):
+        raise NotReadyError(
+            "The project of this experiment has no images with reference masks any more. Restore it, or define the "
+            "experiment on other images."
+        )
+    answers = label_rows.latest_by_image(store, project_id, LabelKind.REFERENCE)
+    found = []
+    for image in labelled_images(store, project_id, role):
+        pixels = np.asarray(store.files.read_array(image.path))
+        found.append(
+            Labelled(image.name, pixels if image.is_3d else pixels[0], label_rows.read(store, answers[image.id]))
+        )
+    return found
 
 
 def _sample(source: Source) -> tuple[list[Labelled], VoxelSize]:

@@ -27,7 +27,8 @@ SCHEDULES = {
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled images: a sample of `stages.sample`, or folders of images and of instance maps with the same stems.
+    """Labelled images: a sample of `stages.sample`, folders of images and of instance maps with the same stems, or the
+    images of the `project` with this id that have reference masks (its test images, if it has any, are for testing).
 
     Without test folders, the last `test_share` of the images are for testing. `patch` in pixels, `depth` in slices;
     `voxel_size` (z, y, x) in micrometres. `frames` of a sample: how many of its sequence are taken, evenly; None as in
@@ -45,9 +46,11 @@ class Source:
     depth: int = 1
     voxel_size: tuple[float | None, float | None, float | None] = (None, None, None)
     frames: int | None = None
+    project: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.sample is None) == (self.images is None or self.labels is None):
+        folders = self.images is not None and self.labels is not None
+        if (self.sample is not None) + folders + (self.project is not None) != 1:
             raise InputError("An experiment needs a sample, or a folder of images and one of their labels.")
         if self.sample is not None and self.sample not in SAMPLES:
             raise InputError(f"There is no sample called {self.sample!r}. Choose one of: {', '.join(SAMPLES)}.")

@@ -130,6 +130,16 @@ def project(store: Store, project_id: int) -> Project:
     return _project(required(store.row("SELECT * FROM project WHERE id = ?", (project_id,)), "This project"))
 
 
+def project_called(store: Store, name: str) -> Project:
+    """The project with this name or number. Raises `InputError` if there is none."""
+    known = projects(store)
+    found = next((item for item in known if name in (item.name, str(item.id))), None)
+    if found is None:
+        names = ", ".join(repr(item.name) for item in known) or "none"
+        raise InputError(f"There is no project called {name!r} in {store.root}. It has: {names}.")
+    return found
+
+
 def projects(store: Store, visitor: str | None = None) -> list[Project]:
     """Projects that are not deleted, newest first; only those of `visitor` on a public demo."""
     rows = store.rows(

@@ -138,6 +138,33 @@ def claim(store: Store, experiment_id: int, worker: str) -> ExperimentRun | None
     return _run(rows[0]) if rows else None
 
 
+def claimable(store: Store, experiment_id: int) -> bool:
+    """Whether `claim` would give a run; only reads."""
+    state = {run.key: run.state for run in runs(store, experiment_id)}
+    return any(
+        run.state is RunState.WAITING and (run.after is None or state.get(run.after) is RunState.DONE)
+        for run in runs(store, experiment_id)
+    )
+
+
+def restore(store: Store, experiment: Experiment, found: Iterable[ExperimentRun]) -> Experiment:
+    """What `remove` forgot, under a new id. Raises `InputError` when its name was taken in the meantime."""
+    kept = list(found)
+    listed = [{"key": run.key, "after": run.after, "run": run.run} for run in kept]
+    made = add(store, experiment.name, experiment.study, listed)
+    with store.atomic() as db:
+        db.conn.execute("UPDATE experiment SET created = ? WHERE id = ?", (experiment.created, made.id))
+        for run in kept:
+            if run.state in (RunState.DONE, RunState.FAILED):
+                result = None if run.result is None else to_json(run.result)
+                db.conn.execute(
+                    """UPDATE experiment_run SET state = ?, error = ?, result = ?, finished = ?
+                       WHERE experiment_id = ? AND key = ?""",
+                    (run.state, run.error, result, run.finished, made.id, run.key),
+                )
+    return by_id(store, made.id)
+
+
 def beat(store: Store, run_id: int, worker: str) -> bool:
     """A sign of life; False when the run is no longer this worker's."""
     return bool(

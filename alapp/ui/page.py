@@ -18,6 +18,7 @@ TABS = {
     "train": "Train",
     "results": "Results",
     "apply": "Apply",
+    "experiments": "Experiments",
 }
 """Tab ids and titles, in order. `rounds.progress.NextStep.tab` is one of these ids."""
 

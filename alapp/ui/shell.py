@@ -8,7 +8,7 @@ import gradio as gr
 
 from alapp.storage import catalogue
 from alapp.storage.db import Store
-from alapp.ui import annotate, apply, foundation, header, project, pseudo, results, rounds, spaces, train
+from alapp.ui import annotate, apply, experiments, foundation, header, project, pseudo, results, rounds, spaces, train
 from alapp.ui.errors import told
 from alapp.ui.page import TABS, Page, Tab
 
@@ -21,6 +21,7 @@ MODULES = {
     "train": train,
     "results": results,
     "apply": apply,
+    "experiments": experiments,
 }
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 

@@ -1,0 +1,279 @@
+"""The Experiments tab: what works on data like the user's, found out on labelled images. The form is
+`experiment_form`, what came out is `experiment_results`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from alapp import jobs
+from alapp.errors import InputError, NotReadyError
+from alapp.experiments import control, wording
+from alapp.experiments.outlook import look_ahead
+from alapp.experiments.runs import Result
+from alapp.experiments.study import Run
+from alapp.jobs import Job
+from alapp.storage import experiments as rows
+from alapp.storage.db import Store
+from alapp.storage.experiments import ExperimentRun, RunState
+from alapp.ui import experiment_form, spaces, tables
+from alapp.ui.errors import sentence, told
+from alapp.ui.header import time_left
+from alapp.ui.page import Page, Tab
+
+ABOUT = (
+    "For labelled images: find out what works on data like yours, before you label. The app trains again and again "
+    "with different strategies, numbers of labels and pre-trainings, and compares what comes out on test images."
+)
+CLOSED = (
+    "Experiments are switched off on this public demo: they train for hours, and all visitors share two processors. "
+    "Install the app on your computer to use them."
+)
+NONE_YET = "No experiment yet. Say above what to compare, and start it."
+COLUMNS = {
+    "Pre-training": "str",
+    "Training": "str",
+    "Strategy": "str",
+    "Labels": "str",
+    "Repetition": "number",
+    "State": "str",
+    "F1": "number",
+    "Seconds": "number",
+    "Remark": "str",
+}
+WIDTHS = ["21%", "12%", "17%", "7%", "9%", "8%", "6%", "8%", "12%"]
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(page: Page) -> Tab:
+    """Lay out the tab inside the caller's `gr.Tab`."""
+    store = page.store
+    gr.Markdown("### Experiments")
+    intro = gr.HTML(tables.note(ABOUT), padding=False)
+    stale, seen = gr.State(0), gr.State(None)
+    with gr.Column() as everything:
+        with gr.Accordion("A new experiment", open=True) as new:
+            fields = experiment_form.lay_out()
+            ahead = gr.HTML(padding=False, elem_id="experiment-ahead")
+            begin = gr.Button("Start the experiment", variant="primary", elem_id="experiment-begin")
+        chosen = gr.Dropdown([], label="Experiment", elem_id="experiment-chosen", filterable=False)
+        status = gr.HTML(padding=False, elem_id="experiment-status")
+        buttons = _buttons()
+        with gr.Row(visible=False) as question:
+            gr.HTML(tables.note("Delete this experiment, its results and its models?"), padding=False)
+            sure = gr.Button("Delete", size="sm", variant="stop", scale=0, min_width=120, elem_id="experiment-sure")
+            leave = gr.Button("Keep it", size="sm", scale=0, min_width=120)
+        with gr.Accordion("Runs", open=True, visible=False) as runs:
+            listing = gr.Dataframe(
+                headers=list(COLUMNS), datatype=list(COLUMNS.values()), interactive=False, show_label=False,
+                wrap=True, max_height=340, column_widths=WIDTHS, elem_id="experiment-runs",
+            )  # fmt: skip
+    timer = gr.Timer(2, active=False)
+
+    names, values = list(fields), list(fields.values())
+    shown = [seen, chosen, status, *buttons.values(), question, runs, listing, timer]
+
+    def form(given: Sequence[Any]) -> dict[str, Any]:
+        return dict(zip(names, given, strict=True))
+
+    for name, field in fields.items():
+        event = field.blur if isinstance(field, (gr.Textbox, gr.Number)) else field.change
+        if name not in ("name", "workers"):
+            event(
+                lambda project, *given: foretold(store, project, form(given)),
+                [page.project_id, *values],
+                ahead,
+                **QUIET,
+                trigger_mode="always_last",
+            )
+    stale.change(told(lambda picked: look(store, picked)), chosen, shown, **QUIET)
+    stale.change(
+        lambda project, *given: [experiment_form.origins(store, project), foretold(store, project, form(given))],
+        [page.project_id, *values],
+        [fields["origin"], ahead],
+        **QUIET,
+    )
+    chosen.input(told(lambda picked: look(store, picked)), chosen, shown, **QUIET)
+    timer.tick(told(lambda picked, last: look(store, picked, last)), [chosen, seen], shown, queue=False, **QUIET)
+    begin.click(
+        told(lambda project, visitor, *given: start_new(store, project, visitor, form(given))),
+        [page.project_id, page.visitor, *values],
+        shown,
+        **QUIET,
+    ).success(lambda: gr.Accordion(open=False), None, new, **QUIET)
+    workers = fields["workers"]
+    for act, button in buttons.items():
+        if act in ACTS:
+            button.click(
+                told(lambda picked, n, visitor, act=act: do(store, act, picked, n, visitor)),
+                [chosen, workers, page.visitor],
+                shown,
+                **QUIET,
+            )
+    buttons["delete"].click(lambda: gr.Row(visible=True), None, question, **QUIET)
+    leave.click(lambda: gr.Row(visible=False), None, question, **QUIET)
+    sure.click(
+        told(lambda picked, visitor: do(store, "remove", picked, 1, visitor)), [chosen, page.visitor], shown, **QUIET
+    )
+    return Tab("experiments", [intro, everything, stale], lambda _: refresh())
+
+
+def _buttons() -> dict[str, gr.Button]:
+    titles = {
+        "start": "Start", "pause": "Pause", "resume": "Resume", "cancel": "Cancel", "retry": "Try again what failed",
+        "delete": "Delete …", "undo": "Bring back",
+    }  # fmt: skip
+    with gr.Row():
+        return {
+            act: gr.Button(title, size="sm", visible=False, scale=0, min_width=130, elem_id=f"experiment-{act}")
+            for act, title in titles.items()
+        }
+
+
+def refresh() -> list[Any]:
+    """Updates of the tab's outputs: what it shows follows from the last."""
+    closed = spaces.on_space()
+    return [tables.note(CLOSED if closed else ABOUT), gr.Column(visible=not closed), time.time()]
+
+
+def foretold(store: Store, project_id: int | None, said: Mapping[str, Any]) -> str:
+    """What the experiment will take, or what is wrong with the form."""
+    if spaces.on_space():
+        return ""
+    if said["origin"] == experiment_form.FOLDERS and not (said["images"] and said["labels"]):
+        return tables.note("Name the folder of images and the folder of their instance maps.")
+    try:
+        return tables.note(look_ahead(store, experiment_form.study_of(store, project_id, said)).told)
+    except Exception as error:
+        return tables.note(sentence(error))
+
+
+def start_new(store: Store, project_id: int | None, visitor: str | None, said: Mapping[str, Any]) -> list[Any]:
+    """Define the experiment of the form and start it; it waits where another one is at work."""
+    only_here(visitor)
+    study, workers = experiment_form.study_of(store, project_id, said), experiment_form.workers_of(said)
+    made, _ = control.define(store, str(said["name"] or ""), study)
+    try:
+        control.start(store, made.id, workers)
+    except Exception as error:
+        gr.Warning(f"The experiment was stored. {sentence(error)}")
+    return look(store, made.id)
+
+
+def only_here(visitor: str | None) -> None:
+    """Raises `InputError` on the public demo."""
+    if visitor is not None or spaces.on_space():
+        raise InputError(CLOSED)
+
+
+def do(store: Store, act: str, chosen: Any, workers: Any, visitor: str | None) -> list[Any]:
+    """One of the buttons."""
+    only_here(visitor)
+    if act == "undo":
+        return look(store, control.undo_removal(store).id)
+    if not isinstance(chosen, int):
+        raise NotReadyError("Choose an experiment first.")
+    ACTS[act](store, chosen, experiment_form.workers_of({"workers": workers}))
+    return look(store, chosen)
+
+
+def _on_job(act: Any) -> Any:
+    def perform(store: Store, experiment_id: int, _: int) -> None:
+        job = control.job_of(store, experiment_id)
+        if job is not None and (job.active or job.paused):
+            act(store, job.id)
+
+    return perform
+
+
+ACTS: dict[str, Any] = {
+    "start": control.start,
+    "retry": control.retry,
+    "pause": _on_job(jobs.pause),
+    "resume": _on_job(jobs.resume),
+    "cancel": _on_job(jobs.cancel),
+    "remove": lambda store, chosen, _: control.remove(store, chosen),
+    "undo": None,
+}
+
+
+def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
+    """Updates of what is shown of the chosen experiment, else of the newest; nothing where nothing changed."""
+    known = rows.every(store)
+    picked = next((item for item in known if item.id == chosen), known[-1] if known else None)
+    found = rows.runs(store, picked.id) if picked else []
+    job = control.job_of(store, picked.id) if picked else None
+    gone = control.removed(store)
+    states = [f"{run.key}{run.state}" for run in found]
+    signature = [picked and picked.id, len(known), states, gone, job and status_text(job, found)]
+    busy = bool(job and job.active)
+    if seen == signature:
+        return [gr.skip()] * 14
+    return [
+        signature,
+        gr.Dropdown(
+            choices=[(_named(store, item), item.id) for item in reversed(known)], value=picked.id if picked else None,
+            visible=picked is not None,
+        ),
+        status_text(job, found) if picked else tables.empty(NONE_YET),
+        gr.Button(visible=picked is not None and not busy and not (job and job.paused) and _left(found)),
+        gr.Button(visible=busy and not job.pause_requested),
+        gr.Button(visible=bool(job and job.paused)),
+        gr.Button(visible=busy or bool(job and job.paused)),
+        gr.Button(visible=not busy and any(run.state is RunState.FAILED for run in found)),
+        gr.Button(visible=picked is not None and not busy and not (job and job.paused)),
+        gr.Button(f"Bring back {gone!r}" if gone else "", visible=gone is not None),
+        gr.Row(visible=False),
+        gr.Accordion(visible=picked is not None),
+        gr.skip() if seen and seen[:3] == signature[:3] else run_rows(found),
+        gr.Timer(active=busy),
+    ]  # fmt: skip
+
+
+def _left(found: Sequence[ExperimentRun]) -> bool:
+    done = {run.key for run in found if run.state is RunState.DONE}
+    return any(run.state is RunState.WAITING and (run.after is None or run.after in done) for run in found)
+
+
+def _named(store: Store, item: rows.Experiment) -> str:
+    found = rows.runs(store, item.id)
+    return f"{item.name}: {sum(run.state is RunState.DONE for run in found)} of {len(found)} runs done"
+
+
+def status_text(job: Job | None, found: Sequence[ExperimentRun]) -> str:
+    """Where an experiment stands, over a bar."""
+    done = sum(run.state is RunState.DONE for run in found)
+    failed = sum(run.state is RunState.FAILED for run in found)
+    text = f"{done} of {len(found)} runs are done" + (f", {failed} failed." if failed else ".")
+    if job is None or not (job.active or job.paused):
+        if job is not None and job.error:
+            text += f" It stopped: {job.error}"
+        return tables.progress(text, done / len(found) if found else 0.0)
+    more = "Paused" if job.paused else job.message or ""
+    line = " · ".join(part for part in (text, more, time_left(job)) if part)
+    if job.active:
+        line += " · Other work of the app waits meanwhile; pause it to let that go first."
+    return tables.progress(line, max(job.fraction, done / len(found) if found else 0.0))
+
+
+def run_rows(found: Sequence[ExperimentRun]) -> list[list[Any]]:
+    """The runs as rows of the table."""
+    failed = {run.key for run in found if run.state is RunState.FAILED}
+    made = []
+    for item in found:
+        run = Run(**item.run)
+        result = Result.of(item.result) if item.result else None
+        remark = item.error or ""
+        if item.state is RunState.WAITING and item.after in failed:
+            remark = "The run that it goes on from failed."
+        made.append(
+            [
+                wording.start(run.start), wording.SCHEDULES.get(run.schedule, run.schedule),
+                wording.strategy(run.strategy), wording.budget(run.budget), run.seed + 1, item.state.value,
+                round(result.pooled.f1_50, 3) if result else None, round(result.seconds) if result else None, remark,
+            ]
+        )  # fmt: skip
+    return made
