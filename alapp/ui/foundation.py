@@ -60,8 +60,12 @@ def _answering(store: Store, act: Callable[[Store, Message], Message]) -> Callab
 
 
 def _look(store: Store, message: Message) -> Message:
-    closed = CLOSED if spaces.on_space() else ""
-    return {"about": closed or ABOUT, "closed": closed, "groups": model_rows.groups(store, _project(store, message))}
+    groups = model_rows.groups(store, _project(store, message))
+    if not spaces.on_space():
+        return {"about": ABOUT, "closed": "", "groups": groups}
+    # Whether the demo itself has a token is nothing that visitors need to know.
+    without = [{**group, "token": {"text": "", "stored": False}} if "token" in group else group for group in groups]
+    return {"about": CLOSED, "closed": CLOSED, "groups": without}
 
 
 def _picture(store: Store, message: Message) -> Message:

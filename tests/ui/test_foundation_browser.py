@@ -194,3 +194,11 @@ def test_a_file_that_is_no_model_is_refused_in_words(page, tmp_path):
         page.get_by_role("button", name="Choose a file").click()
     chooser.value.set_files({"name": "other.pt", "mimeType": "application/octet-stream", "buffer": b"nonsense" * 9})
     sync_api.expect(notice).to_contain_text("other.pt cannot be read as a PyTorch checkpoint")
+
+
+def test_the_public_demo_offers_nothing_and_says_why(page, monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "somebody/demo")
+    open_sheet(page)
+    sync_api.expect(page.locator('[data-part="about"]')).to_contain_text("all visitors share one computer")
+    for control in ("[data-act]", "[data-part=token]", "[data-part=licence]", "[data-part=own-path]"):
+        sync_api.expect(page.locator(f".mp {control}:visible")).to_have_count(0)

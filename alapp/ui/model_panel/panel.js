@@ -108,6 +108,7 @@ class ModelPanel {
   show(found) {
     this.part("about").textContent = found.about;
     this.closedTo = found.closed;
+    this.dialog.classList.toggle("mp-closed", Boolean(found.closed));
     for (const group of found.groups) this.showGroup(group);
     const states = JSON.stringify(found.groups.map((group) => group.models.map((model) => [model.name, model.state])));
     if (this.states && states !== this.states) this.changed();
