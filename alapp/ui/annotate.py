@@ -34,6 +34,7 @@ from alapp.rounds.annotation import Change
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 from alapp.ui import annotate_messages as read
+from alapp.ui import click_choice
 from alapp.ui.canvas import annotator
 from alapp.ui.errors import sentence, told
 from alapp.ui.page import Page, Tab
@@ -47,6 +48,8 @@ def build(page: Page) -> Tab:
     """The tab's components, in the context that is open. Opening a patch from another tab: give its id to
     `page.open_patch`."""
     canvas = annotator(_value(None), server_functions(page.store))
+    with gr.Accordion(click_choice.QUESTION, open=False, elem_id="annotate-clicks"):
+        choice, refresh_choice = click_choice.build(page, "annotate-method")
 
     def open_patch(project_id: int | None, patch_id: int | None) -> Any:
         return gr.skip() if patch_id is None else _value(project_id, patch_id)
@@ -62,7 +65,7 @@ def build(page: Page) -> Tab:
         api_visibility="private",
     )
     canvas.changed(told(changed), page.changed, page.changed, show_progress="hidden", api_visibility="private")
-    return Tab("annotate", [canvas], lambda project_id: [_value(project_id)])
+    return Tab("annotate", [canvas, *choice], lambda project_id: [_value(project_id), *refresh_choice(project_id)])
 
 
 def standalone(store: Store, project_id: int) -> gr.Blocks:

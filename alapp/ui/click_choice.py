@@ -14,6 +14,7 @@ from alapp.rounds import click_methods, clicks
 from alapp.rounds.click_methods import AUTO, Choice
 from alapp.storage import catalogue
 from alapp.storage.db import Store
+from alapp.ui import model_panel
 from alapp.ui.errors import told
 from alapp.ui.page import Page
 
@@ -25,11 +26,12 @@ WHY = (
 )
 
 
-def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
-    """Lay out the question. Returns its outputs and what refreshes them."""
+def build(page: Page, name: str = "click-method") -> tuple[list[Any], Callable[[int | None], list[Any]]]:
+    """Lay out the question. Returns its outputs and what refreshes them. `name` is its id on the page."""
     store = page.store
-    menu = gr.Dropdown([], label=QUESTION, info=WHY, elem_id="click-method")
-    note = gr.HTML(padding=False, elem_id="click-method-note")
+    menu = gr.Dropdown([], label=QUESTION, info=WHY, elem_id=name)
+    note = gr.HTML(padding=False, elem_id=f"{name}-note")
+    model_panel.opener()
     menu.input(told(lambda p, value, changed: choose(store, p, value, changed)),
         [page.project_id, menu, page.changed], [menu, note, page.changed], **QUIET,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from alapp.rounds import annotation_classes, importing
 from alapp.stages.sample import SAMPLES
 from alapp.storage import annotations, catalogue
 from alapp.storage.db import Store
-from alapp.ui import click_choice, importer, model_panel, sheets, spaces
+from alapp.ui import click_choice, importer, sheets, spaces
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 
@@ -39,7 +39,6 @@ def build(page: Page) -> Tab:
                 with gr.Accordion("Settings", open=False):
                     _settings(page)
                     clicks, refresh_clicks = click_choice.build(page)
-                    model_panel.opener()
 
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
