@@ -94,6 +94,6 @@ def _own(one: own.OwnModel) -> Weights:
 
 def _published(model: Model, modality: Modality | None) -> Weights:
     decoder = model.paths[1] if len(model.paths) > 1 and model.paths[1].is_file() else None
-    fastest = "" if machine().gpu_gb else ", and the fastest without a GPU"
+    fastest = "" if machine().gpu_gb else ", and it is the fastest of those here without a GPU"
     reason = f"It is on this computer and was trained for {_WORDS[modality]}{fastest}." if modality else "You chose it."
     return Weights(model.name, model.architecture, model.paths[0], decoder, reason)

@@ -78,7 +78,7 @@ class ModelPanel {
   }
 
   async look() {
-    if (this.looking) return;
+    if (this.looking || this.acting) return;
     this.looking = true;
     const turn = (this.asked += 1);
     const found = await this.call("look", {});
@@ -93,13 +93,17 @@ class ModelPanel {
     this.show(found);
   }
 
-  // Do something; what came of it is said in the notice, and the list is looked at again.
+  // Do something; what came of it is said in the notice, and the list is looked at again. What was asked before is not
+  // shown any more: it would undo what the person sees done.
   async act(name, message, button) {
     if (button) button.disabled = true;
+    this.acting = name !== "bring"; // which may take minutes, while downloads go on
+    this.asked += 1;
     const answer = await this.call("act", { act: name, ...message });
+    this.acting = false;
     if (button?.isConnected) button.disabled = false;
     this.say(answer.error || answer.said || "", Boolean(answer.error));
-    this.asked += 1; // a look that is under way is older than this
+    this.asked += 1;
     this.looking = false;
     await this.look();
     return !answer.error;

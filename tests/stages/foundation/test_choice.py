@@ -34,7 +34,10 @@ def test_the_fastest_fit_for_the_modality(monkeypatch) -> None:
     put("vit_l_lm", "vit_t_lm", "vit_b_lm", "vit_b_em_organelles", "vit_b", "vit_b_histopathology")
     assert [one.name for one in choice.options(Modality.LIGHT)] == ["vit_t_lm", "vit_b_lm", "vit_l_lm"]
     assert choice.for_clicks(Modality.EM).name == "vit_b_em_organelles"
-    assert "electron microscopy, and the fastest without a GPU" in choice.for_clicks(Modality.EM).reason
+    assert (
+        "electron microscopy, and it is the fastest of those here without a GPU"
+        in choice.for_clicks(Modality.EM).reason
+    )
     monkeypatch.setattr(choice, "machine", lambda: Machine(8, 64.0, 24.0, "GPU"))
     assert [one.name for one in choice.options(Modality.LIGHT)] == ["vit_b_lm", "vit_l_lm", "vit_t_lm"]
     assert "GPU" not in choice.for_clicks(Modality.LIGHT).reason
