@@ -115,14 +115,33 @@ def run(
 
 @experiment.command()
 def report(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
-    """Print what the finished runs show, as a table."""
-    from alapp.experiments import findings
+    """Print what the finished runs show: a table, and in words what differs."""
+    from alapp.experiments import curves, findings
     from alapp.storage import experiments
     from alapp.storage.db import Store
 
     store = Store(state)
     known = experiments.runs(store, experiments.by_name(store, name).id)
-    print(findings.as_text(findings.lines(known)))
+    lines = findings.lines(known)
+    print(findings.as_text(lines))
+    for each in curves.contrasts(lines):
+        print(each.told)
+
+
+@experiment.command()
+def export(
+    name: NameArgument,
+    what: Annotated[str, typer.Argument(help="csv, json or png.")] = "csv",
+    out: Annotated[Path | None, typer.Option(help="The file; by default in the experiment's folder.")] = None,
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Write the table (csv), everything (json) or the figure (png) of what is finished."""
+    from alapp.experiments import export as exporting
+    from alapp.storage import experiments
+    from alapp.storage.db import Store
+
+    store = Store(state)
+    print(exporting.export(store, experiments.by_name(store, name), what, out))
 
 
 @experiment.command()

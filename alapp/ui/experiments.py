@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from alapp.jobs import Job
 from alapp.storage import experiments as rows
 from alapp.storage.db import Store
 from alapp.storage.experiments import ExperimentRun, RunState
-from alapp.ui import experiment_form, spaces, tables
+from alapp.ui import experiment_form, experiment_results, spaces, tables
 from alapp.ui.errors import sentence, told
 from alapp.ui.header import time_left
 from alapp.ui.page import Page, Tab
@@ -71,10 +72,12 @@ def build(page: Page) -> Tab:
                 headers=list(COLUMNS), datatype=list(COLUMNS.values()), interactive=False, show_label=False,
                 wrap=True, max_height=340, column_widths=WIDTHS, elem_id="experiment-runs",
             )  # fmt: skip
+        fresh = gr.Number(0, visible="hidden")  # unlike a State, it tells of changes by an unqueued event
+        experiment_results.build(store, chosen, fresh)
     timer = gr.Timer(2, active=False)
 
     names, values = list(fields), list(fields.values())
-    shown = [seen, chosen, status, *buttons.values(), question, runs, listing, timer]
+    shown = [seen, chosen, status, *buttons.values(), question, runs, listing, fresh, timer]
 
     def form(given: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(names, given, strict=True))
@@ -211,7 +214,7 @@ def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
     signature = [picked and picked.id, len(known), states, gone, job and status_text(job, found)]
     busy = bool(job and job.active)
     if seen == signature:
-        return [gr.skip()] * 14
+        return [gr.skip()] * 15
     return [
         signature,
         gr.Dropdown(
@@ -229,6 +232,7 @@ def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
         gr.Row(visible=False),
         gr.Accordion(visible=picked is not None),
         gr.skip() if seen and seen[:3] == signature[:3] else run_rows(found),
+        zlib.crc32(repr([signature[0], *(run.key for run in found if run.result)]).encode()),
         gr.Timer(active=busy),
     ]  # fmt: skip
 

@@ -56,6 +56,14 @@ def learning_curve(points: Sequence[CurvePoint]) -> go.Figure:
     return figure
 
 
+def score_axes(x_title: str, y_title: str) -> go.Figure:
+    """An empty figure of scores in [0, 1] against a count."""
+    figure = _figure(x_title, y_title, height=400)
+    figure.update_yaxes(range=[-0.02, 1.05])
+    figure.update_xaxes(rangemode="tozero", tickformat="d")
+    return figure
+
+
 def _loss_line(run: Sequence[Mapping[str, Any]], name: str, colour: str, width: float) -> go.Scatter:
     return go.Scatter(
         x=[row["iteration"] for row in run],

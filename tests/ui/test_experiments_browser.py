@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
@@ -45,7 +44,7 @@ def shot(page, name):  # noqa: F811
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
-def test_an_experiment_from_its_form_to_its_end(store, page, monkeypatch):  # noqa: F811
+def test_an_experiment_from_its_form_to_its_end(store, page):  # noqa: F811
     expect = sync_api.expect
     page.get_by_role("tab", name="Experiments").click()
     expect(page.locator("#experiment-ahead")).to_contain_text("runs on 6 images", timeout=LONG)
@@ -72,7 +71,15 @@ def test_an_experiment_from_its_form_to_its_end(store, page, monkeypatch):  # no
     expect(status).to_contain_text("12 of 12 runs are done", timeout=LONG)
     expect(page.locator("#experiment-pause")).to_be_hidden()
     expect(page.locator("#experiment-runs")).to_contain_text("pre-trained on pseudo-labels")
+    expect(page.locator("#experiment-curve .js-plotly-plot")).to_contain_text("every patch labelled", timeout=LONG)
+    expect(page.locator("#experiment-table")).to_contain_text("Random, a third with objects")
+    expect(page.locator("#experiment-differences")).to_contain_text("against Random, 2 labelled patches")
+    for what in ("csv", "json", "png"):
+        page.click(f"#experiment-{what}")
+        expect(page.locator("#experiment-file")).to_contain_text(f".{what}", timeout=LONG)
     shot(page, "done")
+    page.emulate_media(color_scheme="dark")
+    shot(page, "done_dark")
 
     made = experiments.by_name(store, "tiny")
     broken = experiments.runs(store, made.id)[-1]
@@ -94,4 +101,3 @@ def test_an_experiment_from_its_form_to_its_end(store, page, monkeypatch):  # no
     expect(status).to_contain_text("12 of 12 runs are done.", timeout=LONG)
     assert {run.state for run in experiments.runs(store, experiments.by_name(store, "tiny").id)} == {RunState.DONE}
     assert control.removed(store) is None
-    assert json.dumps(experiments.by_name(store, "tiny").study)
