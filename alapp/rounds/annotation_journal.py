@@ -11,7 +11,7 @@ import numpy as np
 from skimage.segmentation import relabel_sequential
 
 from alapp.domain import LabelKind, PatchRole
-from alapp.errors import InputError, NotReadyError
+from alapp.errors import ConflictError, InputError, NotReadyError
 from alapp.rounds.clicks import shape
 from alapp.stages.annotate import doubt, journal, masks
 from alapp.stages.annotate.journal import DONE, Event, State
@@ -66,8 +66,8 @@ def begin(store: Store, patch_id: int, session: str, start: str | None = None) -
     labels must not lean towards the model that they judge, and for one that measures what suggestions save.
     Raises `NotReadyError` if the chosen one is missing.
     """
-    known = state(store, patch_id)
-    if known.start is not None and start is None:
+    known, asked = state(store, patch_id), start is not None
+    if known.start is not None and not asked:
         return known
     patch = catalogue.patch(store, patch_id)
     if start is not None and start not in STARTS:
@@ -82,7 +82,12 @@ def begin(store: Store, patch_id: int, session: str, start: str | None = None) -
     if source is not None:
         blob, doubts = _suggested(store, patch, source)
         payload |= {"label_map": source.id, "doubts": doubts}
-    annotations.append(store, patch_id, known.revision, "open", payload, blob, session)
+    try:
+        annotations.append(store, patch_id, known.revision, "open", payload, blob, session)
+    except ConflictError:
+        # A page that shows a tab for the first time may ask twice at once; whoever came first opened the patch.
+        if asked or state(store, patch_id).start is None:
+            raise
     return state(store, patch_id)
 
 

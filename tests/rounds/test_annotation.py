@@ -94,6 +94,27 @@ def test_a_stale_page_cannot_overwrite(store, patch):
         annotation.undo(store, patch.id, ME, revision=9)
 
 
+def test_a_patch_that_is_opened_twice_at_once_is_opened(store, patch, monkeypatch):
+    append = annotations.append
+
+    def after(*earlier):
+        """The next event is written after another one that `begin` wrote with these arguments."""
+
+        def late(*arguments):
+            monkeypatch.setattr(annotations, "append", append)
+            annotation.begin(store, patch.id, *earlier)
+            return append(*arguments)
+
+        monkeypatch.setattr(annotations, "append", late)
+
+    after(ME)
+    opened = annotation.begin(store, patch.id, ME)
+    assert (opened.revision, opened.start) == (1, "pseudo")
+    after("session-2", "nothing")
+    with pytest.raises(ConflictError):  # what a person chose must not be lost without a word
+        annotation.begin(store, patch.id, ME, "pseudo")
+
+
 def test_a_request_that_was_written_but_not_answered_is_recognised(store, patch):
     annotation.accept(store, patch.id, ME, square(0, 0), revision=0, token="a")
     again = annotation.repeated(store, patch.id, session=ME, revision=0, token="a")

@@ -97,3 +97,4 @@ def test_hover_colours_click_and_keys(store, begun, page):  # noqa: F811
 
     page.mouse.click(*place(points, waiting[0], canvas.bounding_box()))
     expect(page.get_by_role("tab", name="Annotate")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".ann[data-patch]")).to_have_attribute("data-patch", str(waiting[0]), timeout=60_000)

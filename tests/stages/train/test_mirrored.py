@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from nnunet_discs import disc_cases, discs
 
 from alapp.domain import silent
 from alapp.errors import Cancelled
@@ -13,6 +12,7 @@ from alapp.stages.train.base import TRAINERS
 from alapp.stages.train.nnunet import NnUNet
 from tests.rounds.fakes import ThresholdTrainer
 from tests.rounds.spoilt import SpoiltTrainer
+from tests.stages.train.nnunet_discs import disc_cases, discs
 
 FLIPS = ((), (0,), (1,), (0, 1))
 NETWORKS = [*TRAINERS, "threshold", "spoilt"]
