@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -100,8 +101,10 @@ def drawn(store: Store, chosen: Any, start: Any, strategy: Any) -> go.Figure:
 
 def curve_figure(known: list[Line], start: str | None, strategy: str | None) -> go.Figure:
     """F1 against labelled patches with 95% intervals, and what every label gives."""
+    shown = curves.of(known, start, strategy)
     figure = plots.score_axes("Labelled patches", "F1 at IoU 0.5 (0 to 1; higher is better)")
-    for curve in curves.of(known, start, strategy):
+    figure.update_xaxes(tickvals=sorted({point.patches for curve in shown for point in curve.points}))
+    for curve in shown:
         spread = [point.interval or (point.mean, point.mean) for point in curve.points]
         colour = curves.COLOURS[curve.look % len(curves.COLOURS)]
         figure.add_trace(
@@ -154,10 +157,10 @@ def differences(known: list[Line]) -> str:
     if not found:
         return ""
     ordered = sorted(found, key=lambda each: each.paired.told not in ("better", "worse"))
-    lines = [[each.told] for each in ordered[:MOST_SENTENCES]]
-    more = len(found) - len(lines)
+    lines = "".join(f"<li>{escape(each.told)}</li>" for each in ordered[:MOST_SENTENCES])
+    more = len(found) - MOST_SENTENCES
     tail = tables.note(f"{more} more are in the JSON file.") if more > 0 else ""
-    return tables.note(curves.summary(found)) + tables.table(["Differences, repetition by repetition"], lines) + tail
+    return f'{tables.note(curves.summary(found))}<div class="al-note"><ul>{lines}</ul></div>{tail}'
 
 
 def written(store: Store, chosen: Any, what: str) -> gr.File:

@@ -34,6 +34,7 @@ CLOSED = (
     "Install the app on your computer to use them."
 )
 NONE_YET = "No experiment yet. Say above what to compare, and start it."
+UNDO = "It can be brought back until another one is deleted or the app is started again."
 COLUMNS = {
     "Pre-training": "str",
     "Training": "str",
@@ -52,9 +53,12 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
     store = page.store
+    control.forget_removed(store)  # of the last time that the app ran
     gr.Markdown("### Experiments")
     intro = gr.HTML(tables.note(ABOUT), padding=False)
     stale, seen = gr.State(0), gr.State(None)
+    # Unlike a State it tells of changes by an unqueued event; in a column that is shown it would be shown, too.
+    fresh = gr.Number(0, visible="hidden", elem_id="experiment-fresh")
     with gr.Column() as everything:
         with gr.Accordion("A new experiment", open=True) as new:
             fields = experiment_form.lay_out()
@@ -64,7 +68,7 @@ def build(page: Page) -> Tab:
         status = gr.HTML(padding=False, elem_id="experiment-status")
         buttons = _buttons()
         with gr.Row(visible=False) as question:
-            gr.HTML(tables.note("Delete this experiment, its results and its models?"), padding=False)
+            gr.HTML(tables.note("Delete this experiment, its results and its models?", UNDO), padding=False)
             sure = gr.Button("Delete", size="sm", variant="stop", scale=0, min_width=120, elem_id="experiment-sure")
             leave = gr.Button("Keep it", size="sm", scale=0, min_width=120)
         with gr.Accordion("Runs", open=True, visible=False) as runs:
@@ -72,7 +76,6 @@ def build(page: Page) -> Tab:
                 headers=list(COLUMNS), datatype=list(COLUMNS.values()), interactive=False, show_label=False,
                 wrap=True, max_height=340, column_widths=WIDTHS, elem_id="experiment-runs",
             )  # fmt: skip
-        fresh = gr.Number(0, visible="hidden")  # unlike a State, it tells of changes by an unqueued event
         experiment_results.build(store, chosen, fresh)
     timer = gr.Timer(2, active=False)
 
@@ -215,9 +218,10 @@ def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
     busy = bool(job and job.active)
     if seen == signature:
         return [gr.skip()] * 15
+    same = bool(seen) and seen[:4] == signature[:4]  # only the progress is new: what the user has open stays open
     return [
         signature,
-        gr.Dropdown(
+        gr.skip() if same else gr.Dropdown(
             choices=[(_named(store, item), item.id) for item in reversed(known)], value=picked.id if picked else None,
             visible=picked is not None,
         ),
@@ -229,9 +233,9 @@ def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
         gr.Button(visible=not busy and any(run.state is RunState.FAILED for run in found)),
         gr.Button(visible=picked is not None and not busy and not (job and job.paused)),
         gr.Button(f"Bring back {gone!r}" if gone else "", visible=gone is not None),
-        gr.Row(visible=False),
+        gr.skip() if same else gr.Row(visible=False),
         gr.Accordion(visible=picked is not None),
-        gr.skip() if seen and seen[:3] == signature[:3] else run_rows(found),
+        gr.skip() if same else run_rows(found),
         zlib.crc32(repr([signature[0], *(run.key for run in found if run.result)]).encode()),
         gr.Timer(active=busy),
     ]  # fmt: skip
