@@ -152,7 +152,7 @@ def _in_processes(store: Store, experiment: Experiment, report: Report, workers:
                     process.terminate()
             for process in started:
                 process.wait()
-    rows.recover_dead(store, experiment.id)
+            rows.recover_dead(store, experiment.id)
     if rows.claimable(store, experiment.id):
         raise BackendError(
             f"The processes of the experiment {experiment.name!r} ended before all of it was done; {log} tells why. "

@@ -8,7 +8,7 @@ import pytest
 
 from alapp import jobs, worker
 from alapp.domain import silent
-from alapp.errors import ConflictError, InputError, NotReadyError
+from alapp.errors import ConflictError, InputError, NotReadyError, Paused
 from alapp.experiments import control, outlook, runner, sources
 from alapp.experiments.study import Source, Study
 from alapp.jobs import JobState
@@ -142,4 +142,25 @@ def test_processes_that_end_early_are_told(store, study, monkeypatch):
     monkeypatch.setattr(runner.sys, "executable", "/bin/false" if runner.os.name != "nt" else "where")
     with pytest.raises(runner.BackendError, match="ended before"):
         runner.run(store, made.id, silent, workers=2)
+    assert {run.state for run in experiments.runs(store, made.id)} == {RunState.WAITING}
+
+
+def test_processes_that_are_stopped_leave_no_run_at_work(store, study, monkeypatch):
+    """A process takes a run and works on it, until it is told to end."""
+    made = runner.create(store, "one", study)
+    script = (
+        "import sys, time, pathlib; from alapp.storage.db import Store; from alapp.storage import experiments, jobs;"
+        "store = Store(pathlib.Path(sys.argv[-1])); experiments.claim(store, 1, jobs.worker_name('t')); time.sleep(60)"
+    )
+    start = runner.subprocess.Popen
+    monkeypatch.setattr(
+        runner.subprocess, "Popen", lambda command, **rest: start([command[0], "-c", script, command[-1]], **rest)
+    )
+
+    def stop(done, total, message=""):
+        if all(run.state is RunState.RUNNING for run in experiments.runs(store, made.id)[::4]):
+            raise Paused("The work was paused.")
+
+    with pytest.raises(Paused):
+        runner.run(store, made.id, stop, workers=2)
     assert {run.state for run in experiments.runs(store, made.id)} == {RunState.WAITING}
