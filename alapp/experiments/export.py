@@ -93,7 +93,8 @@ def _draw(axes: Axes, known: Sequence[Line], start: str) -> None:
     """The curves of one start, with the lines of what every label gives and of 90% of it."""
     from alapp.experiments import wording
 
-    for curve in curves.of(known, start):
+    shown = curves.of(known, start)
+    for curve in shown:
         colour = curves.COLOURS[curve.look % len(curves.COLOURS)]
         xs, means = [point.patches for point in curve.points], [point.mean for point in curve.points]
         spread = [point.interval or (point.mean, point.mean) for point in curve.points]
@@ -109,9 +110,10 @@ def _draw(axes: Axes, known: Sequence[Line], start: str) -> None:
         axes.axhline(everything[0].mean, color="#555555", linewidth=1, label="every patch labelled")
         axes.axhline(curves.ENOUGH * everything[0].mean, color="#555555", linewidth=1, linestyle=":", label="90% of it")
     axes.set(title=wording.start(start), xlabel="Labelled patches", ylabel="F1 at IoU 0.5", ylim=(0, 1.02))
+    axes.set_xticks(sorted({point.patches for curve in shown for point in curve.points}))
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small", loc="lower right")
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
 FORMATS: dict[str, Callable[[Store, Experiment, Sequence[Line]], bytes]] = {"csv": _csv, "json": _json, "png": _png}
