@@ -12,6 +12,10 @@ CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+PATIENCE = 40_000
+"""Milliseconds in which something has to appear on a page."""
+
+
 @pytest.fixture(autouse=True)
 def _user_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes the weights, licences and tokens of whoever runs it; processes it starts neither."""
@@ -39,5 +43,7 @@ def chromium():
             )
         except sync_api.Error as error:
             pytest.skip(f"no Chromium here: {error}")
+        # A machine that does other things too must not make a test fail that only has to wait a little longer.
+        sync_api.expect.set_options(timeout=PATIENCE)
         yield browser
         browser.close()

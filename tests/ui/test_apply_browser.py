@@ -15,7 +15,7 @@ from tests.rounds.trained import trained_project
 from tests.ui.test_journey_browser import end_worker, page  # noqa: F401  (fixture)
 
 sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

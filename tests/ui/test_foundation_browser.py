@@ -15,6 +15,7 @@ from alapp.ui import shell
 from alapp.ui.security import launch_options
 from alapp.ui.theme import CSS, THEME
 from alapp.worker import run_inline
+from tests.conftest import PATIENCE
 from tests.rounds.test_click_methods import _installed  # noqa: F401  (fixture)
 from tests.stages.foundation.server import Behaviour, serving
 from tests.stages.foundation.test_download import CONTENT, model_of
@@ -22,15 +23,7 @@ from tests.stages.foundation.test_download import CONTENT, model_of
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PATIENCE = 40_000
 TOKEN = "secret-token-1234"
-
-
-@pytest.fixture(autouse=True)
-def _patience():
-    sync_api.expect.set_options(timeout=PATIENCE)
-    yield
-    sync_api.expect.set_options(timeout=5_000)
 
 
 @pytest.fixture

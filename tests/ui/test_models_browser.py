@@ -107,7 +107,6 @@ def test_use_anyway_undo_and_go_back_on_the_page(store, refused, chromium):
     try:
         page = context.new_page()
         page.set_default_timeout(40_000)
-        expect.set_options(timeout=40_000)
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)

@@ -35,7 +35,6 @@ def page(chromium, store, begun):  # noqa: F811
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     tab = context.new_page()
     tab.set_default_timeout(60_000)
-    sync_api.expect.set_options(timeout=60_000)
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
