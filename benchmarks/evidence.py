@@ -205,7 +205,8 @@ smaller one (schedule "chain"). All labels of a budget are trained on, none is k
 0.5 of all objects of the test images, which are the last quarter of each data set. "all" trains on every patch, for as
 many iterations as three rounds. Percent are of the F1 of "all" with the same start and seed. With three seeds an
 interval is wide: a difference is called better or worse only when its 95% interval (Student's t, paired by seed) leaves
-out zero.
+out zero. A line of one seed says nothing yet. Training seconds are those of computers that did other things too, and of
+runs that were paused.
 
 The paper (arXiv 2511.04811, MitoEM in 3D, a GPU, nnU-Net's own schedule): instance F1 0.4025 with pseudo-labels alone,
 0.577 at random and 0.600 by core-set; 90% of full annotation with 6.25 to 12.5% of the labels; pre-training gives 2 to
