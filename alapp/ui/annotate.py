@@ -57,19 +57,12 @@ def build(page: Page) -> Tab:
     def changed(number: int) -> int:
         return number + 1
 
-    def mounted(project_id: int | None, patch_id: int | None) -> dict[str, Any]:
-        ours = project_id is not None and patch_id is not None and _project_of(page.store, patch_id) == project_id
-        return _value(project_id, patch_id if ours else None)
-
     page.open_patch.change(
         told(open_patch),
         [page.project_id, page.open_patch],
         canvas,
         show_progress="hidden",
         api_visibility="private",
-    )
-    canvas.mounted(
-        told(mounted), [page.project_id, page.open_patch], canvas, show_progress="hidden", api_visibility="private"
     )
     canvas.changed(told(changed), page.changed, page.changed, show_progress="hidden", api_visibility="private")
     return Tab("annotate", [canvas, *choice], lambda project_id: [_value(project_id), *refresh_choice(project_id)])
@@ -130,12 +123,10 @@ def _answering(store: Store, act: Callable[[Store, dict[str, Any]], dict[str, An
 
 def _check_project(store: Store, message: dict[str, Any]) -> None:
     """A patch must belong to the page's project: on a public demo a project's id is the visitor's secret."""
-    if "patch" in message and _project_of(store, read.whole(message, "patch")) != read.whole(message, "project"):
+    if "patch" in message and catalogue.patch(store, read.whole(message, "patch")).project_id != read.whole(
+        message, "project"
+    ):
         raise InputError("This patch belongs to another project. Reload the page.")
-
-
-def _project_of(store: Store, patch_id: int) -> int:
-    return catalogue.patch(store, patch_id).project_id
 
 
 # --- looking -----------------------------------------------------------------------------------------------

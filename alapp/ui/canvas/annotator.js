@@ -325,5 +325,3 @@ for (const methods of [drafting, tuning, doubting, painting, shaping, regions, e
 const page = new Annotator(element.querySelector(".ann"), server, (name, data) => name === "changed" && trigger("changed", data));
 page.open(props.value);
 watch("value", () => page.open(props.value));
-// A value that was set while the tab was shown for the first time may not have reached this script: ask for it again.
-trigger("mounted", {});
