@@ -22,7 +22,7 @@ from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 
 STEPS = {"cpu": 100, "cuda": 1000}
-"""Steps of a training when nobody chose; a step takes about 5 s on a CPU and 0.5 s on a GPU."""
+"""Steps of a training when nobody chose. How long a step takes was not measured on an idle computer."""
 MOST_STEPS = 20_000
 SLICES = 4
 """Slices of a stack that are trained on at most, evenly spread: neighbours show the same."""

@@ -43,7 +43,7 @@ def build(page: Page) -> Tab:
                 value=finetune_sam.STEPS[machine().device],
                 step=10,
                 label="Steps",
-                info="A step shows it one image: about 5 seconds without a GPU, half a second with one.",
+                info="A step shows it one image. Without a GPU that is slow: the time left is told after a few steps.",
                 elem_id="finetune-steps",
             )
         start = gr.Button("Fine-tune", elem_id="finetune-start")
