@@ -19,15 +19,17 @@ ASKS_THE_MODEL = {Need.UNCERTAINTY, Need.MUTUAL_INFORMATION, Need.CLASS_ENTROPY}
 
 def menu() -> tuple[gr.Dropdown, gr.HTML]:
     """The menu, and below it what the chosen strategy does; wire the second with `follow`."""
+    listed = choices()
     strategy = gr.Dropdown(
-        choices(),
+        listed,
         label="How to choose the patches",
         info="Core-set is the method that this app was built around; Automatic combines it with what else is known "
         "to help. Random choices are there to compare with.",
         elem_id="rounds-strategy",
         filterable=False,
     )
-    return strategy, gr.HTML(padding=False, elem_id="rounds-strategy-about")
+    # The menu begins with its first entry; where a project has that one, nothing changes and `follow` does nothing.
+    return strategy, gr.HTML(about(listed[0][1]), padding=False, elem_id="rounds-strategy-about")
 
 
 def follow(strategy: gr.Dropdown, note: gr.HTML) -> None:
