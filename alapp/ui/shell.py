@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -39,7 +40,8 @@ def build(store: Store) -> gr.Blocks:
             for name, title in TABS.items():
                 with gr.Tab(title, id=name) as shown:
                     tabs.append(MODULES[name].build(page))
-                refresh_on(page, shown, tabs[-1], current)
+                refresh_when_opened(page, shown, tabs[-1], current)
+        refresh_when_changed(page, tabs, current)
         foundation.build(page)
         header.wire(top, page)
         project_id.change(lambda *ids: list(ids), [project_id, page.visitor], remembered, **QUIET)
@@ -47,26 +49,44 @@ def build(store: Store) -> gr.Blocks:
     return demo
 
 
-def refresh_on(page: Page, shown: gr.Tab, tab: Tab, current: gr.State) -> None:
-    """Refresh a tab when it is opened, and, while it is open, when the project or something in it changed."""
-    outputs = list(tab.outputs)
+def refresh_when_opened(page: Page, shown: gr.Tab, tab: Tab, current: gr.State) -> None:
+    """Refresh a tab when it is opened, and remember that it is the one which is open."""
 
     def opened(project_id: int | None) -> list[Any]:
         return [*tab.refresh(project_id), tab.id]
 
-    def changed(project_id: int | None, visible: str) -> Any:
-        updates = list(tab.refresh(project_id)) if visible == tab.id else [gr.skip()] * len(outputs)
-        return updates if len(outputs) > 1 else updates[0]  # Gradio takes a list for the value of a single output
+    shown.select(told(opened), page.project_id, [*tab.outputs, current], **QUIET)
 
-    shown.select(told(opened), page.project_id, [*outputs, current], **QUIET)
-    for trigger in (page.project_id, page.changed):
-        trigger.change(told(changed), [page.project_id, current], outputs, **QUIET)
+
+def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.State) -> None:
+    """Refresh the open tab when another project was opened or something in it changed.
+
+    One event for all tabs, which leaves the others as they are: an event of its own for each would be sent, and
+    answered with nothing, for every tab that is not open.
+    """
+
+    by_id = {tab.id: tab for tab in tabs}
+
+    def changed(project_id: int | None, visible: str) -> dict[Any, Any]:
+        tab = by_id[visible]
+        return dict(zip(tab.outputs, tab.refresh(project_id), strict=True))  # what is not named stays as it is
+
+    gr.on(
+        [page.project_id.change, page.changed.change],
+        told(changed),
+        [page.project_id, current],
+        [output for tab in tabs for output in tab.outputs],
+        trigger_mode="always_last",
+        **QUIET,
+    )
 
 
 def arrive(store: Store, kept: list[Any] | None) -> tuple[int | None, str | None, int]:
-    """What a page opens with: the project it showed last, else the newest; on a public demo the visitor's own."""
+    """What a page opens with: the project it showed last, else the newest; on a public demo the visitor's own. Then the
+    visitor, and another value for `Page.changed` where that has to refresh the page."""
     known, visitor = (kept or [None, None])[:2]
     if spaces.on_space():
         visitor = spaces.welcome(store, visitor)
     mine = [item.id for item in catalogue.projects(store, visitor)]
-    return (known if known in mine else next(iter(mine), None)), visitor, 1
+    opened = known if known in mine else next(iter(mine), None)
+    return opened, visitor, 0 if opened else 1  # a change is told once: opening a project is one

@@ -108,3 +108,13 @@ def test_the_next_step_starts_its_job(store):
     assert changed == 8
     assert [job.kind for job in jobs.active(store, empty_sample.id)] == ["sample"]
     assert header.take_next_step(store, None, 7)[1] == 7
+
+
+def test_a_change_is_one_event_for_all_tabs_and_refreshes_the_open_one(store, project):
+    demo = shell.build(store)
+    found = [fn for fn in demo.fns.values() if "refresh_when_changed" in getattr(fn.fn, "__qualname__", "")]
+    assert len(found) == 1
+    assert len(found[0].targets) == 2
+    refreshed = found[0].fn(project.id, "apply")
+    assert 0 < len(refreshed) < len(found[0].outputs)
+    assert set(refreshed) <= set(found[0].outputs)
