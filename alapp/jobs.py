@@ -31,6 +31,7 @@ class JobKind:
 
     `pausable` jobs keep what is done, so that they can be stopped for a while. `shrinks`: its function takes
     `killed`, how often the system ended this job because memory ran out, and then works in smaller portions.
+    `beside` jobs mostly wait for the network, so they run while another job does; they may start no processes.
     """
 
     target: str
@@ -38,6 +39,7 @@ class JobKind:
     gpu: bool = False
     pausable: bool = False
     shrinks: bool = False
+    beside: bool = False
 
     def load(self) -> JobFunction:
         """The function of this kind."""
@@ -66,7 +68,7 @@ KINDS: dict[str, JobKind] = {
     "advise": JobKind("alapp.rounds.adviser:run_advise", "Comparing the last two rounds"),
     "experiment": JobKind("alapp.experiments.runner:run_experiment", "Carrying out the experiment", True, True),
     "export": JobKind("alapp.rounds.export:run_export", "Exporting"),
-    "download_model": JobKind("alapp.rounds.foundation_jobs:run_download", "Downloading a model"),
+    "download_model": JobKind("alapp.rounds.foundation_jobs:run_download", "Downloading a model", beside=True),
     "try_model": JobKind("alapp.rounds.foundation_jobs:run_try", "Testing a model", gpu=True),
 }
 
@@ -76,6 +78,11 @@ def kind(name: str) -> JobKind:
     if name not in KINDS:
         raise InputError(f"There is no job called {name!r}. Choose one of: {', '.join(KINDS)}.")
     return KINDS[name]
+
+
+def beside() -> list[str]:
+    """The kinds of jobs that run while another job does."""
+    return [name for name, each in KINDS.items() if each.beside]
 
 
 def enqueue(store: Store, name: str, project_id: int | None = None, params: dict[str, Any] | None = None) -> Job:

@@ -1,4 +1,5 @@
-"""The process that runs long jobs, one at a time: `python -m alapp.worker --state DIR`.
+"""The process that runs long jobs, one at a time: `python -m alapp.worker --state DIR`. Jobs that only wait for the
+network (`jobs.beside`) run beside, from a thread, so that a download need not wait for the end of a training.
 
 One worker a state folder (an operating-system lock that dies with its holder). It survives a restart of
 the app, and ends by itself after `IDLE_SECONDS` without work and without an app. A worker that is killed
@@ -223,6 +224,8 @@ class Worker:
         self.token = os.environ.get(TOKEN_VARIABLE) or uuid.uuid4().hex
         self.name = rows.worker_name(self.token)
         self.stop = threading.Event()
+        self._ended = threading.Event()
+        self._busy_beside = False
 
     def serve(self) -> bool:
         """Run until the end. False, at once, if another worker serves this state folder."""
@@ -234,36 +237,68 @@ class Worker:
         with lock:
             end_orphans(self.store.root)
             record_worker(self.store.root, self.token)
+            beside = threading.Thread(target=self._beside, name="jobs beside", daemon=True)
             try:
+                rows.recover_dead(self.store)
+                beside.start()
                 self._loop()
             finally:
+                self._ended.set()
+                if beside.ident is not None:
+                    beside.join()
                 end_descendants()
                 forget_worker(self.store.root, self.token)
         return True
 
     def _loop(self) -> None:
         idle_since = checked = time.monotonic()
-        rows.recover_dead(self.store)
+        paused = False
         while not self.stop.is_set() and self.store.database.exists():
-            if rows.any_queued(self.store) and (job := rows.claim(self.store, self.name)):
+            if rows.any_queued(self.store, without=jobs.beside()) and (
+                job := rows.claim(self.store, self.name, without=jobs.beside())
+            ):
                 self._run(job)
-                if rows.job(self.store, job.id).paused and not rows.any_queued(self.store):
-                    # What libraries hold in memory, of a GPU too, is only given back by the end of the process.
-                    return
+                paused = rows.job(self.store, job.id).paused
                 idle_since = time.monotonic()
                 continue
+            # The flag is set before a job is claimed, so it is asked last.
+            if paused and not rows.any_queued(self.store) and not self._busy_beside:
+                # What libraries hold in memory, of a GPU too, is only given back by the end of the process.
+                return
+            if self._busy_beside:
+                idle_since = time.monotonic()
             if time.monotonic() - checked > HEARTBEAT_SECONDS:
                 checked = time.monotonic()
                 rows.recover_dead(self.store)
                 if app_alive(self.store.root):
                     idle_since = checked
-            if time.monotonic() - idle_since > self.idle_seconds:
+            if time.monotonic() - idle_since > self.idle_seconds and not rows.any_queued(self.store):
                 return
             self.stop.wait(POLL_SECONDS)
 
-    def _run(self, job: Job) -> None:
+    def _beside(self) -> None:
+        """Run the jobs that may run beside another. They print nothing: output goes to the log of the other."""
+        name = rows.worker_name(self.token, beside=True)
+        while not (self.stop.is_set() or self._ended.wait(POLL_SECONDS)):
+            try:
+                if not rows.any_queued(self.store, only=jobs.beside()):
+                    continue
+                self._busy_beside = True
+                if job := rows.claim(self.store, name, only=jobs.beside()):
+                    self._note_start(job, name)
+                    run(self.store, job, name, self.stop)
+            except Exception:  # the disk may be full for a moment; the next job needs this thread
+                if self.store.database.exists():
+                    traceback.print_exc()
+            finally:
+                self._busy_beside = False
+
+    def _note_start(self, job: Job, name: str) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
-        write_log(self.store, job, f"--- {stamp} {job.kind}, attempt {job.attempts}, {self.name}\n")
+        write_log(self.store, job, f"--- {stamp} {job.kind}, attempt {job.attempts}, {name}\n")
+
+    def _run(self, job: Job) -> None:
+        self._note_start(job, self.name)
         with output_to(self.store.root / job.log):
             run(self.store, job, self.name, self.stop)
             end_descendants()

@@ -88,6 +88,14 @@ def big(store: Store, project_id: int | None, report: Report, killed: int = 0) -
         time.sleep(0.1)
 
 
+def fetch(store: Store, project_id: int | None, report: Report, steps: int = 3000) -> None:
+    """Waits, as a download does, with a report every twentieth of a second."""
+    (store.root / "fetching").touch()
+    for step in range(steps):
+        report(step, steps)
+        time.sleep(0.05)
+
+
 def shrinking(store: Store, project_id: int | None, report: Report, killed: int = 0) -> dict[str, Any]:
     """Says how often the system ended it."""
     return {"killed": killed}
@@ -97,7 +105,7 @@ PAUSABLE, SHRINKING = ("count", "silent", "big"), ("big", "shrinking")
 KINDS = {
     name: jobs.JobKind(f"tests.job_kinds:{name}", name, pausable=name in PAUSABLE, shrinks=name in SHRINKING)
     for name in ("count", "silent", "loud", "with_child", "leaves_child", "fails", "crashes", "big", "shrinking")
-}
+} | {"fetch": jobs.JobKind("tests.job_kinds:fetch", "fetch", beside=True)}
 
 if __name__ == "__main__":
     jobs.KINDS.update(KINDS)

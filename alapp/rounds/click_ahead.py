@@ -79,7 +79,7 @@ def run_embed(store: Store, project_id: int, report: Report) -> dict[str, Any]:
     try:
         for at, (patch, z) in enumerate(todo):
             report(at, len(todo), f"{patch.name}, slice {z + 1}" if patch.is_3d else patch.name)
-            result["gave_way"] = rows.any_queued(store)
+            result["gave_way"] = rows.any_queued(store, without=jobs.beside())
             if result["gave_way"] or (at + 1) * cache.entry_bytes > ROOM * cache.max_bytes:
                 return {**result, "left": len(todo) - at}
             result["embedded"] += backend.embed(clicks.slice_pixels(store, patch, z))

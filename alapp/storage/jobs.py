@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +22,10 @@ MAX_ATTEMPTS = 3
 
 MAX_KILLED = 1
 """A job that the system ended more often than this, because memory ran out, is not tried again."""
+
+
+_BESIDE = "+beside"
+"""Ends the name with which a worker signs a job that runs beside another."""
 
 
 class JobState(StrEnum):
@@ -104,6 +108,8 @@ class Job:
         return (datetime.fromisoformat(end) - datetime.fromisoformat(self.started)).total_seconds()
 
 
+_OF_KINDS = """(:only IS NULL OR kind IN (SELECT value FROM json_each(:only)))
+    AND kind NOT IN (SELECT value FROM json_each(:without))"""
 _RESUME = """UPDATE job SET pause_requested = 0, state = CASE state WHEN 'paused' THEN 'queued' ELSE state END
     WHERE id = :id AND state IN ('paused', 'queued', 'running') RETURNING *"""
 
@@ -154,21 +160,31 @@ def newest_done(store: Store, kind: str, limit: int) -> list[Job]:
     return [_job(row) for row in rows]
 
 
-def any_queued(store: Store) -> bool:
-    """Whether a job waits; only reads, so it can be asked often."""
-    return store.row("SELECT 1 FROM job WHERE state = 'queued' LIMIT 1") is not None
+def any_queued(store: Store, only: Collection[str] | None = None, without: Collection[str] = ()) -> bool:
+    """Whether a job waits, of the kinds `only` (all) but not of those in `without`; only reads, so it can be asked
+    often."""
+    sql = f"SELECT 1 FROM job WHERE state = 'queued' AND {_OF_KINDS} LIMIT 1"
+    return store.row(sql, _kinds(only, without)) is not None
 
 
-def claim(store: Store, worker: str, job_id: int | None = None) -> Job | None:
-    """Take the oldest waiting job (or this one) for `worker`; None if there is none."""
+def claim(
+    store: Store,
+    worker: str,
+    job_id: int | None = None,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+) -> Job | None:
+    """Take the oldest waiting job (or this one) of the kinds `only` (all), but not of those in `without`, for `worker`;
+    None if there is none."""
     return _update(
         store,
-        """UPDATE job SET state = 'running', worker = :worker, heartbeat = :at, started = :now, error = NULL,
+        f"""UPDATE job SET state = 'running', worker = :worker, heartbeat = :at, started = :now, error = NULL,
                attempts = attempts + 1, done = 0, total = 0, eta = NULL, message = ''
-           WHERE id = (SELECT id FROM job WHERE state = 'queued' AND (:id IS NULL OR id = :id) ORDER BY id LIMIT 1)
+           WHERE id = (SELECT id FROM job WHERE state = 'queued' AND (:id IS NULL OR id = :id) AND {_OF_KINDS}
+                       ORDER BY id LIMIT 1)
              AND state = 'queued'
            RETURNING *""",
-        {"worker": worker, "at": time.time(), "now": now(), "id": job_id},
+        {"worker": worker, "at": time.time(), "now": now(), "id": job_id, **_kinds(only, without)},
     )
 
 
@@ -321,13 +337,13 @@ def recover(store: Store, dead: Job, out_of_memory: bool = False) -> Job | None:
     )
 
 
-def recover_killed(store: Store, pid: int) -> Job | None:
-    """Recover the job of the process `pid` of this host, which the system ended because memory ran out."""
+def recover_killed(store: Store, pid: int) -> None:
+    """Recover the jobs of the process `pid` of this host, which the system ended because memory ran out. One that ran
+    beside another is not blamed for that."""
     for row in store.rows("SELECT * FROM job WHERE state = 'running'"):
         found = _job(row)
         if (found.worker or "").startswith(f"{hostname()}:{pid}:"):
-            return recover(store, found, out_of_memory=True)
-    return None
+            recover(store, found, out_of_memory=not found.worker.endswith(_BESIDE))
 
 
 def recover_dead(store: Store) -> list[Job]:
@@ -352,9 +368,9 @@ def hostname() -> str:
     return socket.gethostname().replace(":", "-")
 
 
-def worker_name(token: str) -> str:
-    """How this process signs the jobs it runs: host:pid:token."""
-    return f"{hostname()}:{os.getpid()}:{token}"
+def worker_name(token: str, beside: bool = False) -> str:
+    """How this process signs the jobs it runs: host:pid:token, and otherwise those that run beside another."""
+    return f"{hostname()}:{os.getpid()}:{token}{_BESIDE if beside else ''}"
 
 
 def pid_alive(pid: int) -> bool:
@@ -373,6 +389,10 @@ def _update(store: Store, sql: str, params: Mapping[str, Any]) -> Job | None:
     with store.atomic() as db:
         rows = list(db.query(sql, params))
     return _job(rows[0]) if rows else None
+
+
+def _kinds(only: Collection[str] | None, without: Collection[str]) -> dict[str, Any]:
+    return {"only": None if only is None else json.dumps(list(only)), "without": json.dumps(list(without))}
 
 
 def _job(row: dict[str, Any]) -> Job:
