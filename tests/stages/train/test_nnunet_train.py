@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -45,8 +46,9 @@ def stop_at(iteration):
 @pytest.fixture(scope="module")
 def finished(planned, tmp_path_factory):
     """An uninterrupted run of 12 iterations with its log and reports."""
-    out, entries, reports = tmp_path_factory.mktemp("finished") / "run", [], []
-    result = train(planned, out, report=lambda *step: reports.append(step), log=entries.append)
+    root, entries, reports = tmp_path_factory.mktemp("finished"), [], []
+    workspace = shutil.copytree(planned, root / "workspace")  # other tests expect that nothing is prepared in theirs
+    result = train(workspace, root / "run", report=lambda *step: reports.append(step), log=entries.append)
     return result, entries, reports
 
 
