@@ -201,8 +201,7 @@ def _published(model: Model, download: Job | None, problem: str) -> Entry:
 
 
 def _downloading(shown: Entry, job: Job) -> Entry:
-    waits = job.state is JobState.QUEUED
-    message = "Waits for the work before it." if waits else job.message or "Starting."
+    message = job.message or "Starting."
     return replace(
         shown, state=ModelState.DOWNLOADING, detail=message, remedy="", progress=job.fraction, message=message,
         eta=jobs.eta_seconds(job), problem="",

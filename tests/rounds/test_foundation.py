@@ -50,7 +50,7 @@ def test_a_model_from_missing_to_ready_to_removed_and_back(store, server) -> Non
     job = foundation.start_download(store, "vit_b_lm")
     waiting = at(store, "vit_b_lm")
     assert (waiting.state, waiting.progress, waiting.actions) == (ModelState.DOWNLOADING, 0.0, (Action.CANCEL,))
-    assert waiting.message == "Waits for the work before it."
+    assert waiting.message == "Starting."
     assert Action.DOWNLOAD not in at(store, "vit_t_lm").actions  # one at a time
     done = run_inline(store, job)
     assert (done.state, done.result) == (

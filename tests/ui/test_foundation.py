@@ -91,7 +91,7 @@ def test_a_download_is_queued_shown_and_cancelled(ask, store):
     assert ask("act", act="download", model="vit_b_lm") == {"said": ""}
     row = rows(ask("look"))["vit_b_lm"]
     assert (row["state"], row["acts"]) == ("downloading", [["cancel", "Cancel"]])
-    assert row["progress"] == {"share": 0.0, "text": "Waits for the work before it."}
+    assert row["progress"] == {"share": 0.0, "text": "Starting."}
     assert "one at a time" in rows(ask("look"))["vit_t_lm"]["why"]
     (job,) = jobs.active(store)
     job_rows.claim(store, "host:1:t", job.id)
