@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from skimage.segmentation import relabel_sequential
 
-from alapp.domain import LabelKind, PatchRole
+from alapp.domain import PatchRole
 from alapp.errors import ConflictError, InputError, NotReadyError
+from alapp.rounds import pseudo
 from alapp.rounds.clicks import shape
 from alapp.stages.annotate import doubt, journal, masks
 from alapp.stages.annotate.journal import DONE, Event, State
@@ -194,4 +195,4 @@ def _start_map(store: Store, patch: Patch, start: str) -> LabelMap | None:
 def _newest(store: Store, patch: Patch, start: str) -> LabelMap | None:
     if start == "model":
         return verdicts.prediction(store, patch.project_id, patch.image_id)
-    return labels.latest_of_image(store, patch.image_id, LabelKind.PSEUDO)
+    return pseudo.pseudo_maps(store, patch.project_id).get(patch.image_id)

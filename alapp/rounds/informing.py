@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from alapp.domain import Box, LabelKind, Report, part
-from alapp.rounds import ledger, lineage
+from alapp.domain import Box, Report, part
+from alapp.rounds import ledger, lineage, pseudo
 from alapp.stages.segment import WHOLE_VOXELS
 from alapp.stages.select import measures
 from alapp.stages.select.base import Need
@@ -153,7 +153,7 @@ def _from_labels(store: Store, project_id: int, patches: list[Patch], needs: Col
     """Foreground and cost of each patch by the current model, else by the pseudo-labels; nothing without."""
     if not {Need.FOREGROUND, Need.COST} & set(needs) or not patches:
         return {}
-    maps = labels.latest_by_image(store, project_id, LabelKind.PSEUDO)
+    maps = dict(pseudo.pseudo_maps(store, project_id))
     maps |= verdicts.predictions(store, project_id)
     groups = {image_id: rows for image_id, rows in _by_image(patches).items() if image_id in maps}
     fraction, objects = np.full(len(patches), np.nan), np.full(len(patches), np.nan)

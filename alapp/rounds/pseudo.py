@@ -183,7 +183,7 @@ def pseudo_maps(store: Store, project_id: int) -> dict[int, LabelMap]:
     They are all made alike: where a run broke off, by the newest method that got through all images, and where none
     did, by the newest one.
     """
-    if catalogue.project(store, project_id).pseudo_method in (None, NONE):
+    if catalogue.project(store, project_id).pseudo_method == NONE:
         return {}
     alike: dict[str, dict[int, LabelMap]] = {}
     for item in labels.of_images(store, project_id, LabelKind.PSEUDO):

@@ -9,7 +9,16 @@ from PIL import Image
 
 from alapp.domain import LabelKind, PatchRole
 from alapp.errors import BackendError, ConflictError, InputError, NotReadyError
-from alapp.rounds import annotation, annotation_journal, annotation_pictures, annotation_view, clicks, importing, ledger
+from alapp.rounds import (
+    annotation,
+    annotation_journal,
+    annotation_pictures,
+    annotation_view,
+    clicks,
+    importing,
+    ledger,
+    pseudo,
+)
 from alapp.stages.annotate import masks
 from alapp.stages.annotate.base import CLICK_SEGMENTERS
 from alapp.stages.annotate.watershed import SeededWatershed
@@ -417,3 +426,20 @@ def test_slices_are_pictures_of_every_kind_of_image(store, dtype, channels):
     assert dark.max() < 80
     if channels == 3:
         assert np.array_equal(bright, pixels[:, :64])
+
+
+def test_suggestions_are_of_the_method_that_got_through_all_images(store, patch, reference):
+    project = catalogue.project(store, patch.project_id)
+    other = importing.add_array(store, project.id, "other", discs(7)[0])
+    for image_id in (patch.image_id, other.id):
+        labels.add(
+            store, LabelKind.PSEUDO, np.ones((128, 128), np.int32), project_id=project.id, image_id=image_id,
+            backend="finished", input_hash="a",
+        )  # fmt: skip
+    labels.add(
+        store, LabelKind.PSEUDO, np.zeros((128, 128), np.int32), project_id=project.id, image_id=patch.image_id,
+        backend="stopped", input_hash="b",
+    )  # fmt: skip
+    assert annotation_journal._start_map(store, patch, "pseudo").backend == "finished"
+    pseudo.decide(store, project.id, pseudo.NONE)
+    assert annotation.begin(store, patch.id, ME).start == "nothing"
