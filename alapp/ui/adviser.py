@@ -12,8 +12,7 @@ from alapp.rounds.adviser import Advice, Verdict
 from alapp.stages.stopping import SETTLED
 from alapp.storage.db import Store
 from alapp.ui import tables
-from alapp.ui.errors import told
-from alapp.ui.page import Page
+from alapp.ui.page import Page, fill_when_stale
 
 TOO_EARLY = "Advice appears here after the first training."
 COMPARING = "How far the labels reach, and how much the predictions changed, is being computed."
@@ -35,13 +34,7 @@ def build(page: Page, stale: gr.State) -> None:
     """Lay out the section in the context that is open. It is filled whenever `stale` changes."""
     gr.Markdown("### One more batch?")
     panel = gr.HTML(tables.note(TOO_EARLY), padding=False, elem_id="results-adviser")
-    stale.change(
-        told(lambda project: text(page.store, project)),
-        page.project_id,
-        panel,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    fill_when_stale(page, stale, text, panel)
 
 
 def text(store: Store, project_id: int | None) -> str:

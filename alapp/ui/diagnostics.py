@@ -11,8 +11,7 @@ from alapp.rounds import diagnosing
 from alapp.rounds.diagnostics import Diagnosis, State
 from alapp.storage.db import Store
 from alapp.ui import tables
-from alapp.ui.errors import told
-from alapp.ui.page import Page
+from alapp.ui.page import Page, fill_when_stale
 
 CHECKING = "The project is being checked …"
 NOTHING = "Nothing found: none of the checks sees a problem."
@@ -25,13 +24,7 @@ def build(page: Page, stale: gr.State) -> None:
     the tab: the first check after a training compares label maps and takes a moment."""
     gr.Markdown("### What may be wrong")
     panel = gr.HTML(tables.note(CHECKING), padding=False, elem_id="results-diagnostics")
-    stale.change(
-        told(lambda project: text(page.store, project)),
-        page.project_id,
-        panel,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    fill_when_stale(page, stale, text, panel)
 
 
 def text(store: Store, project_id: int | None) -> str:

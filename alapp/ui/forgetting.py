@@ -11,8 +11,7 @@ from alapp.rounds.forgetting import Memory
 from alapp.stages.paired import MIN_PATCHES, Difference
 from alapp.storage.db import Store
 from alapp.ui import tables
-from alapp.ui.errors import told
-from alapp.ui.page import Page
+from alapp.ui.page import Page, fill_when_stale
 
 EXPLANATION = (
     "A network that learns a new kind of image can get worse on the old kind. Older patches are the validation patches "
@@ -29,13 +28,7 @@ def build(page: Page, stale: gr.State) -> None:
     """Lay out the section in the context that is open; it is filled whenever `stale` changes."""
     gr.Markdown("### Does it forget?")
     panel = gr.HTML(padding=False, elem_id="results-forgetting")
-    stale.change(
-        told(lambda project: text(page.store, project)),
-        page.project_id,
-        panel,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    fill_when_stale(page, stale, text, panel)
 
 
 def text(store: Store, project_id: int | None) -> str:

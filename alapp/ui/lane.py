@@ -15,7 +15,7 @@ from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 from alapp.ui import tables
 from alapp.ui.errors import told
-from alapp.ui.page import Page
+from alapp.ui.page import Page, fill_when_stale
 
 TITLE = "Does the strategy beat chance?"
 WAITING = "It is told here once a round has finished patches of both kinds, and a model was trained before that round."
@@ -66,7 +66,7 @@ def sentence(project: Project, n_training: int) -> str:
 def build(page: Page, stale: gr.State) -> None:
     """Lay out the section on the Results tab, which is empty where the lane was never used."""
     section = gr.HTML("", padding=False, elem_id="results-lane")
-    stale.change(told(lambda project: text(page.store, project)), page.project_id, section, **QUIET)
+    fill_when_stale(page, stale, text, section)
 
 
 def text(store: Store, project_id: int | None) -> str:

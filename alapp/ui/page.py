@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from alapp.storage.db import Store
+from alapp.ui.errors import told
 
 TABS = {
     "project": "Project",
@@ -40,6 +41,19 @@ class Page:
     changed: gr.State
     open_patch: gr.State
     visitor: gr.State
+
+
+def fill_when_stale(page: Page, stale: gr.State, text: Callable[[Store, int | None], str], panel: gr.HTML) -> None:
+    """Fill `panel` with `text(store, project_id)`, which may take a moment, whenever `stale` changes.
+
+    Not as long as `stale` is 0: Gradio tells of a change when a page is opened, too, and what is on a tab that nobody
+    sees yet would hold up the one that is shown.
+    """
+
+    def fill(project_id: int | None, stamp: float) -> Any:
+        return text(page.store, project_id) if stamp else gr.skip()
+
+    stale.change(told(fill), [page.project_id, stale], panel, show_progress="hidden", api_visibility="private")
 
 
 @dataclass(frozen=True)
