@@ -47,6 +47,8 @@ DEFAULTS = {
     "nnUNet_preprocessed": str(_PLACEHOLDER / "preprocessed"),
     "nnUNet_results": str(_PLACEHOLDER / "results"),
 }
+OWN_NAMES = ("localhost", "127.0.0.1", "::1")
+"""Names of this computer that are never asked of a proxy."""
 
 
 def prepare() -> None:
@@ -57,6 +59,24 @@ def prepare() -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     fix_torchvision()
+
+
+def bypass_proxy(*hosts: str) -> None:
+    """Let this process reach itself, under `OWN_NAMES` and `hosts`, past the proxy of the network, if there is one.
+
+    Gradio asks its own page whether it is there, and does not start when a proxy answers in its place; what it asks
+    with knows no exceptions but those of the variable NO_PROXY. All else goes through the proxy as before.
+    """
+    from urllib.request import getproxies
+
+    proxies = getproxies()
+    known = [name.strip() for name in proxies.pop("no", "").split(",") if name.strip()]
+    if not proxies or "*" in known:
+        return
+    for scheme, address in proxies.items():  # the system's own settings count only while no variable is set
+        os.environ.setdefault(f"{scheme}_proxy", address)
+    direct = ",".join(dict.fromkeys([*known, *OWN_NAMES, *hosts]))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = direct
 
 
 def fix_torchvision() -> None:

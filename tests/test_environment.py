@@ -33,6 +33,31 @@ def test_importing_the_package_prepares_and_imports_nothing_heavy() -> None:
     assert python(code, nnUNet_def_n_proc="5") == "PASSIVE 0 5 set()"
 
 
+def test_the_app_reaches_itself_past_a_proxy(monkeypatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {})
+    environment.bypass_proxy("192.0.2.7")
+    assert not [name for name in os.environ if name.lower().endswith("_proxy")]
+    # As on Windows and macOS, where the proxy stands in the system's settings; then as a variable says.
+    for found in ({"http": "http://proxy:1"}, {"http": "http://proxy:1", "no": "example.org, localhost"}):
+        monkeypatch.setattr("urllib.request.getproxies", lambda found=found: dict(found))
+        for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "to be removed afterwards")
+            os.environ.pop(name, None)
+        environment.bypass_proxy("192.0.2.7")
+        assert os.environ["http_proxy"] == "http://proxy:1"
+        direct = os.environ["NO_PROXY"].split(",")
+        assert {"localhost", "127.0.0.1", "::1", "192.0.2.7"} <= set(direct)
+        assert len(direct) == len(set(direct))
+        assert ("example.org" in direct) == ("no" in found)
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": "http://proxy:1", "no": "*"})
+    os.environ["NO_PROXY"] = "*"
+    environment.bypass_proxy()
+    assert os.environ["NO_PROXY"] == "*"
+
+
 def test_prepare_twice_installs_one_hook() -> None:
     prepare()
     prepare()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from alapp.environment import bypass_proxy
 from alapp.errors import InputError
 from alapp.rounds import foundation
 from alapp.storage.db import Store
@@ -30,6 +31,7 @@ def run(state: Path, host: str, port: int, browser: bool, allow_hosts: tuple[str
         spaces.start_sweep(store)
     demo = shell.build(store)
     demo.queue(default_concurrency_limit=8)
+    bypass_proxy(host)
     try:
         demo.launch(
             server_name="0.0.0.0" if public else host,

@@ -103,7 +103,9 @@ def launch_options(hosts: Iterable[str] = (), max_file_size: str | int = "2gb") 
     """Keyword arguments for `gr.Blocks.launch` that every start of the app uses.
 
     `hosts` are further names of this app, see `SameOriginMiddleware`; a Space's own are added. No page
-    may read files (`allowed_paths` is empty), and Gradio's own extra pages are off.
+    may read files (`allowed_paths` is empty), and Gradio's own extra pages are off. `_frontend`: Gradio need not ask
+    for the page to prove that it is there: where the computer is busy, with a training for one, that takes longer than
+    the three seconds after which it would give up the whole start.
     """
     names = frozenset(hosts) | space_hosts()
     return {
@@ -121,4 +123,5 @@ def launch_options(hosts: Iterable[str] = (), max_file_size: str | int = "2gb") 
         "share": False,
         "footer_links": [],
         "strict_cors": True,
+        "_frontend": False,
     }
