@@ -18,7 +18,7 @@ from alapp.storage import catalogue, models
 from tests.rounds.conftest import discs
 
 ROOT = Path(__file__).parent.parent
-ITERATIONS = 150  # six epochs
+ITERATIONS = 100  # four epochs
 
 
 def start_worker(store, token: str) -> subprocess.Popen:

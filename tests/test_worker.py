@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
     """Wait for a condition; fail with `what` when it does not come true."""
     end = time.monotonic() + seconds
     while not condition():
@@ -136,8 +136,8 @@ def test_kill_9_in_mid_job_then_a_new_worker_goes_on(store: Store, start: Callab
 def test_a_job_that_kills_its_worker_fails_after_three_attempts(store: Store, start: Callable) -> None:
     job = jobs.enqueue(store, "crashes")
     for attempt in range(3):
-        assert start(token=str(attempt)).wait(60) == 137
-    start("--idle-seconds", "0", token="last").wait(60)
+        assert start(token=str(attempt)).wait(180) == 137
+    start("--idle-seconds", "0", token="last").wait(180)
     failed = jobs.get(store, job.id)
     assert (failed.state, failed.attempts) == (JobState.FAILED, 3)
 
@@ -168,7 +168,7 @@ def test_one_worker_a_state_folder(store: Store, start: Callable) -> None:
     first = start()
     until(lambda: supervisor.worker_record(store.root), "the worker")
     second = start(token="second")
-    assert second.wait(60) == 0
+    assert second.wait(180) == 0
     assert first.poll() is None
     assert supervisor.worker_record(store.root).pid == first.pid
 
@@ -205,7 +205,7 @@ def test_children_that_a_job_leaves_are_ended(store: Store, start: Callable) -> 
 
 
 def test_an_idle_worker_ends_unless_an_app_is_there(store: Store, start: Callable) -> None:
-    assert start("--idle-seconds", "0").wait(60) == 0
+    assert start("--idle-seconds", "0").wait(180) == 0
     supervisor.touch_app(store.root)
     assert supervisor.app_alive(store.root)
     kept = start("--idle-seconds", "4", token="second")
@@ -214,7 +214,7 @@ def test_an_idle_worker_ends_unless_an_app_is_there(store: Store, start: Callabl
     assert kept.poll() is None
     old = time.time() - supervisor.ALIVE_SECONDS - 1
     os.utime(store.root / "app.alive", (old, old))
-    assert kept.wait(60) == 0
+    assert kept.wait(180) == 0
     assert supervisor.worker_record(store.root) is None
 
 
@@ -248,7 +248,7 @@ def test_a_worker_of_another_version_is_replaced(
     until(lambda: supervisor.worker_record(store.root), "the worker")
     monkeypatch.setattr(supervisor, "__version__", "999")
     assert supervisor.ensure_worker(store) == process.pid
-    process.wait(60)
+    process.wait(180)
     assert supervisor.worker_record(store.root) is None or not supervisor.worker_record(store.root).alive
 
 

@@ -79,7 +79,7 @@ def test_one_beside_is_not_blamed_for_memory(store: Store, both: tuple[jobs.Job,
 
 def test_a_worker_waits_for_one_beside_before_it_ends(store: Store, start: Callable) -> None:
     job = jobs.enqueue(store, "fetch", params={"steps": 30})
-    assert start("--idle-seconds", "0").wait(60) == 0
+    assert start("--idle-seconds", "0").wait(180) == 0
     assert state(store, job) is JobState.DONE
 
 
@@ -88,5 +88,5 @@ def test_after_a_pause_the_process_ends_when_the_one_beside_is_done(store: Store
     process = start("--idle-seconds", "600")
     until(lambda: {state(store, job) for job in (main, beside)} == {JobState.RUNNING}, "both to run")
     jobs.pause(store, main.id)
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     assert [state(store, job) for job in (main, beside)] == [JobState.PAUSED, JobState.DONE]

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.slow
 def test_a_real_network_finds_the_same_by_blocks_and_in_the_whole(store, tmp_path, monkeypatch):
     project = trained_project(store)
     (tmp_path / "new").mkdir()
-    image, truth = discs(50, size=360, n=90)
+    image, truth = discs(50, size=256, n=45)
     tifffile.imwrite(tmp_path / "new" / "large.tif", image[..., 0], compression="zlib", tile=(64, 64))
     masks = {}
-    for way, voxels in (("whole", segment.WHOLE_VOXELS), ("blocks", 200 * 200)):
+    for way, voxels in (("whole", segment.WHOLE_VOXELS), ("blocks", 150 * 150)):
         monkeypatch.setattr(segment, "WHOLE_VOXELS", voxels)
         made = apply.run_apply(store, project.id, silent, str(tmp_path / "new"), target=str(tmp_path / way))
         assert made["problems"] == []

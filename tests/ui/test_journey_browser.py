@@ -70,7 +70,7 @@ def test_from_the_first_visit_to_accepted_pseudo_labels(store, page):
     expect(page.locator("#header-rail")).to_contain_text("Start with a sample")
     page.click("#sample-hela")
     rows = page.locator("#images-table tbody tr")
-    expect(rows).to_have_count(8, timeout=40_000)
+    expect(rows).to_have_count(8, timeout=120_000)
     expect(page.locator("#header-rail .done")).to_contain_text("Images")
     expect(page.locator("#header-next")).to_have_text("Choose the pseudo-labels")
     expect(page.locator("#job-row")).to_be_hidden()
@@ -83,12 +83,12 @@ def test_from_the_first_visit_to_accepted_pseudo_labels(store, page):
     page.click("#header-next")
     page.click("#preview")
     pictures = page.locator("#gallery img")
-    expect(pictures).to_have_count(10, timeout=40_000)
+    expect(pictures).to_have_count(10, timeout=120_000)
     (preview,) = [job for job in jobs.history(store, project.id) if job.kind == "preview"]
     assert len(preview.result["label_maps"]) == 10
 
     page.click("#accept")
-    expect(page.locator("#header-next")).to_have_text("Pre-train on the pseudo-labels", timeout=40_000)
+    expect(page.locator("#header-next")).to_have_text("Pre-train on the pseudo-labels", timeout=120_000)
     expect(page.locator("#job-row")).to_be_hidden()
     assert len(labels.latest_by_image(store, project.id, LabelKind.PSEUDO)) == 8
     assert catalogue.project(store, project.id).pseudo_method == "auto"

@@ -68,12 +68,12 @@ def test_an_expert_fixes_the_plan(store, labelled, page):  # noqa: F811
     page.click("#plan-anew")
     expect(page.locator("#plan-question")).to_contain_text("1 model has been trained")
     page.click("#plan-no")
-    expect(page.locator("#plan-question")).to_be_hidden(timeout=40_000)
+    expect(page.locator("#plan-question")).to_be_hidden(timeout=120_000)
     assert len(models.plans(store, labelled.id, "quick")) == 1
     page.click("#plan-anew")
     page.click("#plan-yes")
     expect(lines.locator(".yours")).to_have_count(3)
-    expect(page.get_by_role("button", name="Pre-train the new network")).to_be_visible(timeout=40_000)
+    expect(page.get_by_role("button", name="Pre-train the new network")).to_be_visible(timeout=120_000)
     second = models.plans(store, labelled.id, "quick")[-1]
     assert second.workspace != first.workspace
     assert second.summary["overrides"] == {"patch_size": [32, 32], "batch_size": 2, "iterations": 60}

@@ -224,9 +224,10 @@ def test_the_real_trainer_learns_can_be_cancelled_and_writes_nothing(tmp_path, m
         if message == "Training: step 1 of 9":
             raise Cancelled("stop")
 
-    with pytest.raises(Cancelled):
-        finetune(start, learnt, judged, 9, 0, report)
     before = start.weights.read_bytes()
+    if with_decoder:
+        with pytest.raises(Cancelled):
+            finetune(start, learnt, judged, 9, 0, report)
     made = finetune(start, learnt, judged, 2, 0, silent)
     assert (made.iterations, made.objects) == (2, 2)
     assert 0 <= made.before <= 1

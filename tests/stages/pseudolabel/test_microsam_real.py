@@ -35,7 +35,7 @@ def few_clicks(method) -> None:
 
 
 @pytest.mark.parametrize("kind", [MicroSamAutomatic, MicroSamPrompts, MicroSamGrid])
-def test_labels_are_of_the_image_and_the_same_again(weights, kind):
+def test_labels_are_of_the_image(weights, kind):
     method = kind(Modality.LIGHT)
     params = {"min_size": 0, **({"quality": 0.01, "stability": 0.01} if kind is MicroSamGrid else {"seeds": 0.95})}
     if kind is MicroSamGrid:
@@ -44,7 +44,8 @@ def test_labels_are_of_the_image_and_the_same_again(weights, kind):
     labels = method.label(image(), params, lambda done, total, message="": told.append(done / total))
     assert (labels.shape, labels.dtype) == ((96, 80), np.int32)
     assert np.unique(np.append(0, labels)).tolist() == list(range(labels.max() + 1))
-    assert (labels == method.label(image(), params)).all()
+    if kind is MicroSamGrid:  # the others take half a minute
+        assert (labels == method.label(image(), params)).all()
     assert told == sorted(told)
     assert told[-1] <= 1
     assert method.provenance({}).model == "vit_t_lm"
