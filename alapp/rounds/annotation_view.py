@@ -45,14 +45,16 @@ def open_patch(store: Store, patch_id: int, session: str, start: str | None = No
 
 
 def batch(store: Store, project_id: int) -> dict[str, Any]:
-    """The newest round's patches with their states, which one comes next, and the project's classes if there are
-    several."""
+    """The newest round's patches with their states, which one comes next, the project's classes if there are several,
+    and what was chosen to answer clicks."""
     latest = round_rows.latest(store, project_id)
     if latest is None:
         return {"title": "", "patches": [], "next": None}
     patches = annotation.batch(store, latest.id)
-    kinds = annotation_classes.names(catalogue.project(store, project_id))
+    project = catalogue.project(store, project_id)
+    kinds = annotation_classes.names(project)
     return {
+        "clicks": project.click_method,
         "kinds": [{"kind": kind, "name": name} for kind, name in kinds.items()] if len(kinds) > 1 else [],
         "title": f"Round {latest.number}",
         "next": annotation.next_patch(store, project_id),

@@ -19,6 +19,12 @@ const fetching = {
     this.noted = answer.note;
   },
 
+  // Another method answers clicks from now on: what the one before knew of the slices is of no use to it.
+  clicksChanged() {
+    this.readied.clear();
+    this.prepareSlice(this.patch.id, this.z);
+  },
+
   // The slices around this one, then the patches that D and N lead to. Any other slice or patch ends it.
   async lookAhead() {
     const { id } = this.patch;

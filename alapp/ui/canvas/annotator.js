@@ -98,11 +98,15 @@ class Annotator {
     }
     if (before !== this.project) this.recallLook();
     const wanted = value.patch ?? recall(`patch-${this.project}`);
+    const { clicks } = this.batch;
     await Promise.all([this.alone, this.loadBatch()]);
     const lost = await resendKept(this.link, this.project);
     // A mere refresh must not take the work out of the person's hands.
     const here = this.batch.patches.some((patch) => patch.id === this.patch?.id);
-    if (value.patch == null && before === this.project && here) return;
+    if (value.patch == null && before === this.project && here) {
+      if (clicks !== this.batch.clicks) this.clicksChanged();
+      return;
+    }
     const known = this.batch.patches.find((patch) => patch.id === wanted);
     // A finished batch stays open to look at and to reopen.
     const id = value.patch ?? known?.id ?? this.batch.next ?? this.batch.patches[0]?.id;

@@ -1,6 +1,7 @@
 // Clicking an object: points go to the server, a mask comes back, Enter accepts it. Methods of Annotator.
 
 const MOST_POINTS = 400; // of one sign, before the server refuses more
+const SLOW_MS = 1000; // after which a click that is not answered says why
 
 const drafting = {
   // The unfinished object, begun if there is none.
@@ -72,6 +73,9 @@ const drafting = {
       if (!draft.item && (draft.positive.length || draft.box)) this.say("Nothing found here. Click inside an object, or on its darker or brighter core.");
       requestAnimationFrame(() => this.measure(started));
     }, { replaces: "click" });
+    this.answered?.();
+    this.answered = this.working("Working on your click… The first one on a slice takes longest.", { after: SLOW_MS, canStop: false });
+    this.link.idle().then(this.answered);
   },
 
   // From the event to the first frame after the mask was drawn; the benchmarks read it.

@@ -49,12 +49,13 @@ const stacking = {
   },
 
   // Says what goes on until the function that it returns is called; nothing flashes up for a moment only.
-  working(text) {
+  working(text, { after = 250, canStop = true } = {}) {
     const bar = this.part("working");
     const timer = setTimeout(() => {
       this.part("working-text").textContent = text;
+      bar.querySelector("button").hidden = !canStop;
       bar.hidden = false;
-    }, 250);
+    }, after);
     return () => {
       clearTimeout(timer);
       bar.hidden = true;
