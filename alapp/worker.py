@@ -224,7 +224,6 @@ class Worker:
         self.token = os.environ.get(TOKEN_VARIABLE) or uuid.uuid4().hex
         self.name = rows.worker_name(self.token)
         self.stop = threading.Event()
-        self._ended = threading.Event()
         self._busy_beside = False
 
     def serve(self) -> bool:
@@ -243,7 +242,7 @@ class Worker:
                 beside.start()
                 self._loop()
             finally:
-                self._ended.set()
+                self.stop.set()
                 if beside.ident is not None:
                     beside.join()
                 end_descendants()
@@ -261,8 +260,7 @@ class Worker:
                 paused = rows.job(self.store, job.id).paused
                 idle_since = time.monotonic()
                 continue
-            # The flag is set before a job is claimed, so it is asked last.
-            if paused and not rows.any_queued(self.store) and not self._busy_beside:
+            if paused and not self._waited_for():
                 # What libraries hold in memory, of a GPU too, is only given back by the end of the process.
                 return
             if self._busy_beside:
@@ -272,14 +270,18 @@ class Worker:
                 rows.recover_dead(self.store)
                 if app_alive(self.store.root):
                     idle_since = checked
-            if time.monotonic() - idle_since > self.idle_seconds and not rows.any_queued(self.store):
+            if time.monotonic() - idle_since > self.idle_seconds and not self._waited_for():
                 return
             self.stop.wait(POLL_SECONDS)
+
+    def _waited_for(self) -> bool:
+        """Whether a job waits, or runs beside; the flag is set before a job is claimed, so it is asked last."""
+        return rows.any_queued(self.store) or self._busy_beside
 
     def _beside(self) -> None:
         """Run the jobs that may run beside another. They print nothing: output goes to the log of the other."""
         name = rows.worker_name(self.token, beside=True)
-        while not (self.stop.is_set() or self._ended.wait(POLL_SECONDS)):
+        while not self.stop.wait(POLL_SECONDS):
             try:
                 if not rows.any_queued(self.store, only=jobs.beside()):
                     continue

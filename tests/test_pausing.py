@@ -18,7 +18,7 @@ from alapp.jobs import JobState
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
 from tests.job_kinds import KINDS
-from tests.test_worker import ROOT, until
+from tests.test_worker import ROOT, unique, until
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 COUNT = {"steps": 600, "seconds": 0.1}
@@ -36,7 +36,7 @@ def start(store: Store) -> Iterator[Callable[[str], subprocess.Popen]]:
 
     def start(token: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "tests.job_kinds", "--state", str(store.root)]
-        environment = {**os.environ, supervisor.TOKEN_VARIABLE: token}
+        environment = {**os.environ, supervisor.TOKEN_VARIABLE: unique(token, store)}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         started.append(process)
         supervisor._started.append(process)

@@ -22,7 +22,7 @@ ITERATIONS = 100  # four epochs
 
 
 def start_worker(store, token: str) -> subprocess.Popen:
-    environment = {**os.environ, supervisor.TOKEN_VARIABLE: token, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, supervisor.TOKEN_VARIABLE: f"{token}-{store.root.parent.name}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "alapp.worker", "--state", str(store.root)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
 

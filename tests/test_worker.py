@@ -33,6 +33,12 @@ def until(condition: Callable[[], object], what: str, seconds: float = 180) -> N
         time.sleep(0.05)
 
 
+def unique(token: str, store: Store) -> str:
+    """The token of a worker of this test only: by its token a killed worker's children are found and ended, so one
+    that another test uses at the same time would end that test's workers."""
+    return f"{token}-{store.root.parent.name}"
+
+
 @pytest.fixture(autouse=True)
 def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "KINDS", KINDS)
@@ -45,7 +51,7 @@ def start(store: Store) -> Iterator[Callable[..., subprocess.Popen]]:
 
     def start(*options: str, token: str = "first") -> subprocess.Popen:
         command = [sys.executable, "-m", "tests.job_kinds", "--state", str(store.root), *options]
-        environment = {**os.environ, supervisor.TOKEN_VARIABLE: token}
+        environment = {**os.environ, supervisor.TOKEN_VARIABLE: unique(token, store)}
         started.append(subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True))
         return started[-1]
 
