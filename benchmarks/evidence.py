@@ -162,8 +162,9 @@ def held(name: str, made: Sequence[dict[str, Any]]) -> str:
         return ""
     images = experiment_sources.load(sources()[name], None)
     objects = np.array([np.count_nonzero(np.unique(images.labels(patch))) for patch in images.patches])
+    usual = f"{objects.mean():.1f} objects a patch, {np.mean(objects == 0):.0%} without"
     lines = [
-        f"What the patches held (on average {objects.mean():.1f} objects a patch, {np.mean(objects == 0):.0%} without):",
+        f"What the patches held (on average {usual}):",
         "",
         "| strategy | labelled | objects | patches without | seeds |",
         "| --- | --- | --- | --- | --- |",
