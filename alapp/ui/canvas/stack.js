@@ -51,14 +51,17 @@ const stacking = {
   // Says what goes on until the function that it returns is called; nothing flashes up for a moment only.
   working(text, { after = 250, canStop = true } = {}) {
     const bar = this.part("working");
+    const mine = {};
     const timer = setTimeout(() => {
+      if (!bar.hidden && !canStop) return; // what can be stopped stays in sight
+      this.barOf = mine;
       this.part("working-text").textContent = text;
       bar.querySelector("button").hidden = !canStop;
       bar.hidden = false;
     }, after);
     return () => {
       clearTimeout(timer);
-      bar.hidden = true;
+      if (this.barOf === mine) bar.hidden = true;
     };
   },
 
