@@ -52,7 +52,8 @@ def go_on(store: Store, project_id: int) -> Job | None:
         method = clicks.click_method(store, project_id)
         if not ended.get("gave_way") and ended.get("method", method) == method:
             return None
-    return None if jobs.active(store) else queue(store, project_id)
+    busy = any(job.kind not in jobs.beside() for job in jobs.active(store))
+    return None if busy else queue(store, project_id)
 
 
 def _needed(store: Store, project_id: int) -> bool:
