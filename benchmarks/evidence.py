@@ -158,9 +158,10 @@ def held(name: str, made: Sequence[dict[str, Any]]) -> str:
         run = each["run"]
         if run["start"] == "auto" and run["schedule"] == CHAIN and each["rows"]:
             chosen.setdefault((run["strategy"], run["budget"]), []).append(each["rows"])
-    if not chosen:
+    source = sources().get(name)
+    if source is None or not chosen:
         return ""
-    images = experiment_sources.load(sources()[name], None)
+    images = experiment_sources.load(source, None)
     objects = np.array([np.count_nonzero(np.unique(images.labels(patch))) for patch in images.patches])
     usual = f"{objects.mean():.1f} objects a patch, {np.mean(objects == 0):.0%} without"
     lines = [
@@ -188,13 +189,16 @@ def write(store: Store, names: Sequence[str], folder: Path, before: Known) -> di
     found: dict[str, float] = {}
     text = [INTRODUCTION, ""]
     done: dict[str, int] = {}
-    everything = {name: merged(store, name, before.get(name, ())) for name in names}
+    # Data sets that were not asked for, or whose images are absent here, keep what is known of them.
+    everything = {name: merged(store, name, before.get(name, ())) for name in dict.fromkeys([*before, *names])}
     for name, told_of in everything.items():
         known = findings.tabulated([(Run(**each["run"]), exchange.result_of(each)) for each in told_of])
         done[name] = sum(len(line.f1) for line in known)
         if known:
             found |= figures(name, known)
-            text += [told(name, known), "", held(name, told_of), ""]
+            text += [told(name, known), ""]
+            if table := held(name, told_of):
+                text += [table, ""]
     result = {
         "figures": found,
         "settings": {"budgets": BUDGETS, "default": DEFAULT, "finished_runs": done, **REFERENCES},
@@ -237,7 +241,7 @@ out zero. A line of one seed says nothing yet. Training seconds are those of com
 runs that were paused.
 
 A patch is not the same work everywhere: below the scores stands how many objects the chosen patches held, of which each
-has to be outlined. Strategies that prefer crowded patches learn more from a patch partly because they ask for more.
+has to be outlined. A strategy that prefers crowded patches asks for more work.
 
 The paper (arXiv 2511.04811, MitoEM in 3D, a GPU, nnU-Net's own schedule): instance F1 0.4025 with pseudo-labels alone,
 0.577 at random and 0.600 by core-set; 90% of full annotation with 6.25 to 12.5% of the labels; pre-training gives 2 to
