@@ -68,6 +68,7 @@ def parts(source: Source) -> dict[str, Study]:
     main = Study(source, BUDGETS, ("foreground_random", "random", "coreset", "auto"))
     bad = ("reference:drop=0.5", "reference:merge=0.5", "reference:shift=0.5", "reference:wrong=0.5")
     return {
+        "first": replace(main, strategies=("auto", "foreground_random")),
         "main": main,
         "scratch": replace(main, strategies=("foreground_random",), starts=(NONE,)),
         "single": replace(main, strategies=("foreground_random",), schedules=(SINGLE,), full=False),
@@ -256,7 +257,8 @@ def main() -> None:
     parser.add_argument("--define", action="store_true", help="create the experiments, or add what they lack")
     parser.add_argument("--run", type=int, metavar="PROCESSES", help="carry out what is not done")
     parser.add_argument("--only", choices=sorted(sources()), action="append", help="only this data set")
-    parser.add_argument("--part", choices=["main", "scratch", "single", "corrupted"], help="define only this part")
+    every = list(parts(Source(sample="hela")))
+    parser.add_argument("--part", choices=every, help="define only this part")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write evidence.md and evidence.json")
     parser.add_argument("--known", default=str(KNOWN), metavar="FILE", help="runs known from before, or none")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
