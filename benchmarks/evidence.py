@@ -25,8 +25,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from alapp.console import printer
 from alapp.domain import Modality
 from alapp.experiments import exchange, findings, runner
@@ -43,6 +41,14 @@ SHOWN = {0.0625: "6_25", 0.125: "12_5", 0.25: "25"}
 KNOWN = Path(__file__).resolve().parents[1] / "docs" / "evidence_runs.json"
 Known = Mapping[str, Sequence[dict[str, Any]]]
 """Runs by the name of their data set, as `exchange.portable` tells them."""
+COMPARED = (
+    ("auto", "foreground_random"),
+    ("auto", "random"),
+    ("auto", "coreset"),
+    ("coreset", "foreground_random"),
+    ("coreset", "random"),
+)
+SHORT = {"foreground_random": "fg_random"}
 DEFAULT = "coreset"
 """The strategy that a new project has."""
 REFERENCES = {
@@ -116,9 +122,8 @@ def figures(name: str, known: Sequence[findings.Line]) -> dict[str, float]:
         }
         if DEFAULT in by and by[DEFAULT].mean_percent is not None:
             found[f"percent_of_full_at_{text}.{name}"] = round(by[DEFAULT].mean_percent, 1)
-        for strategy in ("auto", "coreset"):
-            put(f"{strategy}_minus_fg_random_at_{text}", by.get(strategy), by.get("foreground_random"))
-            put(f"{strategy}_minus_random_at_{text}", by.get(strategy), by.get("random"))
+        for one, other in COMPARED:
+            put(f"{one}_minus_{SHORT.get(other, other)}_at_{text}", by.get(one), by.get(other))
         scratch = findings.line(known, NONE, CHAIN, "foreground_random", budget)
         single = findings.line(known, "auto", SINGLE, "foreground_random", budget)
         put(f"pretrained_minus_scratch_at_{text}", by.get("foreground_random"), scratch)
@@ -136,12 +141,7 @@ def told(name: str, known: Sequence[findings.Line]) -> str:
     """One data set in Markdown: the table, and in words what is more than chance."""
     lines = [f"## {name}", "", findings.as_text(known), ""]
     for budget, text in SHOWN.items():
-        for one, other in (
-            ("auto", "foreground_random"),
-            ("auto", "random"),
-            ("coreset", "foreground_random"),
-            ("coreset", "random"),
-        ):
+        for one, other in COMPARED:
             compared = findings.paired(*(findings.line(known, "auto", CHAIN, each, budget) for each in (one, other)))
             if compared is not None and compared.interval is not None:
                 low, high = (100 * value for value in compared.interval)
@@ -152,37 +152,16 @@ def told(name: str, known: Sequence[findings.Line]) -> str:
     return "\n".join(lines)
 
 
-def held(name: str, made: Sequence[dict[str, Any]]) -> str:
-    """What the patches held that each strategy chose, in Markdown: a person's time goes to objects, not to patches."""
-    chosen: dict[tuple[str, float], list[list[int]]] = {}
-    for each in made:
-        run = each["run"]
-        if run["start"] == "auto" and run["schedule"] == CHAIN and each["rows"]:
-            chosen.setdefault((run["strategy"], run["budget"]), []).append(each["rows"])
-    source = sources().get(name)
-    if source is None or not chosen:
-        return ""
-    images = experiment_sources.load(source, None)
-    objects = np.array([np.count_nonzero(np.unique(images.labels(patch))) for patch in images.patches])
-    usual = f"{objects.mean():.1f} objects a patch, {np.mean(objects == 0):.0%} without"
-    lines = [
-        f"What the patches held (on average {usual}):",
-        "",
-        "| strategy | labelled | objects | patches without | seeds |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for (strategy, budget), draws in sorted(chosen.items()):
-        known = [objects[rows] for rows in draws]
-        total, empty = np.mean([each.sum() for each in known]), np.mean([np.sum(each == 0) for each in known])
-        lines.append(f"| {strategy} | {budget:.2%} | {total:.0f} | {empty:.1f} | {len(draws)} |")
-    return "\n".join(lines)
-
-
 def merged(store: Store, name: str, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The runs of a data set that are known from before or finished here; in doubt, the ones from here."""
     here = {item.name for item in experiments.every(store)}
     made = exchange.portable(store, experiments.by_name(store, name)) if name in here else []
-    return list(({each["key"]: each for each in before} | {each["key"]: each for each in made}).values())
+    known = list(({each["key"]: each for each in before} | {each["key"]: each for each in made}).values())
+    if name in sources() and any(each.get("objects") is None for each in known):
+        # Of a version that did not count them.
+        images = experiment_sources.load(sources()[name], None)
+        known = [{**each, "objects": images.objects(each["rows"])} for each in known]
+    return known
 
 
 def write(store: Store, names: Sequence[str], folder: Path, before: Known) -> dict[str, Any]:
@@ -198,8 +177,6 @@ def write(store: Store, names: Sequence[str], folder: Path, before: Known) -> di
         if known:
             found |= figures(name, known)
             text += [told(name, known), ""]
-            if table := held(name, told_of):
-                text += [table, ""]
     result = {
         "figures": found,
         "settings": {"budgets": BUDGETS, "default": DEFAULT, "finished_runs": done, **REFERENCES},
@@ -241,8 +218,8 @@ interval is wide: a difference is called better or worse only when its 95% inter
 out zero. A line of one seed says nothing yet. Training seconds are those of computers that did other things too, and of
 runs that were paused.
 
-A patch is not the same work everywhere: below the scores stands how many objects the chosen patches held, of which each
-has to be outlined. A strategy that prefers crowded patches asks for more work.
+A patch is not the same work everywhere: "objects" is how many the labelled patches showed on average, of which each has
+to be outlined. A strategy that prefers crowded patches asks for more work.
 
 The paper (arXiv 2511.04811, MitoEM in 3D, a GPU, nnU-Net's own schedule): instance F1 0.4025 with pseudo-labels alone,
 0.577 at random and 0.600 by core-set; 90% of full annotation with 6.25 to 12.5% of the labels; pre-training gives 2 to

@@ -167,6 +167,7 @@ def table(known: Sequence[Line]) -> list[dict[str, Any]]:
                 "start": start, "schedule": schedule, "strategy": strategy, "budget": budget,
                 "labelled_patches": each.patches, "patches": each.of,
                 "labelled_percent": round(100 * each.patches / each.of, 2),
+                "labelled_objects": None if each.mean_objects is None else round(each.mean_objects, 1),
                 "f1_50": round(each.mean, 4), "sd": None if each.sd is None else round(each.sd, 4),
                 "f1_50_low": None if between is None else round(between[0], 4),
                 "f1_50_high": None if between is None else round(between[1], 4),

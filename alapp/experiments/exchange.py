@@ -13,8 +13,8 @@ from alapp.storage.experiments import Experiment, RunState
 
 
 def portable(store: Store, experiment: Experiment) -> list[dict[str, Any]]:
-    """What is done, in the order of the runs: {"key", "run", "rows", "patches", "iterations", "seconds", "scores"}, the
-    scores pooled over the test images."""
+    """What is done, in the order of the runs: {"key", "run", "rows", "patches", "iterations", "seconds", "objects",
+    "scores"}, the scores pooled over the test images."""
     found = []
     for item in rows.runs(store, experiment.id):
         if item.state is RunState.DONE and item.result is not None:
@@ -27,6 +27,7 @@ def portable(store: Store, experiment: Experiment) -> list[dict[str, Any]]:
                     "patches": result.patches,
                     "iterations": result.iterations,
                     "seconds": result.seconds,
+                    "objects": result.objects,
                     "scores": asdict(result.pooled),
                 }
             )
@@ -64,6 +65,7 @@ def result_of(told: Mapping[str, Any]) -> Result:
         scores=(Result.scores_of(told["scores"]),),
         checkpoint=None,
         elsewhere=True,
+        objects=told.get("objects"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
@@ -20,7 +20,8 @@ Condition = tuple[str, str, str, float | None]
 @dataclass(frozen=True)
 class Line:
     """One condition: F1 at IoU 0.5 on the test images, pooled over their objects, by seed. `patches` that were
-    labelled, of `of`; `percent` of what every label gives with the same start, by seed where both are known."""
+    labelled, of `of`; `percent` of what every label gives with the same start, by seed where both are known;
+    `objects`: how many the labelled patches showed, by seed where it is known."""
 
     condition: Condition
     patches: int
@@ -28,6 +29,7 @@ class Line:
     f1: dict[int, float]
     percent: dict[int, float]
     seconds: float
+    objects: dict[int, int] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -41,6 +43,11 @@ class Line:
     @property
     def mean_percent(self) -> float | None:
         return float(np.mean(list(self.percent.values()))) if self.percent else None
+
+    @property
+    def mean_objects(self) -> float | None:
+        """What the labels cost: a person's time goes to objects, not to patches."""
+        return float(np.mean(list(self.objects.values()))) if self.objects else None
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,8 @@ def tabulated(runs: Sequence[tuple[Run, Result]]) -> list[Line]:
         }
         any_result = next(iter(results.values()))
         seconds = float(np.mean([result.seconds for result in results.values()]))
-        made.append(Line(condition, len(any_result.rows), any_result.patches, f1, percent, seconds))
+        objects = {seed: result.objects for seed, result in sorted(results.items()) if result.objects is not None}
+        made.append(Line(condition, len(any_result.rows), any_result.patches, f1, percent, seconds, objects))
     return made
 
 
@@ -121,15 +129,19 @@ def paired(one: Line | None, other: Line | None) -> Paired | None:
 
 def as_text(known: Sequence[Line]) -> str:
     """A table for the terminal and for Markdown."""
-    head = ["start", "schedule", "strategy", "labelled", "F1 (mean ± sd)", "% of all labels", "seeds", "training s"]
+    head = [
+        "start", "schedule", "strategy", "labelled", "objects", "F1 (mean ± sd)", "% of all labels", "seeds",
+        "training s",
+    ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     for each in known:
         start, schedule, strategy, _ = each.condition
         spread = "" if each.sd is None else f" ± {each.sd:.3f}"
         percent = "" if each.mean_percent is None else f"{each.mean_percent:.0f}"
         share = f"{each.patches} of {each.of} ({100 * each.patches / each.of:.1f}%)"
+        objects = "" if each.mean_objects is None else f"{each.mean_objects:.0f}"
         rows.append(
-            [start, schedule or "-", strategy or "pre-trained only", share, f"{each.mean:.3f}{spread}", percent,
-             str(len(each.f1)), f"{each.seconds:.0f}"]
+            [start, schedule or "-", strategy or "pre-trained only", share, objects, f"{each.mean:.3f}{spread}",
+             percent, str(len(each.f1)), f"{each.seconds:.0f}"]
         )  # fmt: skip
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

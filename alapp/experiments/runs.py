@@ -26,7 +26,8 @@ from alapp.stages.select.base import SELECTORS, Context
 class Result:
     """What a run gave. `rows`: the patches that were trained on, in the order in which they were chosen; `scores` of
     each test image; `checkpoint` relative to the experiment's folder, None where nothing could be learned. `elsewhere`:
-    the result came without its model, see `exchange`; its scores are those of all test images together."""
+    the result came without its model, see `exchange`; its scores are those of all test images together. `objects` that
+    the patches showed, each of which a person would have had to outline; None in results of older versions."""
 
     rows: tuple[int, ...]
     patches: int
@@ -35,6 +36,7 @@ class Result:
     scores: tuple[InstanceScores, ...]
     checkpoint: str | None
     elsewhere: bool = False
+    objects: int | None = None
 
     @property
     def pooled(self) -> InstanceScores:
@@ -73,9 +75,10 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
         rows = choose(lab, run, before, start, part(report, 0.1, 0.3))
         iterations = each if run.schedule == CHAIN else lab.study.iterations_until(_steps(lab, run), each)
         cases = lab.cases([image.labels for image in lab.images.train], "gt", rows)
+    objects = lab.images.objects(rows)
     if not cases:  # nothing to learn: a model, if there is one, stays as it is
         scores = before.scores if before else tuple(_empty(image.labels) for image in lab.images.test)
-        return Result(rows, total, 0, 0.0, scores, before.checkpoint if before else None)
+        return Result(rows, total, 0, 0.0, scores, before.checkpoint if before else None, objects=objects)
     began = time.perf_counter()
     made = lab.network.train(
         workspace, cases, workspace / "run", iterations, run.seed, start, part(report, 0.3, 0.9), lambda entry: None
@@ -83,7 +86,8 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
     seconds = time.perf_counter() - began
     scores = tuple(_test(lab, workspace, made.checkpoint, part(report, 0.9, 1.0)))
     kept = _keep(lab, run, workspace, made.checkpoint)
-    return Result(rows, total, iterations, round(seconds, 1), scores, kept.relative_to(lab.folder).as_posix())
+    model = kept.relative_to(lab.folder).as_posix()
+    return Result(rows, total, iterations, round(seconds, 1), scores, model, objects=objects)
 
 
 def count(budget: float | None, patches: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,11 @@ class Images:
     def labels(self, patch: Patch) -> np.ndarray:
         """All instances of a patch, int32 (Y, X) or (Z, Y, X)."""
         return patch.of(self.train[patch.image].labels)
+
+    def objects(self, rows: Iterable[int]) -> int:
+        """How many objects the patches in `rows` show; one that lies in two of them counts twice, as it is outlined
+        twice."""
+        return sum(int(np.count_nonzero(np.unique(self.labels(self.patches[row])))) for row in rows)
 
 
 def load(source: Source, store: Store | None = None) -> Images:

@@ -1,0 +1,104 @@
+"""What benchmarks.evidence makes of stored runs; the runs themselves are tested in tests/experiments."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from alapp.domain import InstanceScores
+from alapp.experiments.study import ALL, CHAIN, SINGLE, Run
+from alapp.storage import experiments
+from alapp.storage.experiments import RunState
+from benchmarks import evidence
+
+FOUND = {"foreground_random": 60, "random": 70, "coreset": 75, "auto": 80, ALL: 90}
+"""Of 100 objects, how many a strategy finds with seed 0; with the next seed it is one more."""
+
+
+def told(run: Run, rows: tuple[int, ...] = (), **more) -> dict:
+    """A finished run as `exchange.portable` tells it."""
+    tp = FOUND.get(run.strategy, 20) + run.seed
+    f1 = 2 * tp / (100 + tp)
+    scores = InstanceScores(f1, tp / 100, tp / 100, f1, f1, n_true=100, n_pred=tp, tp_50=tp, fp_50=0, fn_50=100 - tp)
+    return {
+        "key": run.key, "run": asdict(run), "rows": list(rows), "patches": 135, "iterations": 500, "seconds": 1.0,
+        "objects": 7, "scores": asdict(scores), **more,
+    }  # fmt: skip
+
+
+def everything(seeds: int) -> list[dict]:
+    """A start, four strategies at 12.5% and all labels."""
+    made = []
+    for seed in range(seeds):
+        chosen = ("foreground_random", "random", "coreset", "auto")
+        made += [told(Run("auto", seed)), *(told(Run("auto", seed, name, CHAIN, 0.125)) for name in chosen)]
+        made.append(told(Run("auto", seed, ALL, SINGLE, None)))
+    return made
+
+
+def test_figures_are_of_the_default_strategy_and_paired_by_seed(store, tmp_path):
+    figures = evidence.write(store, [], tmp_path, {"hela": everything(3)})["figures"]
+    f1 = {name: [2 * (tp + seed) / (100 + tp + seed) for seed in range(3)] for name, tp in FOUND.items()}
+    percent = [100 * one / full for one, full in zip(f1[evidence.DEFAULT], f1[ALL], strict=True)]
+    assert figures["percent_of_full_at_12_5.hela"] == round(sum(percent) / 3, 1)
+    gain = [100 * (one - other) for one, other in zip(f1["auto"], f1["foreground_random"], strict=True)]
+    assert figures["auto_minus_fg_random_at_12_5.hela"] == round(sum(gain) / 3, 2)
+    low, high = (figures[f"auto_minus_fg_random_at_12_5_{end}.hela"] for end in ("low", "high"))
+    assert low < min(gain) < max(gain) < high
+    assert figures["full_f1.hela"] == round(sum(f1[ALL]) / 3, 3)
+    assert not any("6_25" in name for name in figures)
+    text = (tmp_path / "evidence.md").read_text(encoding="utf-8")
+    assert "auto minus foreground_random at 12.5%: +13.7 F1 points" in text
+    assert "(95% interval" in text
+    assert json.loads((tmp_path / "evidence.json").read_text(encoding="utf-8"))["figures"] == figures
+
+
+def test_one_seed_has_no_interval(store, tmp_path):
+    figures = evidence.write(store, [], tmp_path, {"hela": everything(1)})["figures"]
+    assert "auto_minus_random_at_12_5.hela" in figures
+    assert "auto_minus_random_at_12_5_low.hela" not in figures
+    assert "minus" not in (tmp_path / "evidence.md").read_text(encoding="utf-8").split("## hela")[1]
+
+
+def test_runs_are_kept_and_read_back(store, tmp_path):
+    before = {"hela": everything(1), "bacteria": everything(2), "of another day": everything(1)}
+    evidence.write(store, ["hela"], tmp_path, before)
+    assert evidence.read_runs(tmp_path / evidence.KNOWN.name) == before
+    assert evidence.read_runs(None) == evidence.read_runs(tmp_path / "absent.json") == {}
+
+
+def test_objects_of_older_runs_are_counted(store, tmp_path):
+    older = told(Run("auto", 0, "random", CHAIN, 0.125), rows=(0, 1, 2))
+    del older["objects"]
+    evidence.write(store, ["hela"], tmp_path, {"hela": [older]})
+    [kept] = evidence.read_runs(tmp_path / evidence.KNOWN.name)["hela"]
+    images = evidence.experiment_sources.load(evidence.sources()["hela"], None)
+    assert kept["objects"] == images.objects([0, 1, 2]) > 0
+
+
+def test_what_is_known_is_not_defined_to_be_run(store, capsys):
+    known = {"bacteria": [told(Run("auto", 0, ALL, SINGLE, None))]}
+    evidence.define(store, ["bacteria"], "first", known)
+    runs = experiments.runs(store, experiments.by_name(store, "bacteria").id)
+    assert [run.key for run in runs if run.state is RunState.DONE] == ["auto/single/all/all/0"]
+    assert {Run(**run.run).strategy for run in runs} == {"", "auto", "foreground_random", ALL}
+    evidence.define(store, ["bacteria"], "main", known)
+    later = experiments.runs(store, experiments.by_name(store, "bacteria").id)
+    assert [run.key for run in later][: len(runs)] == [run.key for run in runs]  # what was worth most stays first
+    assert {Run(**run.run).strategy for run in later} == {
+        *evidence.parts(evidence.sources()["bacteria"])["main"].strategies,
+        "",
+        ALL,
+    }
+    assert "bacteria, first: created" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["hela", "bacteria", "cho"])
+def test_parts_compare_with_the_first(name):
+    parts = evidence.parts(evidence.sources()[name])
+    for study in parts.values():
+        assert study.budgets == evidence.BUDGETS
+        assert len(study.seeds) >= 3
+        assert "foreground_random" in study.strategies
