@@ -21,6 +21,7 @@ import psutil
 from alapp import __version__
 from alapp.oom import killed_for_memory, out_of_memory_kills
 from alapp.storage import jobs as rows
+from alapp.storage import processes
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
 
@@ -48,7 +49,7 @@ class WorkerRecord:
     @property
     def alive(self) -> bool:
         """Whether that very process runs on this host."""
-        if self.host != rows.hostname() or not rows.pid_alive(self.pid):
+        if self.host != processes.hostname() or not processes.pid_alive(self.pid):
             return False
         try:
             return abs(psutil.Process(self.pid).create_time() - self.born) < 2.0
@@ -66,7 +67,7 @@ def worker_record(root: Path) -> WorkerRecord | None:
 
 def record_worker(root: Path, token: str) -> None:
     """This process is the worker of the state folder."""
-    record = WorkerRecord(rows.hostname(), os.getpid(), psutil.Process().create_time(), token, __version__)
+    record = WorkerRecord(processes.hostname(), os.getpid(), psutil.Process().create_time(), token, __version__)
     with atomic_write(root / "worker.json") as handle:
         handle.write(json.dumps(asdict(record)).encode())
 
@@ -187,7 +188,7 @@ def end_descendants() -> None:
 def end_orphans(root: Path) -> None:
     """End the children of the previous worker, if it was killed: they carry its token in their environment."""
     record = worker_record(root)
-    if record is None or record.alive or record.host != rows.hostname():
+    if record is None or record.alive or record.host != processes.hostname():
         return
     found = []
     for process in psutil.process_iter():
@@ -204,11 +205,11 @@ def _is_resource_tracker(process: psutil.Process) -> bool:
         return False
 
 
-def _end(processes: list[psutil.Process]) -> None:
-    for process in processes:
+def _end(children: list[psutil.Process]) -> None:
+    for process in children:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, left = psutil.wait_procs(processes, timeout=3)
+    _, left = psutil.wait_procs(children, timeout=3)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

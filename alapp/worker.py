@@ -30,6 +30,7 @@ from alapp import __version__, jobs
 from alapp.environment import prepare
 from alapp.errors import AlappError, Cancelled, ConflictError, Paused, StorageError
 from alapp.storage import jobs as rows
+from alapp.storage import processes
 from alapp.storage.db import Store
 from alapp.storage.jobs import Asked, Job, JobState
 from alapp.supervisor import (
@@ -137,7 +138,7 @@ def run_inline(store: Store, job: Job) -> Job:
 
     Raises `ConflictError` if a worker took it first. The job's own errors are in the returned row.
     """
-    name = rows.worker_name(uuid.uuid4().hex)
+    name = processes.worker_name(uuid.uuid4().hex)
     claimed = rows.claim(store, name, job.id)
     if claimed is None:
         raise ConflictError(f"Job {job.id} was already started elsewhere. Wait for it to end.")
@@ -222,7 +223,7 @@ class Worker:
         self.store = store
         self.idle_seconds = idle_seconds
         self.token = os.environ.get(TOKEN_VARIABLE) or uuid.uuid4().hex
-        self.name = rows.worker_name(self.token)
+        self.name = processes.worker_name(self.token)
         self.stop = threading.Event()
         self._busy_beside = False
 
@@ -280,7 +281,7 @@ class Worker:
 
     def _beside(self) -> None:
         """Run the jobs that may run beside another. They print nothing: output goes to the log of the other."""
-        name = rows.worker_name(self.token, beside=True)
+        name = processes.worker_name(self.token, beside=True)
         while not self.stop.wait(POLL_SECONDS):
             try:
                 if not rows.any_queued(self.store, only=jobs.beside()):

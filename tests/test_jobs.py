@@ -12,7 +12,7 @@ import pytest
 from alapp import jobs, worker
 from alapp.errors import ConflictError, InputError, NotReadyError
 from alapp.jobs import JobState
-from alapp.storage import catalogue
+from alapp.storage import catalogue, processes
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
 from tests.job_kinds import KINDS
@@ -96,7 +96,7 @@ def test_four_processes_share_the_queue_without_locking_each_other_out(store: St
 def test_cancel_before_during_and_after(store: Store) -> None:
     waiting = jobs.enqueue(store, "count")
     assert jobs.cancel(store, waiting.id).state is JobState.CANCELLED
-    running = rows.claim(store, rows.worker_name("t"), jobs.enqueue(store, "count").id)
+    running = rows.claim(store, processes.worker_name("t"), jobs.enqueue(store, "count").id)
     assert jobs.cancel(store, running.id).state is JobState.RUNNING
     assert rows.beat(store, running.id, running.worker, 1, 2, "", None) is rows.Asked.CANCEL
     rows.finish(store, running.id, running.worker, JobState.DONE, None, {"a": 1})
@@ -125,7 +125,7 @@ def test_a_job_cancelled_while_dead_is_cancelled(store: Store) -> None:
 
 def test_a_living_job_is_left_alone(store: Store) -> None:
     elsewhere = rows.claim(store, "elsewhere:1:t", jobs.enqueue(store, "count").id)
-    here = rows.claim(store, rows.worker_name("t"), jobs.enqueue(store, "loud").id)
+    here = rows.claim(store, processes.worker_name("t"), jobs.enqueue(store, "loud").id)
     assert rows.recover_dead(store) == []
     assert not jobs.stalled(elsewhere)
     assert not jobs.stalled(here)
@@ -135,7 +135,7 @@ def test_a_free_pid_on_this_host_is_dead_at_once(store: Store) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     job = jobs.enqueue(store, "count")
-    claimed = rows.claim(store, f"{rows.hostname()}:{process.pid}:t", job.id)
+    claimed = rows.claim(store, f"{processes.hostname()}:{process.pid}:t", job.id)
     assert jobs.stalled(claimed)
 
 

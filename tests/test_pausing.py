@@ -16,6 +16,7 @@ from alapp import jobs, oom, supervisor, worker
 from alapp.errors import InputError
 from alapp.jobs import JobState
 from alapp.storage import jobs as rows
+from alapp.storage import processes
 from alapp.storage.db import Store
 from tests.job_kinds import KINDS
 from tests.test_worker import ROOT, unique, until
@@ -54,7 +55,7 @@ def start(store: Store) -> Iterator[Callable[[str], subprocess.Popen]]:
 
 
 def running(store: Store, kind: str = "count", **params) -> jobs.Job:
-    return rows.claim(store, rows.worker_name("t"), jobs.enqueue(store, kind, params=params).id)
+    return rows.claim(store, processes.worker_name("t"), jobs.enqueue(store, kind, params=params).id)
 
 
 def test_a_waiting_job_is_paused_at_once_and_goes_on_when_resumed(store: Store) -> None:

@@ -18,6 +18,7 @@ from alapp import jobs, supervisor, worker
 from alapp.errors import Cancelled
 from alapp.jobs import JobState
 from alapp.storage import jobs as rows
+from alapp.storage import processes
 from alapp.storage.db import Store
 from tests.job_kinds import KINDS
 
@@ -196,9 +197,9 @@ def test_children_of_a_killed_worker_are_ended_by_the_next(store: Store, start: 
     child = int((store.root / "child").read_text())
     first.kill()
     first.wait()
-    assert rows.pid_alive(child)
+    assert processes.pid_alive(child)
     start("--idle-seconds", "600", token="second")
-    until(lambda: not rows.pid_alive(child), "the orphan to be ended")
+    until(lambda: not processes.pid_alive(child), "the orphan to be ended")
     until(lambda: jobs.active(store)[0].attempts == 2, "the lock to be free although a child was left")
 
 
@@ -207,7 +208,7 @@ def test_children_that_a_job_leaves_are_ended(store: Store, start: Callable) -> 
     start()
     until(lambda: state(store, job) is JobState.DONE, "the job")
     child = jobs.get(store, job.id).result["child"]
-    until(lambda: not rows.pid_alive(child), "the child to be ended")
+    until(lambda: not processes.pid_alive(child), "the child to be ended")
 
 
 def test_an_idle_worker_ends_unless_an_app_is_there(store: Store, start: Callable) -> None:
@@ -237,7 +238,7 @@ def test_the_app_starts_one_worker_that_survives_it(store: Store) -> None:
         assert supervisor.ensure_worker(store) == pid
     finally:
         psutil.Process(pid).kill()
-    until(lambda: not rows.pid_alive(pid), "the worker to be gone")
+    until(lambda: not processes.pid_alive(pid), "the worker to be gone")
     again = supervisor.ensure_worker(store)
     try:
         assert again != pid

@@ -55,9 +55,16 @@ class Lab:
         return [corruption.CORRUPTIONS[name](labels, strength, rng) for labels, rng in zip(known, rngs, strict=True)]
 
     def method(self, start: str) -> str:
-        """The pseudo-label method behind a start, with `auto` resolved."""
+        """The pseudo-label method behind a start. What `auto` stands for is settled when it is first needed: weights
+        that are downloaded later must not change what half of the runs start from."""
         name = corruption.parse(start)[0]
-        return choose_automatically(self.study.source.modality)[0] if name == "auto" else name
+        if name != "auto":
+            return name
+
+        def choose(path: Path) -> None:
+            path.write_text(choose_automatically(self.study.source.modality)[0], encoding="utf-8")
+
+        return self._made("auto.txt", choose).read_text(encoding="utf-8")
 
     def _labels_by(self, method: str, report: Report) -> list[np.ndarray]:
         images = self.images.train

@@ -23,7 +23,7 @@ from alapp.experiments.study import Run, Study, runs
 from alapp.storage import experiments as rows
 from alapp.storage.db import Store
 from alapp.storage.experiments import Experiment, ExperimentRun, RunState
-from alapp.storage.jobs import worker_name
+from alapp.storage.processes import worker_name
 
 BEAT_SECONDS = 5.0
 POLL_SECONDS = 1.0

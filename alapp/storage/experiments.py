@@ -11,7 +11,7 @@ from typing import Any
 
 from alapp.errors import InputError
 from alapp.storage.db import Store, insert, now, required, to_json
-from alapp.storage.jobs import hostname, pid_alive
+from alapp.storage.processes import hostname, pid_alive
 
 DEAD_SECONDS = 180.0
 """A run without a sign of life for so long is taken up by another process."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from alapp.storage.db import Store, insert, now, required, to_json
+from alapp.storage.processes import hostname, pid_alive, runs_beside
 
 DEAD_SECONDS = 15.0
 """A running job without a sign of life for this long belongs to a dead process."""
@@ -22,10 +21,6 @@ MAX_ATTEMPTS = 3
 
 MAX_KILLED = 1
 """A job that the system ended more often than this, because memory ran out, is not tried again."""
-
-
-_BESIDE = "+beside"
-"""Ends the name with which a worker signs a job that runs beside another."""
 
 
 class JobState(StrEnum):
@@ -343,7 +338,7 @@ def recover_killed(store: Store, pid: int) -> None:
     for row in store.rows("SELECT * FROM job WHERE state = 'running'"):
         found = _job(row)
         if (found.worker or "").startswith(f"{hostname()}:{pid}:"):
-            recover(store, found, out_of_memory=not found.worker.endswith(_BESIDE))
+            recover(store, found, out_of_memory=not runs_beside(found.worker))
 
 
 def recover_dead(store: Store) -> list[Job]:
@@ -361,28 +356,6 @@ def is_dead(item: Job) -> bool:
         return True
     host, pid, _ = (item.worker or "::").split(":")
     return host == hostname() and not pid_alive(int(pid))
-
-
-def hostname() -> str:
-    """This host's name as it stands in `Job.worker`, without the separator."""
-    return socket.gethostname().replace(":", "-")
-
-
-def worker_name(token: str, beside: bool = False) -> str:
-    """How this process signs the jobs it runs: host:pid:token, and otherwise those that run beside another."""
-    return f"{hostname()}:{os.getpid()}:{token}{_BESIDE if beside else ''}"
-
-
-def pid_alive(pid: int) -> bool:
-    """Whether a process with this id runs on this host; one that ended but was not waited for does not."""
-    import psutil
-
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
 
 
 def _update(store: Store, sql: str, params: Mapping[str, Any]) -> Job | None:

@@ -149,8 +149,9 @@ def test_processes_that_are_stopped_leave_no_run_at_work(store, study, monkeypat
     """A process takes a run and works on it, until it is told to end."""
     made = runner.create(store, "one", study)
     script = (
-        "import sys, time, pathlib; from alapp.storage.db import Store; from alapp.storage import experiments, jobs;"
-        "store = Store(pathlib.Path(sys.argv[-1])); experiments.claim(store, 1, jobs.worker_name('t')); time.sleep(60)"
+        "import sys, time, pathlib; from alapp.storage import db, experiments, processes;"
+        "store = db.Store(pathlib.Path(sys.argv[-1])); experiments.claim(store, 1, processes.worker_name('t'));"
+        "time.sleep(60)"
     )
     start = runner.subprocess.Popen
     monkeypatch.setattr(
