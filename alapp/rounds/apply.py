@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import numpy as np
 from alapp.domain import Report, VoxelSize, part
 from alapp.errors import AlappError, Cancelled, ImageError, InputError, NotReadyError
 from alapp.rounds import apply_files, segmenting
+from alapp.rounds.apply_record import MASKS, PICTURE, TABLE, Options, Record, Row, fingerprint, made_of, names_of
 from alapp.rounds.export import exports_folder
 from alapp.rounds.export_source import slug
 from alapp.rounds.export_tables import to_csv
@@ -38,43 +38,8 @@ from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
 from alapp.storage.models import Checkpoint
 
-MASKS, TABLE, PICTURE = "_masks.tif", "_objects.csv", "_outlines.png"
-"""Endings of the files that are made, after the name of the image."""
-
 SUMMARY = "summary.csv"
-RECORD = ".applied.json"
-"""In the folder of results: what was made of which file, by which model."""
-
 _WORK = ".tmp-apply-"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is made. `bits` of the label maps, 16 or 32; `table` and `pictures` beside them; `mirroring` averages
-    the predictions of flipped images, which is more accurate and takes 4 times as long in 2D (8 times in 3D)."""
-
-    bits: int = 16
-    table: bool = True
-    pictures: bool = False
-    mirroring: bool = True
-
-    def __post_init__(self) -> None:
-        if self.bits not in (16, 32):
-            raise InputError(f"Label maps have 16 or 32 bits, not {self.bits}.")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the summary. `size` is the typical (median) area in pixels or volume in voxels, and `size_um` the same
-    in µm² or µm³ where the voxel size is known; `seconds` is None for what an earlier run made."""
-
-    image: str
-    objects: int
-    size: float | None
-    size_um: float | None
-    shape: tuple[int, ...]
-    seconds: float | None
-    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,22 +138,21 @@ def _all(run: _Run, paths: Sequence[Path], report: Report) -> tuple[list[Row], l
     """Rows of the images that were segmented now or before, and why the others were not."""
     rows: list[Row] = []
     problems: list[dict[str, str]] = []
-    record = _read_record(run.target)
-    for index, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
+    record = Record(run.target)
+    for index, (path, name) in enumerate(zip(paths, names_of(paths), strict=True)):
         here = part(report, index / len(paths), (index + 1) / len(paths))
         label = f"{path.name} ({index + 1} of {len(paths)})"
         here(0, 1, label)
         try:
-            fingerprint = _fingerprint(run, path)
-            if _is_done(run, name, record.get(name), fingerprint):
-                rows.append(replace(Row(**record[name]["row"]), seconds=None, remark="done before"))
+            of = fingerprint(path, run.uploaded, run.checkpoint.sha256, run.options)
+            if done := record.done(name, of, run.options):
+                rows.append(done)
                 continue
-            _check_free(run, name, record.get(name), fingerprint["folder"])
+            record.check_free(name, of)
             row = _one(run, path, name, lambda done, total, text, here=here, label=label: here(
                 done, total, f"{label}: {text[:1].lower()}{text[1:]}"
             ))  # fmt: skip
-            record[name] = {"of": fingerprint, "row": asdict(row)}
-            _write_record(run.target, record)
+            record.add(name, of, row)
             rows.append(row)
         except Cancelled:
             raise
@@ -290,20 +254,6 @@ def _check_fits(run: _Run, source: LazyImage) -> None:
         raise ImageError(f"{name} has {channels} channels, but the model was trained on images with {known}.")
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """A name for the results of each file: its own without ending, or with it where two files would share one."""
-    stems = [image_files.stem(path) for path in paths]
-    names, taken = [], set()
-    for path, stem in zip(paths, stems, strict=True):
-        wanted = stem if stems.count(stem) == 1 else path.name.replace(".", "_")
-        name, number = wanted, 2
-        while name in taken:
-            name, number = f"{wanted}_{number}", number + 1
-        taken.add(name)
-        names.append(name)
-    return names
-
-
 @contextlib.contextmanager
 def _work_folder(target: Path) -> Iterator[Path]:
     """A folder on the disk of the results, so that finished files are only renamed; gone in the end."""
@@ -312,62 +262,6 @@ def _work_folder(target: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _fingerprint(run: _Run, path: Path) -> dict[str, Any]:
-    """What the results of a file depend on."""
-    try:
-        # An OME-Zarr is a folder, whose own times say nothing of the chunks in it.
-        files = [each.stat() for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path.stat()]
-    except OSError as error:
-        raise ImageError(f"{path.name} cannot be read ({error.strerror}).") from error
-    return {
-        "file": path.name,
-        "folder": "" if run.uploaded else str(path.resolve().parent),
-        "bytes": sum(state.st_size for state in files),
-        "changed": max((state.st_mtime_ns for state in files), default=0),
-        "model": run.checkpoint.sha256,
-        "options": asdict(run.options),
-    }
-
-
-def _made(name: str, options: Options) -> list[str]:
-    """Names of the files that are made of an image."""
-    endings = [MASKS, *([TABLE] if options.table else []), *([PICTURE] if options.pictures else [])]
-    return [f"{name}{ending}" for ending in endings]
-
-
-def _is_done(run: _Run, name: str, entry: dict[str, Any] | None, fingerprint: dict[str, Any]) -> bool:
-    return (
-        entry is not None
-        and entry["of"] == fingerprint
-        and all((run.target / file).exists() for file in _made(name, run.options))
-    )
-
-
-def _check_free(run: _Run, name: str, entry: dict[str, Any] | None, folder: str) -> None:
-    """Raises `InputError` rather than replace what was not made here, or was made of another image of this name."""
-    if entry is not None and entry["of"]["folder"] == folder:
-        return
-    taken = [file for file in _made(name, Options(pictures=True)) if (run.target / file).exists()]
-    if taken:
-        raise InputError(
-            f"{taken[0]} is already in the folder of results and belongs to another image. Move it, or choose another "
-            "folder."
-        )
-
-
-def _read_record(target: Path) -> dict[str, Any]:
-    """What earlier runs made, by name; nothing where the record is missing or unreadable."""
-    try:
-        return json.loads((target / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_record(target: Path, record: dict[str, Any]) -> None:
-    with atomic_write(target / RECORD) as handle:
-        handle.write(json.dumps(record, indent=1).encode("utf-8"))
 
 
 def _summary_row(row: Row) -> dict[str, Any]:
@@ -386,14 +280,11 @@ def _pack(run: _Run, rows: Sequence[Row]) -> Path:
     """The results of this run in one archive among the project's exports, to be downloaded."""
     stamp = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
     path = exports_folder(run.store, run.project.id) / f"{slug(run.project.name)}_applied_{stamp}.zip"
-    wanted = {row.image for row in rows}
-    record = _read_record(run.target)
+    names = Record(run.target).uploaded([row.image for row in rows])
     with atomic_write(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(run.target / SUMMARY, SUMMARY)
-        for name, entry in record.items():
-            if entry["row"]["image"] in wanted and entry["of"]["folder"] == "":
-                for file in _made(name, run.options):
-                    archive.write(run.target / file, file)
+        for file in (file for name in names for file in made_of(name, run.options)):
+            archive.write(run.target / file, file)
     return path
 
 

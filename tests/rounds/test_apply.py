@@ -12,7 +12,7 @@ import tifffile
 
 from alapp.domain import LabelKind, silent
 from alapp.errors import Cancelled, InputError, NotReadyError
-from alapp.rounds import annotation, apply, apply_files, pseudo, selection, training
+from alapp.rounds import annotation, apply, apply_files, apply_record, pseudo, selection, training
 from alapp.stages import segment
 from alapp.storage import catalogue, labels, models
 from tests.rounds.conftest import discs
@@ -194,8 +194,8 @@ def test_without_a_model_or_images(store, project, trained, tmp_path):
 def test_a_damaged_record_means_nothing_was_done(store, trained, folder, tmp_path):
     out = tmp_path / "out"
     apply.run_apply(store, trained.id, silent, str(folder), target=str(out))
-    assert set(json.loads((out / apply.RECORD).read_text())) == {"a", "b"}
-    (out / apply.RECORD).write_text("{")
+    assert set(json.loads((out / apply_record.RECORD).read_text())) == {"a", "b"}
+    (out / apply_record.RECORD).write_text("{")
     made = apply.run_apply(store, trained.id, silent, str(folder), target=str(out))
     assert len(made["problems"]) == 2
 
