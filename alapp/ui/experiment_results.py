@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -30,7 +32,7 @@ COLUMNS = {
     "Repetitions": "number",
     "Training (s)": "number",
 }
-WIDTHS = ["16%", "10%", "14%", "8%", "7%", "8%", "7%", "7%", "9%", "7%", "7%"]
+WIDTHS = ["15%", "10%", "13%", "8%", "7%", "7%", "7%", "7%", "9%", "10%", "7%"]
 READING = (
     "F1 counts an object as found when it overlaps with yours by half. Means over the repetitions, with the 95% "
     "interval: where intervals are wide, more repetitions are needed. Your time goes to objects: with as many patches, "
@@ -41,8 +43,13 @@ MOST_SENTENCES = 60
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build(store: Store, chosen: gr.Dropdown, fresh: gr.Number) -> None:
-    """Lay out the results in the context that is open; they are made anew when `fresh` changes."""
+def freshness(experiment_id: int | None, finished: Sequence[str]) -> str:
+    """What changes when the results have to be made anew: which experiment is shown, and which runs are finished."""
+    return f"{experiment_id or ''}:{zlib.crc32(repr(finished).encode())}"
+
+
+def build(store: Store, chosen: gr.Dropdown, fresh: gr.Textbox) -> None:
+    """Lay out the results in the context that is open; they are made anew when `fresh` (`freshness`) changes."""
     with gr.Column(visible=False) as section:
         gr.Markdown("### What it shows")
         with gr.Row():
@@ -64,7 +71,10 @@ def build(store: Store, chosen: gr.Dropdown, fresh: gr.Number) -> None:
             }  # fmt: skip
         files = gr.File(label="To download", interactive=False, visible=False, elem_id="experiment-file")
     shown = [section, start, strategy, figure, table, words, files]
-    fresh.change(told(lambda *now: look(store, *now)), [chosen, start, strategy], shown, **QUIET)
+    # Not of the menu: the page may tell of the change before the menu shows what was set with it.
+    fresh.change(
+        told(lambda now, *of: look(store, int(now.split(":")[0] or 0), *of)), [fresh, start, strategy], shown, **QUIET
+    )
     for menu in (start, strategy):
         menu.input(
             told(lambda picked, one, other: drawn(store, picked, one, other)),

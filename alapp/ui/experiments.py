@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,7 +57,7 @@ def build(page: Page) -> Tab:
     intro = gr.HTML(tables.note(ABOUT), padding=False)
     stale, seen = gr.State(0), gr.State(None)
     # Unlike a State it tells of changes by an unqueued event; in a column that is shown it would be shown, too.
-    fresh = gr.Number(0, visible="hidden", elem_id="experiment-fresh")
+    fresh = gr.Textbox("", visible="hidden", elem_id="experiment-fresh")
     with gr.Column() as everything:
         with gr.Accordion("A new experiment", open=True) as new:
             fields = experiment_form.lay_out()
@@ -236,7 +235,7 @@ def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
         gr.skip() if same else gr.Row(visible=False),
         gr.Accordion(visible=picked is not None),
         gr.skip() if same else run_rows(found),
-        zlib.crc32(repr([signature[0], *(run.key for run in found if run.result)]).encode()),
+        experiment_results.freshness(picked and picked.id, [run.key for run in found if run.result]),
         gr.Timer(active=busy),
     ]  # fmt: skip
 

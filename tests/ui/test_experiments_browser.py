@@ -11,7 +11,7 @@ from alapp import jobs, worker
 from alapp.experiments import control
 from alapp.storage import experiments
 from alapp.storage.experiments import RunState
-from alapp.ui import shell
+from alapp.ui import experiment_results, shell
 from alapp.ui.security import launch_options
 from alapp.ui.theme import CSS, THEME
 from tests.rounds.conftest import fast  # noqa: F401  (fixture)
@@ -81,6 +81,12 @@ def test_an_experiment_from_its_form_to_its_end(store, page):  # noqa: F811
     shot(page, "done")
     page.emulate_media(color_scheme="dark")
     shot(page, "done_dark")
+
+    page.reload()
+    page.get_by_role("tab", name="Experiments").click()
+    expect(page.locator("#experiment-table")).to_contain_text("Random, a third with objects", timeout=LONG)
+    cells = page.locator("#experiment-table [role=row]").last.get_by_role("gridcell")
+    assert float(cells.nth(list(experiment_results.COLUMNS).index("Objects in them")).inner_text()) > 0
 
     made = experiments.by_name(store, "tiny")
     broken = experiments.runs(store, made.id)[-1]
