@@ -23,6 +23,10 @@ _OLD_AXES = "tczyx"
 """Axes of versions 0.1 and 0.2, which do not name them."""
 
 
+_MOST_COUNTED = 100_000
+"""Of images with more chunks it is not looked up whether all are there."""
+
+
 def is_zarr(path: Path) -> bool:
     """Whether a path is a folder that holds Zarr data."""
     return path.is_dir() and any((path / mark).is_file() for mark in _MARKS)
@@ -129,8 +133,18 @@ class ZarrImage:
 
     @property
     def _warnings(self) -> tuple[str, ...]:
-        several = self._group[0].path and (self.path / "1").is_dir()
-        return ("It holds several images; the first is taken.",) if several else ()
+        found = []
+        if self._group[0].path and (self.path / "1").is_dir():
+            found.append("It holds several images; the first is taken.")
+        array = self._array
+        # Counted among the files, which takes long for very many; zarr itself reads what is missing as empty.
+        missing = array.nchunks - array.nchunks_initialized if array.nchunks <= _MOST_COUNTED else 0
+        if missing:
+            found.append(
+                f"{missing} of its {array.nchunks} chunks are not there and read as {array.fill_value}. That is right "
+                "where nothing was recorded; else the folder was not copied or downloaded completely."
+            )
+        return tuple(found)
 
 
 def _axes(image: Mapping[str, Any], n: int) -> list[str]:

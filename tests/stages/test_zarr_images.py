@@ -148,3 +148,17 @@ def test_folders_and_patterns_find_them_beside_files(tmp_path):
     assert [path.name for path in images.discover(str(tmp_path / "*.zarr"))] == ["a.zarr", "b.ome.zarr"]
     with pytest.raises(ImageError, match="other is a folder, but no OME-Zarr"):
         images.inspect(tmp_path / "other")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_chunks_that_are_missing_are_told(tmp_path, version):
+    path = save(tmp_path / "cells.zarr", PLANE, [axis("y"), axis("x")], version=version)
+    assert images.inspect(path).warnings == ()
+    array = zarr.open_group(path, mode="r")["0"]
+    chunk = sorted(file for file in (path / "0").rglob("*") if file.is_file() and not file.name.startswith((".", "z")))[
+        0
+    ]
+    chunk.unlink()
+    (warning,) = images.inspect(path).warnings
+    assert warning.startswith(f"1 of its {array.nchunks} chunks are not there and read as 0.")
+    assert (images.read(path)[0, :16, :16] == 0).any()
