@@ -17,7 +17,7 @@ from alapp.domain import Report
 from alapp.environment import usable_cores
 from alapp.errors import InputError
 from alapp.stages.train.base import Case
-from alapp.stages.train.targets import BORDER_CORE, encode
+from alapp.stages.train.targets import BORDER_CORE, continued, encode
 from alapp.stages.train.workspace import Layout
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -182,9 +182,11 @@ def _preprocess(plan: dict[str, Any], case: Case, target: Path) -> None:
     check_shape(plan, image, f"Case {case.key}")
     # Plans of earlier versions do not name the representation; it was always this one.
     scheme = plan.get("targets", BORDER_CORE)
-    classes = encode(labels, scheme, plan["border_px"], plan["border_in_plane"]).astype(np.int8)
-    if case.ignored is not None:
-        classes[load_ignored(case, labels.shape)] = ignore_label(plan)
+    ignored = None if case.ignored is None else load_ignored(case, labels.shape)
+    known = labels if ignored is None else continued(labels, ignored)
+    classes = encode(known, scheme, plan["border_px"], plan["border_in_plane"]).astype(np.int8)
+    if ignored is not None:
+        classes[ignored] = ignore_label(plan)
     manager = PlansManager(plan["nnunet"])
     configuration = manager.get_configuration(plan["configuration"])
     raw = to_nnunet(image)

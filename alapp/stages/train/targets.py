@@ -105,6 +105,15 @@ def encode(labels: np.ndarray, scheme: str, border_px: int, in_plane: bool = Tru
     return {BORDER_CORE: border_core, LEVELS: levels}[scheme](labels, border_px, in_plane)
 
 
+def continued(labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """`labels`, an instance map, with its nearest label wherever `unknown` (bool, same shape) is True: what is cut off
+    at the edge of what was annotated has no outline there, as it has none at the edge of the image."""
+    if not unknown.any() or unknown.all():
+        return labels
+    nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    return labels[tuple(nearest)]
+
+
 def levels(labels: np.ndarray, border_px: int, in_plane: bool = True) -> np.ndarray:
     """Classes uint8 of the shape of `labels`: 0 background, 1 rim, 2 inside, 3 centre.
 

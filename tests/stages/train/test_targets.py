@@ -17,6 +17,7 @@ from alapp.stages.train.targets import (
     ObjectSize,
     border_core,
     border_width,
+    continued,
     encode,
     levels,
     object_sizes,
@@ -127,3 +128,29 @@ def test_objects_that_touch_are_counted():
     labels[25:35, 5:15], labels[35:40, 15:25] = 4, 5  # these meet at a corner only
     assert typical_size(object_sizes(labels)).touching == pytest.approx(2 / 5)
     assert typical_size(object_sizes(np.stack([labels, np.where(labels == 2, 0, labels)]))).touching < 2 / 5
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_edge_of_what_is_annotated_is_no_outline(scheme):
+    labels = np.zeros((60, 60), np.int32)
+    labels[10:30, 10:50] = 1
+    labels[40:50, 10:28] = 2
+    unknown = np.zeros(labels.shape, bool)
+    unknown[:, 30:] = True
+    whole = encode(labels[:, :30], scheme, 4)  # as if the image ended there
+    drawn = np.where(unknown, 7, labels)  # whatever stands in there
+    found = encode(continued(drawn, unknown), scheme, 4)[:, :30]
+    np.testing.assert_array_equal(found, whole)
+    assert found[20, 29] == found[20, 25] != 0
+    assert not np.array_equal(encode(np.where(unknown, 0, labels), scheme, 4)[:, :30], whole)
+
+
+def test_continuing_labels_changes_nothing_that_is_known():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, (5, 20, 30)).astype(np.int32)
+    unknown = rng.random(labels.shape) < 0.5
+    found = continued(labels, unknown)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found[~unknown], labels[~unknown])
+    assert continued(labels, np.zeros_like(unknown)) is labels
+    assert continued(labels, np.ones_like(unknown)) is labels
