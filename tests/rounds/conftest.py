@@ -36,6 +36,11 @@ def store(tmp_path):
 @pytest.fixture
 def fast(monkeypatch):
     """Stand-ins for nnU-Net and the MAE. Gives (trainer class, embedder class)."""
+    return stand_ins(monkeypatch)
+
+
+def stand_ins(monkeypatch):
+    """`fast` for fixtures that last longer than a test."""
     from tests.rounds.fakes import MeanEmbedder, ThresholdTrainer
 
     monkeypatch.setattr(ThresholdTrainer, "seen", [])
@@ -47,6 +52,11 @@ def fast(monkeypatch):
 
 @pytest.fixture
 def project(store):
+    """Three images of 128 x 128 with references, cut into 12 patches of 64."""
+    return discs_project(store)
+
+
+def discs_project(store):
     """Three images of 128 x 128 with references, cut into 12 patches of 64."""
     made = catalogue.create_project(store, "discs", patch_size=64)
     for seed in range(3):

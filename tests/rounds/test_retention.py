@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 
 import pytest
@@ -15,8 +16,10 @@ from alapp.stages.train.base import TrainResult
 from alapp.stages.train.cases import identifier
 from alapp.stages.train.workspace import DATASET, Layout
 from alapp.storage import catalogue, labels, models
+from alapp.storage.db import Store
 from alapp.ui import disk, train
 from alapp.ui import models as model_list
+from tests.rounds.conftest import discs_project, stand_ins
 
 
 def answer(store, patch_ids):
@@ -26,15 +29,27 @@ def answer(store, patch_ids):
         annotation.submit_labels(store, patch_id, catalogue.crop(truth, patch), "oracle")
 
 
-@pytest.fixture
-def trained(store, project, fast):
-    """Pre-trained, and a first round trained with six lengths: seven models, none removed yet."""
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """The state folder of `trained`, made once."""
+    store = Store(tmp_path_factory.mktemp("template") / "state")
+    project = discs_project(store)
     catalogue.update_project(store, project.id, keep_checkpoints=99)
     pseudo.decide(store, project.id, "log_watershed")
-    training.run_pretrain(store, project.id, silent)
-    answer(store, selection.run_select(store, project.id, silent, 5)["patches"])
-    for iterations in range(3, 9):
-        training.run_round(store, project.id, silent, iterations)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stand_ins(monkeypatch)
+        training.run_pretrain(store, project.id, silent)
+        answer(store, selection.run_select(store, project.id, silent, 5)["patches"])
+        for iterations in range(3, 9):
+            training.run_round(store, project.id, silent, iterations)
+    return store.root, project
+
+
+@pytest.fixture
+def trained(store, template, fast):
+    """Pre-trained, and a first round trained with six lengths: seven models, none removed yet."""
+    root, project = template
+    shutil.copytree(root, store.root, dirs_exist_ok=True)
     return project
 
 
