@@ -91,7 +91,7 @@ def test_what_is_known_is_not_defined_to_be_run(store, capsys):
     later = experiments.runs(store, experiments.by_name(store, "bacteria").id)
     assert [run.key for run in later][: len(runs)] == [run.key for run in runs]  # what was worth most stays first
     assert {Run(**run.run).strategy for run in later} == {
-        *evidence.parts(evidence.sources()["bacteria"])["main"].strategies,
+        *evidence.parts("bacteria")["main"].strategies,
         "",
         ALL,
     }
@@ -110,7 +110,7 @@ def test_weights_of_this_computer_are_hidden(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["hela", "bacteria", "cho"])
 def test_parts_compare_with_the_first(name):
-    parts = evidence.parts(evidence.sources()[name])
+    parts = evidence.parts(name)
     for study in parts.values():
         assert study.budgets == evidence.BUDGETS
         assert len(study.seeds) >= 3

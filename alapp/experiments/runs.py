@@ -18,6 +18,7 @@ from alapp.experiments.lab import Lab
 from alapp.experiments.study import ALL, CHAIN, NONE, Run
 from alapp.rounds.timing import content_hash
 from alapp.stages import segment
+from alapp.stages.instances import Decoding
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.select.base import SELECTORS, Context
 
@@ -122,7 +123,8 @@ def _steps(lab: Lab, run: Run) -> int:
 
 
 def _test(lab: Lab, workspace: Path, checkpoint: Path, report: Report) -> list[InstanceScores]:
-    how = segment.decoding_for(lab.images.voxel_size)
+    given = lab.study.decoding
+    how = segment.decoding_for(lab.images.voxel_size, parameters=Decoding(**given) if given else None)
     scores = []
     for number, image in enumerate(lab.images.test):
         report(number, len(lab.images.test), f"Testing on {image.name}")

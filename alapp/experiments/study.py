@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from alapp.domain import Modality, Preset
 from alapp.errors import InputError
 from alapp.experiments.corruption import check_start
 from alapp.stages.embed.base import EMBEDDERS, NEED_NETWORK
+from alapp.stages.instances import Decoding
 from alapp.stages.sample import SAMPLES
 from alapp.stages.select.base import SELECTORS
 
@@ -64,7 +65,8 @@ class Source:
 class Study:
     """What is compared. `budgets` ascend; below 1 they are shares of all patches, else numbers of patches. `starts`:
     the pseudo-labels that the network is pre-trained on, see `corruption`. `iterations` of a round, by default the
-    plan's. `embedder` names what patches are compared by."""
+    plan's. `embedder` names what patches are compared by. `decoding`: parameters of `instances.Decoding` other than the
+    defaults, by name, with which objects are read from what the network tells of the test images."""
 
     source: Source
     budgets: tuple[float, ...] = (0.0625, 0.125, 0.25)
@@ -76,6 +78,7 @@ class Study:
     preset: Preset = Preset.QUICK
     iterations: int | None = None
     embedder: str = "mae"
+    decoding: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("strategies", "starts", "schedules", "seeds", "budgets"):
@@ -97,6 +100,8 @@ class Study:
                 raise InputError(f"There is no schedule called {schedule!r}. Choose one of: {', '.join(SCHEDULES)}.")
         if min(self.budgets) <= 0 or list(self.budgets) != sorted(set(self.budgets)):
             raise InputError(f"Budgets must be positive and ascend; they are {', '.join(map(str, self.budgets))}.")
+        if unknown := self.decoding.keys() - {each.name for each in fields(Decoding)}:
+            raise InputError(f"Objects are not read by {', '.join(sorted(unknown))}; that is no parameter of decoding.")
         if self.iterations is not None and self.iterations < 1:
             raise InputError(f"A round needs at least one iteration; it has {self.iterations}.")
 

@@ -15,7 +15,7 @@ from alapp.domain import InstanceScores, VoxelSize
 from alapp.stages.instances import DEFAULTS, Decoding, from_probabilities
 from alapp.stages.metrics import annotated_only, pool, score_instances
 
-_SHARED = {"foreground": (0.35, 0.5, 0.65), "fragment_share": (0.05, 0.15, 0.3)}
+_SHARED = {"foreground": (0.35, 0.5, 0.65), "fragment_share": (0.05, 0.15, 0.3), "certainty_share": (0.0, 0.9)}
 GRIDS = {
     3: {"seed_low": (-0.2, 0.0, 0.2, 0.4, 0.6), "seed_high": (0.4, 0.6, 0.8), **_SHARED},
     4: {"seed_low": (0.4, 0.5, 0.6, 0.7), "seed_high": (0.6, 0.7, 0.8), **_SHARED},

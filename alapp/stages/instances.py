@@ -27,13 +27,16 @@ class Decoding:
 
     A pixel belongs to an object where it is less likely background than 1 - `foreground`. A seed is where the depth
     below the outline (see `depth`) exceeds `seed_low` and somewhere `seed_high` (hysteresis): higher values split
-    more. Objects smaller than `fragment_share` of the typical object's size are removed.
+    more. Objects smaller than `fragment_share` of the typical object's size are removed, and those less certain than
+    `certainty_share` of the typical object's certainty (mean probability not to be background): where little is
+    labelled, what only resembles an object is found with less certainty than the objects are.
     """
 
     foreground: float = 0.5
     seed_high: float = 0.6
     seed_low: float = 0.4
     fragment_share: float = 0.15
+    certainty_share: float = 0.9
 
 
 DEFAULTS = {3: Decoding(), 4: Decoding(seed_high=0.7, seed_low=0.6)}
@@ -58,22 +61,27 @@ def from_probabilities(
     `prob` is float (K, Y, X) or (K, Z, Y, X) in [0, 1] with the classes background, core, border (K = 3), or
     background, rim, inside, centre (K = 4). `decoding` is by default that of `DEFAULTS`. Objects with
     fewer than `min_size` pixels (voxels) are removed; by default those below `decoding.fragment_share` of the typical
-    object's size.
+    object's size. So are those that are less certain than `decoding.certainty_share` of the typical object.
     Stacks are decoded slice by slice and linked if `in_plane`, by default when slices are at least three times
     as thick as pixels are wide according to `voxel_size`. Deterministic.
     """
     if prob.ndim not in (3, 4) or prob.shape[0] not in DEFAULTS:
         raise ValueError(f"expected probabilities (K, Y, X) or (K, Z, Y, X) with K = 3 or 4, got {prob.shape}")
     decoding = decoding or DEFAULTS[prob.shape[0]]
-    if prob.ndim == 4:
-        by_slice = _is_anisotropic(voxel_size or VoxelSize()) if in_plane is None else in_plane
-        if by_slice:
-            planes = [_watershed(prob[:, z], decoding) for z in range(prob.shape[1])]
-            return remove_fragments(link_slices(np.stack(planes)), min_size, decoding.fragment_share)
-    return remove_fragments(_watershed(prob, decoding), min_size, decoding.fragment_share)
+    labels = separated(prob, is_anisotropic(voxel_size or VoxelSize()) if in_plane is None else in_plane, decoding)
+    sizes, sums = measured(labels, prob[0])
+    return only(labels, kept_objects(sizes, sums, min_size, decoding.fragment_share, decoding.certainty_share))
 
 
-def _is_anisotropic(voxel_size: VoxelSize) -> bool:
+def separated(prob: np.ndarray, in_plane: bool, decoding: Decoding) -> np.ndarray:
+    """`from_probabilities` before anything is removed, int32."""
+    if prob.ndim == 4 and in_plane:
+        return link_slices(np.stack([_watershed(prob[:, z], decoding) for z in range(prob.shape[1])]))
+    return _watershed(prob, decoding)
+
+
+def is_anisotropic(voxel_size: VoxelSize) -> bool:
+    """Whether stacks of this voxel size are decoded slice by slice."""
     if voxel_size.z is None or voxel_size.y is None or voxel_size.x is None:
         return False
     return voxel_size.z >= ANISOTROPIC * math.sqrt(voxel_size.y * voxel_size.x)
@@ -117,8 +125,41 @@ def remove_fragments(
     present = sizes[sizes > 0]
     if not present.size:
         return np.zeros(labels.shape, np.int32)
-    kept = sizes >= size_limit(present, min_size, share)
+    return only(labels, sizes >= size_limit(present, min_size, share))
+
+
+def measured(labels: np.ndarray, background: np.ndarray, count: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """By id, from 0 to at least `count`: the pixels of each object, and the sum over them of the probability not to be
+    background. 0 for the id 0, which is no object. `background` has the shape of `labels`."""
+    flat = labels.ravel()
+    sizes = np.bincount(flat, minlength=count + 1)
+    sums = np.bincount(flat, 1.0 - background.ravel(), len(sizes))
+    sizes[0] = sums[0] = 0
+    return sizes, sums
+
+
+def only(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """`labels` int32 with the objects that are `kept` (bool by id), ids closed up to 1..n."""
     return relabel_sequential(np.where(kept[labels], labels, 0))[0].astype(np.int32)
+
+
+def kept_objects(
+    sizes: np.ndarray, sums: np.ndarray, min_size: int | None, fragment_share: float, certainty_share: float
+) -> np.ndarray:
+    """Which objects stay, bool (N,), by their `sizes` in pixels (0: there is none) and the `sums` of their
+    probabilities not to be background."""
+    present = sizes > 0
+    if not present.any():
+        return present
+    certainty = np.divide(sums, sizes, out=np.zeros(len(sizes)), where=present)
+    kept = present & (sizes >= size_limit(sizes[present], min_size, fragment_share))
+    if kept.any():
+        # Of the object in which the median pixel lies, as for sizes: specks do not lower it.
+        order = np.argsort(certainty[kept])
+        covered = np.cumsum(sizes[kept][order])
+        typical = certainty[kept][order][np.searchsorted(covered, covered[-1] / 2)]
+        kept &= certainty >= certainty_share * typical
+    return kept
 
 
 def _typical(sizes: np.ndarray) -> float:
@@ -153,8 +194,3 @@ def size_limit(sizes: np.ndarray, min_size: int | None = None, share: float = De
     """The size in pixels below which objects are left out, of `sizes` (n,) of all objects, n > 0; see
     `remove_fragments`."""
     return max(share * _typical(sizes) if min_size is None else min_size, 1)
-
-
-def is_anisotropic(voxel_size: VoxelSize) -> bool:
-    """Whether stacks of this voxel size are decoded slice by slice."""
-    return _is_anisotropic(voxel_size)

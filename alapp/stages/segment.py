@@ -33,14 +33,19 @@ _SLICES_LINKED = 2
 
 @dataclass(frozen=True)
 class Decoding:
-    """How probabilities become objects. `decode` takes float32 (K, Y, X) or (K, Z, Y, X) and gives an int32 instance
-    map without leaving out small objects; those below `min_size` pixels are left out in the end, by default what
-    `instances.size_limit` calls fragments at `fragment_share`. `by_slices`: slices are decoded singly and linked."""
+    """How probabilities become objects. `decode` takes float32 (K, Y, X) or (K, Z, Y, X), the background first, and
+    gives an int32 instance map without leaving out any object; what `instances.kept_objects` does not keep is left out
+    in the end. `by_slices`: slices are decoded singly and linked."""
 
     decode: Callable[[np.ndarray], np.ndarray]
     by_slices: bool = False
     min_size: int | None = None
     fragment_share: float = instances.Decoding.fragment_share
+    certainty_share: float = instances.Decoding.certainty_share
+
+    def kept(self, sizes: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """See `instances.kept_objects`."""
+        return instances.kept_objects(sizes, sums, self.min_size, self.fragment_share, self.certainty_share)
 
 
 def decoding_for(
@@ -52,11 +57,13 @@ def decoding_for(
     """The decoding of `instances.from_probabilities` for images of this voxel size, by default with its defaults.
     `learned_slices`: the network learned borders in the plane only, which decides for stacks of unknown voxel size."""
     by_slices = instances.is_anisotropic(voxel_size) or (learned_slices and not voxel_size.known)
+    shares = parameters or instances.Decoding()
     return Decoding(
-        lambda prob: instances.from_probabilities(prob, min_size=1, in_plane=by_slices, decoding=parameters),
+        lambda prob: instances.separated(prob, by_slices, parameters or instances.DEFAULTS[len(prob)]),
         by_slices,
         min_size,
-        (parameters or instances.Decoding()).fragment_share,
+        shares.fragment_share,
+        shares.certainty_share,
     )
 
 
@@ -85,7 +92,8 @@ class Block:
 
 def whole(probabilities: np.ndarray, decoding: Decoding) -> np.ndarray:
     """Instances int32 (Y, X) or (Z, Y, X) of an image in one piece, ids 1..n, from its probabilities."""
-    return instances.remove_fragments(decoding.decode(probabilities), decoding.min_size, decoding.fragment_share)
+    labels = decoding.decode(probabilities)
+    return instances.only(labels, decoding.kept(*instances.measured(labels, probabilities[0])))
 
 
 def found_in(labels: np.ndarray) -> Found:
@@ -147,15 +155,16 @@ def segment(
     probability not to be background, times 255. What `report` raises goes through.
     """
     grid = blocks(shape, halo, voxels)
-    sizes: dict[tuple[int, ...], np.ndarray] = {}
+    measured: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
     for index, (place, block) in enumerate(grid.items()):
         here = part(report, 0.9 * index / len(grid), 0.9 * (index + 1) / len(grid))
-        labels = _decoded(predict, block, decoding, here, flat, foreground)
-        sizes[place] = np.bincount(_inside(labels, block.core, block.seen).ravel(), minlength=int(labels.max()) + 1)
+        labels, background = _decoded(predict, block, decoding, here, flat, foreground)
+        inside = (np.ascontiguousarray(_inside(each, block.core, block.seen)) for each in (labels, background))
+        measured[place] = instances.measured(*inside, count=int(labels.max()))
         np.save(_file(folder, place), labels)
-    starts = _starts_of_ids(sizes)
+    starts = _starts_of_ids({place: sizes for place, (sizes, _) in measured.items()})
     joined = _join(grid, starts, halo, folder, decoding.by_slices, part(report, 0.9, 0.95))
-    tables, volumes = _final_ids(sizes, starts, joined, decoding)
+    tables, volumes = _final_ids(measured, starts, joined, decoding)
     count = len(volumes)
     out = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=tuple(shape))
     low = np.full((count + 1, 3), np.iinfo(np.int64).max)
@@ -174,14 +183,15 @@ def segment(
 
 def _decoded(
     predict: PredictBox, block: Block, decoding: Decoding, report: Report, flat: bool, foreground: np.ndarray | None
-) -> np.ndarray:
-    """Labels int32 (Z, Y, X) of what a block sees."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int32 (Z, Y, X) of what a block sees, and the probability of the background there."""
     probabilities = predict(block.seen, part(report, 0, 0.9))
     if foreground is not None:
         inside = _inside(probabilities[0], block.core, block.seen)
         foreground[block.core.slices] = np.round(np.clip(1 - inside, 0, 1) * 255).astype(np.uint8)
     report(0.9, 1, "Separating objects")
-    return decoding.decode(probabilities[:, 0])[None] if flat else decoding.decode(probabilities)
+    labels = decoding.decode(probabilities[:, 0])[None] if flat else decoding.decode(probabilities)
+    return labels, probabilities[0]
 
 
 def _starts_of_ids(sizes: dict[tuple[int, ...], np.ndarray]) -> dict[tuple[int, ...], int]:
@@ -308,25 +318,25 @@ def _mutual_best(pairs: list[tuple[int, int, float, float]]) -> Iterator[tuple[i
 
 
 def _final_ids(
-    sizes: dict[tuple[int, ...], np.ndarray],
+    measured: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]],
     starts: dict[tuple[int, ...], int],
     joined: dict[int, int],
     decoding: Decoding,
 ) -> tuple[dict[tuple[int, ...], np.ndarray], np.ndarray]:
     """The id in the image of every id of every block (0 for what is left out), and the voxels of every object."""
-    total = sum(len(counts) - 1 for counts in sizes.values())
+    total = sum(len(counts) - 1 for counts, _ in measured.values())
     root = np.arange(total + 1)
     if joined:
         root[list(joined)] = list(joined.values())
-    volume = np.zeros(total + 1, np.int64)
-    for place, counts in sizes.items():
-        np.add.at(volume, root[starts[place] + 1 : starts[place] + len(counts)], counts[1:])
-    present = volume > 0
-    limit = instances.size_limit(volume[present], decoding.min_size, decoding.fragment_share) if present.any() else 1
-    kept = present & (volume >= limit)
+    volume, certain = np.zeros(total + 1, np.int64), np.zeros(total + 1)
+    for place, (counts, sums) in measured.items():
+        own = root[starts[place] + 1 : starts[place] + len(counts)]
+        np.add.at(volume, own, counts[1:])
+        np.add.at(certain, own, sums[1:])
+    kept = decoding.kept(volume, certain)
     final = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     tables = {}
-    for place, counts in sizes.items():
+    for place, (counts, _) in measured.items():
         own = final[root[starts[place] + 1 : starts[place] + len(counts)]]
         tables[place] = np.concatenate([np.zeros(1, np.int32), own])
     return tables, volume[kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,7 @@ def test_a_chain_goes_on_from_the_smaller_budget_and_a_single_run_from_the_start
 
 def test_a_study_survives_json():
     study = Study(Source(images="a", labels="b", depth=5, voxel_size=(1.0, 0.2, 0.2)), budgets=(0.1, 0.5), iterations=7)
+    study = replace(study, decoding={"certainty_share": 0.5})
     assert Study.of(json.loads(json.dumps(study.as_json()))) == study
 
 
@@ -45,6 +47,7 @@ def test_a_study_survives_json():
         ({"schedules": ("magic",)}, "magic"),
         ({"seeds": ()}, "seeds"),
         ({"iterations": 0}, "iteration"),
+        ({"decoding": {"magic": 1}}, "magic"),
         ({"embedder": "magic"}, "magic"),
         ({"embedder": "network"}, "before a network is trained"),
     ],

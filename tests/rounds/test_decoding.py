@@ -38,11 +38,11 @@ def test_a_round_fits_on_its_own_batch_with_the_model_before_it(store, second, m
 
 def test_what_was_fitted_decodes_the_predictions(store, second, monkeypatch):
     seen = []
-    from_probabilities = segment.instances.from_probabilities
+    separated = segment.instances.separated
     monkeypatch.setattr(
         segment.instances,
-        "from_probabilities",
-        lambda prob, **more: seen.append(more["decoding"]) or from_probabilities(prob, **more),
+        "separated",
+        lambda prob, in_plane, given: seen.append(given) or separated(prob, in_plane, given),
     )
     wanted = Decoding(fragment_share=0.3)
     monkeypatch.setattr(decoding, "fit", lambda examples, progress: fitting.Fit(wanted, 0.9, 0.8, 5))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from alapp.domain import VoxelSize
-from alapp.stages.instances import from_probabilities, link_slices, remove_fragments
+from alapp.stages.instances import Decoding, from_probabilities, link_slices, remove_fragments
 from alapp.stages.train.targets import border_core
 
 
@@ -66,6 +66,33 @@ def test_object_without_core_still_counts():
     prob[0] = 1
     prob[:, 5:8, 5:8] = np.array([0.1, 0.2, 0.7])[:, None, None]
     assert from_probabilities(prob).max() == 1
+
+
+def doubtful(labels, certainties):
+    """`certain`, but the objects are there with these probabilities only."""
+    prob = certain(labels)
+    for number, certainty in enumerate(certainties, start=1):
+        prob[1:, labels == number] *= certainty
+        prob[0, labels == number] = 1 - certainty
+    return prob
+
+
+def test_what_is_less_certain_than_the_typical_object_goes():
+    labels = touching()
+    labels[33:39, 5:55] = 3
+    assert from_probabilities(doubtful(labels, (0.99, 0.97, 0.8))).max() == 2
+    assert from_probabilities(doubtful(labels, (0.99, 0.97, 0.9))).max() == 3
+    assert from_probabilities(doubtful(labels, (0.99, 0.97, 0.8)), decoding=Decoding(certainty_share=0.0)).max() == 3
+
+
+def test_a_network_that_is_never_sure_keeps_its_objects():
+    assert from_probabilities(doubtful(touching(), (0.72, 0.7))).max() == 2
+
+
+def test_a_mean_decides_not_the_worst_pixels():
+    prob = doubtful(touching(), (0.99, 0.99))
+    prob[:, 8:12, 5:30] = np.array([0.4, 0.6, 0.0], np.float32)[:, None, None]  # a sixth of the first
+    assert from_probabilities(prob).max() == 2
 
 
 def columns(slices=5):

@@ -106,6 +106,24 @@ def test_fragments_are_judged_in_the_whole_image(tmp_path):
     assert compare(segment.whole(probabilities, decoding), found.labels[0])[0] > 0.98
 
 
+@pytest.mark.parametrize("certainty", [0.75, 0.95])
+def test_certainty_is_judged_in_the_whole_image(tmp_path, certainty):
+    labels = np.zeros((120, 500), np.int32)
+    labels[10:50, 10:490] = 1
+    labels[60:100, 10:490] = 2
+    probabilities = soft_classes(labels)
+    # Certain in half of the blocks only: its mean decides.
+    probabilities[1:, 55:105, 250:] *= certainty
+    probabilities[0] = 1 - probabilities[1:].sum(0)
+    decoding = segment.decoding_for(VoxelSize())
+    found = segment.segment(
+        predictor(probabilities[:, None]), (1, 120, 500), decoding, (0, 20, 20), tmp_path, silent, True, 110 * 110
+    )
+    whole = segment.whole(probabilities, decoding)
+    assert whole.max() == (2 if certainty > 0.9 else 1)
+    np.testing.assert_array_equal(found.labels[0] > 0, whole > 0)
+
+
 @pytest.mark.parametrize("voxel_size", [VoxelSize(1, 1, 1), VoxelSize(6, 1, 1)])
 def test_stacks(tmp_path, voxel_size):
     z, y, x = np.mgrid[:40, :120, :130]
