@@ -67,7 +67,8 @@ def build(page: Page) -> Tab:
                 BITS, value=16, label="Masks", info="TIFF label maps: 0 is background, every other number one object."
             )
             extras = gr.CheckboxGroup(EXTRAS, value=[TABLE, MIRRORING], label="Also", elem_id="apply-extras")
-            start = gr.Button("Apply", variant="primary", elem_id="apply-start")
+            # Until the page knows its project, which takes a moment, there is nothing to apply.
+            start = gr.Button("Apply", variant="primary", interactive=False, elem_id="apply-start")
     status = gr.HTML(padding=False, elem_id="apply-status")
     listing = gr.HTML(padding=False, elem_id="apply-results")
     files = gr.File(label="Results to download", interactive=False, visible=False, elem_id="apply-files")
