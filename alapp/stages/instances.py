@@ -146,8 +146,8 @@ def only(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def kept_objects(
     sizes: np.ndarray, sums: np.ndarray, min_size: int | None, fragment_share: float, certainty_share: float
 ) -> np.ndarray:
-    """Which objects stay, bool (N,), by their `sizes` in pixels (0: there is none) and the `sums` of their
-    probabilities not to be background."""
+    """Which objects stay, bool (N,), by what `measured` gives: those of at least `size_limit` pixels, of which the
+    network is about as certain as of the typical one; see `Decoding` for the two shares."""
     present = sizes > 0
     if not present.any():
         return present
