@@ -29,6 +29,10 @@ BEAT_SECONDS = 5.0
 POLL_SECONDS = 1.0
 
 
+class _TakenUpError(Cancelled):
+    """The run is another process's by now."""
+
+
 def create(store: Store, name: str, study: Study) -> Experiment:
     """A new experiment, none of whose runs is done. Raises `InputError` for a taken name."""
     return rows.add(store, name, study.as_json(), _listed(study))
@@ -100,11 +104,13 @@ def _one(store: Store, experiment: Experiment, lab: Lab, claimed: ExperimentRun,
         if time.monotonic() - beaten > BEAT_SECONDS:
             beaten = time.monotonic()
             if not rows.beat(store, claimed.id, name):
-                raise Cancelled("Another process has taken up this run.")
+                raise _TakenUpError("Another process has taken up this run.")
         report(done + (part / whole if whole else 0.0), total, f"{claimed.key}: {message}")
 
     try:
         result = carry_out(lab, Run(**claimed.run), _before(store, experiment, claimed), inner)
+    except _TakenUpError:
+        return  # as after the computer slept: the next run is for this process
     except Cancelled:
         rows.release(store, claimed.id, name)
         raise

@@ -121,3 +121,20 @@ def test_only_what_is_more_than_chance_is_called_better():
 @pytest.mark.parametrize(("budget", "expected"), [(0.0625, 9), (0.001, 1), (16, 16), (500, 144), (None, 144)])
 def test_budgets_are_shares_or_numbers(budget, expected):
     assert count(budget, 144) == expected
+
+
+def test_a_process_whose_run_was_taken_up_goes_on_with_the_next(store, source, monkeypatch):
+    """As after the computer slept so long that another process thought this one dead."""
+    made = runner.create(store, "one", Study(source, budgets=(2,), strategies=("random",), seeds=(0,), full=False))
+    beat, lost = experiments.beat, []
+
+    def lose_once(store, run_id, worker):
+        if not lost:
+            lost.append(run_id)
+            experiments.release(store, run_id, worker)
+        return beat(store, run_id, worker)
+
+    monkeypatch.setattr(experiments, "beat", lose_once)
+    monkeypatch.setattr(runner, "BEAT_SECONDS", -1)
+    assert runner.run(store, made.id, silent) == {"done": 2, "failed": 0}
+    assert lost
