@@ -105,7 +105,9 @@ def test(predictions: Sequence[np.ndarray], truth: Sequence[np.ndarray], **optio
 
 def components(probabilities: np.ndarray) -> np.ndarray:
     """Instances by connected components of the foreground, int32 (Y, X): what a semantic network gives."""
-    return instances.remove_fragments(ndimage.label(1 - probabilities[0] > 0.5)[0].astype(np.int32))
+    labels = ndimage.label(1 - probabilities[0] > 0.5)[0].astype(np.int32)
+    measured = instances.measured(labels, probabilities[0])
+    return instances.only(labels, instances.kept_objects(*measured, None, instances.Decoding.fragment_share, 0.0))
 
 
 def merges_and_splits(truth: np.ndarray, found: np.ndarray) -> tuple[int, int]:

@@ -113,21 +113,6 @@ def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
     return watershed(-inside, seeds, mask=foreground).astype(np.int32)
 
 
-def remove_fragments(
-    labels: np.ndarray, min_size: int | None = None, share: float = Decoding.fragment_share
-) -> np.ndarray:
-    """`labels` int32 without objects below `min_size` pixels, ids closed up to 1..n.
-
-    By default the limit is `share` of the size of the typical object: that in which the median foreground pixel lies.
-    """
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    present = sizes[sizes > 0]
-    if not present.size:
-        return np.zeros(labels.shape, np.int32)
-    return only(labels, sizes >= size_limit(present, min_size, share))
-
-
 def measured(labels: np.ndarray, background: np.ndarray, count: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """By id, from 0 to at least `count`: the pixels of each object, and the sum over them of the probability not to be
     background. 0 for the id 0, which is no object. `background` has the shape of `labels`."""
@@ -191,6 +176,6 @@ def link_slices(labels: np.ndarray, min_share: float = LINK_SHARE) -> np.ndarray
 
 
 def size_limit(sizes: np.ndarray, min_size: int | None = None, share: float = Decoding.fragment_share) -> float:
-    """The size in pixels below which objects are left out, of `sizes` (n,) of all objects, n > 0; see
-    `remove_fragments`."""
+    """The size in pixels below which objects are left out, of `sizes` (n,) of all objects, n > 0: `min_size`, by
+    default `share` of the size of the typical object, in which the median foreground pixel lies."""
     return max(share * _typical(sizes) if min_size is None else min_size, 1)

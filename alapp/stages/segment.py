@@ -158,9 +158,7 @@ def segment(
     measured: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
     for index, (place, block) in enumerate(grid.items()):
         here = part(report, 0.9 * index / len(grid), 0.9 * (index + 1) / len(grid))
-        labels, background = _decoded(predict, block, decoding, here, flat, foreground)
-        inside = (np.ascontiguousarray(_inside(each, block.core, block.seen)) for each in (labels, background))
-        measured[place] = instances.measured(*inside, count=int(labels.max()))
+        labels, measured[place] = _decoded(predict, block, decoding, here, flat, foreground)
         np.save(_file(folder, place), labels)
     starts = _starts_of_ids({place: sizes for place, (sizes, _) in measured.items()})
     joined = _join(grid, starts, halo, folder, decoding.by_slices, part(report, 0.9, 0.95))
@@ -183,15 +181,17 @@ def segment(
 
 def _decoded(
     predict: PredictBox, block: Block, decoding: Decoding, report: Report, flat: bool, foreground: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int32 (Z, Y, X) of what a block sees, and the probability of the background there."""
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Labels int32 (Z, Y, X) of what a block sees, and what `instances.measured` tells of them in its core. The
+    probabilities do not outlive the call: the next block has its own."""
     probabilities = predict(block.seen, part(report, 0, 0.9))
     if foreground is not None:
         inside = _inside(probabilities[0], block.core, block.seen)
         foreground[block.core.slices] = np.round(np.clip(1 - inside, 0, 1) * 255).astype(np.uint8)
     report(0.9, 1, "Separating objects")
     labels = decoding.decode(probabilities[:, 0])[None] if flat else decoding.decode(probabilities)
-    return labels, probabilities[0]
+    core = (_inside(each, block.core, block.seen) for each in (labels, probabilities[0]))
+    return labels, instances.measured(*core, count=int(labels.max()))
 
 
 def _starts_of_ids(sizes: dict[tuple[int, ...], np.ndarray]) -> dict[tuple[int, ...], int]:
