@@ -191,7 +191,7 @@ class _Format:
 _FORMATS = {
     "tiff": _Format("a TIFF file", image_formats.tiff_info, image_formats.tiff_pixels),
     "picture": _Format("a PNG or JPEG file", image_formats.picture_info, image_formats.picture_pixels),
-    "zarr": _Format("an OME-Zarr", lambda path: ZarrImage(path).info, lambda path: ZarrImage(path).pixels()),
+    "zarr": _Format("an OME-Zarr", lambda path: ZarrImage(path).looked_through, lambda path: ZarrImage(path).pixels()),
 }
 
 

@@ -5,8 +5,9 @@ Axes, scale and units are those of the `multiscales` metadata (https://ngff.open
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,6 @@ _MARKS = (".zattrs", ".zgroup", ".zarray", "zarr.json")
 
 _OLD_AXES = "tczyx"
 """Axes of versions 0.1 and 0.2, which do not name them."""
-
-
-_MOST_COUNTED = 100_000
-"""Of images with more chunks it is not looked up whether all are there."""
 
 
 def is_zarr(path: Path) -> bool:
@@ -133,18 +130,28 @@ class ZarrImage:
 
     @property
     def _warnings(self) -> tuple[str, ...]:
-        found = []
-        if self._group[0].path and (self.path / "1").is_dir():
-            found.append("It holds several images; the first is taken.")
+        several = self._group[0].path and (self.path / "1").is_dir()
+        return ("It holds several images; the first is taken.",) if several else ()
+
+    @property
+    def looked_through(self) -> ImageInfo:
+        """`info`, and a warning if chunks are missing, which zarr reads as empty; every file is counted for that."""
         array = self._array
-        # Counted among the files, which takes long for very many; zarr itself reads what is missing as empty.
-        missing = array.nchunks - array.nchunks_initialized if array.nchunks <= _MOST_COUNTED else 0
-        if missing:
-            found.append(
-                f"{missing} of its {array.nchunks} chunks are not there and read as {array.fill_value}. That is right "
-                "where nothing was recorded; else the folder was not copied or downloaded completely."
-            )
-        return tuple(found)
+        if array.shards is not None:  # files of many chunks, of which any may be left out
+            return self.info
+        # zarr counts, too, but takes 0.2 ms a chunk.
+        folder = self.path / array.path
+        stored = sum(
+            name != "zarr.json" and not name.startswith(".") for _, _, names in os.walk(folder) for name in names
+        )
+        missing = array.nchunks - stored
+        if missing <= 0:
+            return self.info
+        warning = (
+            f"{missing} of its {array.nchunks} chunks are not there and read as {array.fill_value}. That is right "
+            "where nothing was recorded; else the folder was not copied or downloaded completely."
+        )
+        return replace(self.info, warnings=(*self.info.warnings, warning))
 
 
 def _axes(image: Mapping[str, Any], n: int) -> list[str]:
