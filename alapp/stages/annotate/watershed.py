@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from alapp.domain import BackendState, Modality, Parameter, Status
 from alapp.stages.annotate.base import PLAIN, Point, Tuning
@@ -17,14 +16,13 @@ from alapp.stages.annotate.candidates import (
     RING,
     Features,
     Landscape,
-    dilated,
     features,
     moved_border,
     score,
     with_border,
 )
+from alapp.stages.annotate.flooding import Window, around, flooded, flooding, tight, window_of
 
-OBJECT, BACKGROUND = 1, 2
 RADII = (7, 12, 20, 34, 56)  # pixels; how far an object may reach from its clicks, each one is tried
 SMALLEST_COARSE = 7  # pixels; coarser smoothing leaves nothing of what lies within so little
 SEED_RADIUS = (1.0, 2.0)  # limits, pixels; as large as the smoothing, which moves borders by as much
@@ -38,21 +36,23 @@ SPOT_GAIN = 0.3  # and its score is better by as much
 
 
 @dataclass(frozen=True)
-class _Window:
-    """A part of the slice, and squared distances (pixels) of its pixels from the clicks."""
-
-    slices: tuple[slice, slice]
-    positive: np.ndarray
-    negative: np.ndarray
-
-
-@dataclass(frozen=True)
 class _Search:
     """What the candidates of a click are flooded on and scored with; see `Features`."""
 
     landscapes: tuple[Landscape, ...]
     prior: np.ndarray | None
     seed: float
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What a candidate is flooded on: up to `radius` (pixels) from the clicks, from `seeds` (bool, of the window) or
+    without them from the clicks."""
+
+    landscape: Landscape
+    window: Window
+    radius: float
+    seeds: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -137,42 +137,21 @@ class SeededWatershed:
             return _in_box(known, box, positive, negative)
         if not positive:
             return mask
-        windows = [_window(mask.shape, positive, negative, radius) for radius in RADII]
+        windows = [window_of(mask.shape, positive, negative, radius) for radius in RADII]
         search = _search(known, _sees(known, positive))
-        candidates = [
-            _candidate(search, landscape, window, radius)
+        tried = [
+            _Tried(landscape, window, radius)
             for landscape in search.landscapes
             for window, radius in zip(windows, RADII, strict=True)
             if radius > SMALLEST_COARSE or landscape is not known.image[1]
         ]
-        best = max(candidates, key=lambda candidate: _preferred(candidate, granularity))
+        best = max(_candidates(search, tried), key=lambda candidate: _preferred(candidate, granularity))
         if np.count_nonzero(best.mask) < SPOT_PIXELS and granularity >= 0:
             best = _around_spot(search, windows, best)
-        window = _around(best.slices, positive, negative)
+        window = around(best.slices, positive, negative)
         found = with_border(known.image[0].smooth[best.slices], known.image[0].sigma, best.mask)
         mask[best.slices] = found & ((window.negative > known.seed) | best.mask)
         return mask
-
-
-def _window(shape: tuple[int, int], positive: Sequence[Point], negative: Sequence[Point], radius: float) -> _Window:
-    points = np.asarray(positive, float)
-    low = np.maximum(np.floor(points.min(axis=0) - radius) - 2, 0).astype(int)
-    high = np.minimum(np.ceil(points.max(axis=0) + radius) + 3, shape).astype(int)
-    return _around((slice(low[0], high[0]), slice(low[1], high[1])), positive, negative)
-
-
-def _around(slices: tuple[slice, slice], positive: Sequence[Point], negative: Sequence[Point]) -> _Window:
-    return _Window(slices, _squared_distance(slices, positive), _squared_distance(slices, negative))
-
-
-def _squared_distance(slices: tuple[slice, slice], points: Sequence[Point]) -> np.ndarray:
-    """Of each pixel of a window from the nearest point; infinite without points. Points count as their pixel."""
-    ys = np.arange(slices[0].start, slices[0].stop, dtype=np.float32)
-    xs = np.arange(slices[1].start, slices[1].stop, dtype=np.float32)
-    nearest = np.full((len(ys), len(xs)), np.inf, np.float32)
-    for y, x in points:
-        np.minimum(nearest, (ys[:, None] - round(y)) ** 2 + (xs - round(x)) ** 2, out=nearest)
-    return nearest
 
 
 def _search(known: Features, trusted: bool) -> _Search:
@@ -190,61 +169,43 @@ def _sees(known: Features, points: Sequence[Point]) -> bool:
     return bool((known.prior[tuple(pixels.T)] > TRUSTED_PRIOR).all())
 
 
-def _flood(gradient: np.ndarray, seed: float, window: _Window, seeds: np.ndarray, far: np.ndarray) -> np.ndarray:
-    """bool mask of the window: the catchment of `seeds` against `far` and the negative points. `gradient` is the
-    whole slice's; `seed` the squared radius of a negative point."""
-    markers = np.zeros(seeds.shape, np.int32)
-    markers[far] = BACKGROUND
-    markers[seeds] = OBJECT
-    markers[window.negative <= seed] = BACKGROUND
-    # A click is a click: where a positive and a negative disc meet, the clicked pixel itself decides.
-    markers[window.positive == 0] = OBJECT
-    markers[window.negative == 0] = BACKGROUND
-    # The background's markers need not flood each other: a rim of them is enough to stop the object.
-    found = watershed(gradient[window.slices], markers, mask=dilated(~far)) == OBJECT
-    part = _tight(found, 1)
-    found[part] = ndimage.binary_fill_holes(found[part])
-    return found & (markers != BACKGROUND)
+def _candidates(search: _Search, tried: Sequence[_Tried]) -> list[_Candidate]:
+    """The catchments of the seeds against what is farther than the radius from the clicks, all flooded at once."""
+    floodings = []
+    for each in tried:
+        start = each.window.positive <= search.seed
+        seeds = start if each.seeds is None else start | each.seeds
+        limited = each.window.positive > each.radius**2
+        floodings.append(flooding(each.landscape.gradient, search.seed, each.window, seeds, limited))
+    return [
+        _candidate(search, each, one.far, found)
+        for each, one, found in zip(tried, floodings, flooded(floodings), strict=True)
+    ]
 
 
-def _candidate(
-    search: _Search, landscape: Landscape, window: _Window, radius: float, seeds: np.ndarray | None = None
-) -> _Candidate:
-    """The catchment of `seeds` (without them: of the clicks) against what is farther than `radius` from the clicks."""
-    start = window.positive <= search.seed
-    limited = window.positive > radius**2
-    found = _flood(landscape.gradient, search.seed, window, start if seeds is None else start | seeds, limited)
+def _candidate(search: _Search, tried: _Tried, limited: np.ndarray, found: np.ndarray) -> _Candidate:
     # Scoring looks no farther than the ring; most masks are much smaller than their window.
-    part = _tight(found, RING + 4)
+    part = tight(found, RING + 4)
     slices = tuple(
         slice(whole.start + inner.start, whole.start + inner.stop)
-        for whole, inner in zip(window.slices, part, strict=True)
+        for whole, inner in zip(tried.window.slices, part, strict=True)
     )
     prior = None if search.prior is None else search.prior[slices]
-    return _Candidate(slices, found[part], score(landscape.smooth[slices], found[part], limited[part], prior))
+    return _Candidate(slices, found[part], score(tried.landscape.smooth[slices], found[part], limited[part], prior))
 
 
-def _tight(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """The part of a window that holds the mask, and `margin` pixels around it; all of it for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
-    low = max(0, rows[0] - margin), max(0, columns[0] - margin)
-    high = min(mask.shape[0], rows[-1] + margin + 1), min(mask.shape[1], columns[-1] + margin + 1)
-    return slice(low[0], high[0]), slice(low[1], high[1])
-
-
-def _around_spot(search: _Search, windows: Sequence[_Window], spot: _Candidate) -> _Candidate:
+def _around_spot(search: _Search, windows: Sequence[Window], spot: _Candidate) -> _Candidate:
     """The object that `spot` is a part of; the spot itself where nothing around it is a better object."""
     whole = np.zeros(search.landscapes[0].gradient.shape, bool)
     whole[spot.slices] = spot.mask
     area, best = np.count_nonzero(spot.mask), spot
+    tried = []
     for window, radius in zip(windows[1:], RADII[1:], strict=True):
-        if np.pi * radius**2 < 2 * area:
-            continue
-        seeds = ndimage.binary_dilation(whole[window.slices], iterations=SPOT_REACH) & (window.positive <= radius**2)
-        found = _candidate(search, search.landscapes[0], window, radius, seeds)
-        larger = np.count_nonzero(found.mask) > SPOT_GROWTH * np.count_nonzero(seeds)
+        if np.pi * radius**2 >= 2 * area:
+            grown = ndimage.binary_dilation(whole[window.slices], iterations=SPOT_REACH)
+            tried.append(_Tried(search.landscapes[0], window, radius, grown & (window.positive <= radius**2)))
+    for each, found in zip(tried, _candidates(search, tried), strict=True):
+        larger = np.count_nonzero(found.mask) > SPOT_GROWTH * np.count_nonzero(each.seeds)
         if larger and found.score > max(best.score, spot.score + SPOT_GAIN):
             best = found
     return best
@@ -262,8 +223,8 @@ def _corrected(
     reach = max(float(depth.max()), 4.0)
     rows, columns = np.flatnonzero(previous.any(axis=1)), np.flatnonzero(previous.any(axis=0))
     spots = [(rows[0], columns[0]), (rows[-1], columns[-1]), *positive]
-    slices = _window(previous.shape, spots, (), reach + 2).slices
-    window = _around(slices, positive, negative)
+    slices = window_of(previous.shape, spots, (), reach + 2).slices
+    window = around(slices, positive, negative)
     core = depth[slices] > 0.5 * depth.max()  # a thin object has one too
     core &= window.negative > (0.5 * reach) ** 2
     outside = ndimage.distance_transform_edt(~previous[slices])
@@ -271,7 +232,7 @@ def _corrected(
     mask = np.zeros(previous.shape, bool)
     guided = known.guided is not None and known.prior[previous].mean() > TRUSTED_PRIOR
     gradient = (known.guided if guided else known.image[0]).gradient
-    mask[slices] = _flood(gradient, known.seed, window, core | (window.positive <= known.seed), far)
+    mask[slices] = flooded([flooding(gradient, known.seed, window, core | (window.positive <= known.seed), far)])[0]
     return mask
 
 
@@ -289,7 +250,7 @@ def _in_box(
     if y1 - y0 < 1 or x1 - x0 < 1:
         return mask
     slices = (slice(max(0, y0 - 1), min(height, y1 + 1)), slice(max(0, x0 - 1), min(width, x1 + 1)))
-    window = _around(slices, positive, negative)
+    window = around(slices, positive, negative)
     ys = np.arange(slices[0].start, slices[0].stop)[:, None]
     xs = np.arange(slices[1].start, slices[1].stop)
     far = (ys < y0) | (ys >= y1) | (xs < x0) | (xs >= x1)
@@ -297,5 +258,5 @@ def _in_box(
     middle = centred <= max(1 / 6, float(centred.min()))
     guided = known.guided is not None and known.prior[slices][middle].mean() > TRUSTED_PRIOR
     gradient = (known.guided if guided else known.image[0]).gradient
-    mask[slices] = _flood(gradient, known.seed, window, middle | (window.positive <= known.seed), far)
+    mask[slices] = flooded([flooding(gradient, known.seed, window, middle | (window.positive <= known.seed), far)])[0]
     return mask
