@@ -37,17 +37,20 @@ const acting = {
     const entry = this.batch.patches.find((patch) => patch.id === this.patch.id);
     if (entry) Object.assign(entry, { state: status, n_objects });
     this.scene();
-    this.untold = { box: joinBoxes([this.untold?.box, ...boxes]) };
-    // The strokes are on the screen already; what else there is to show would hold up the one that is being drawn.
-    if (!this.stroke) this.tell();
+    // Its pixels are on the screen, unless the answer says something of other objects too.
+    const painted = touched !== null && answer.items.length === 1 && !answer.removed.length && !("region" in answer);
+    this.untold = { box: joinBoxes([this.untold?.box, ...boxes]), painted: painted && (this.untold?.painted ?? true) };
+    // What else there is to show would hold up the stroke that is being drawn, or begun at this moment.
+    if (!painted) return this.stroke || this.tell();
+    requestAnimationFrame(() => this.stroke || this.tell());
   },
 
   // Show what the answers said that came during a stroke.
   tell() {
     if (!this.untold) return;
-    const { box } = this.untold;
+    const { box, painted } = this.untold;
     this.untold = null;
-    if (box) this.view.refresh(box);
+    if (box) this.view.refresh(box, painted);
     this.showPatch();
   },
 

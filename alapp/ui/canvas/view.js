@@ -163,8 +163,9 @@ class View {
     context.putImageData(shown, 0, 0);
   }
 
-  // Masks changed inside `box` (y0, x0, y1, x1), or everywhere: paint them anew there.
-  refresh(box = null) {
+  // Masks changed inside `box` (y0, x0, y1, x1), or everywhere: paint them anew there. `painted`: nothing but objects
+  // may have changed, and what is the same pixel by pixel is on the screen already.
+  refresh(box = null, painted = false) {
     if (!this.width) return;
     const [y0, x0, y1, x1] = box || [0, 0, this.height, this.width];
     const { items, z } = this.scene;
@@ -180,7 +181,7 @@ class View {
     // An answer mostly says what was painted already, in a box that can span the patch: only what differs is filled.
     const changed = before ? differing(before, this.grid.subarray(first, last), this.width, x0, x1) : [0, x0, y1 - y0, x1];
     if (changed) this.paintFill(y0 + changed[0], changed[1], y0 + changed[2], changed[3]);
-    this.draw(box);
+    if (changed || !painted) this.draw(box);
     this.onChange();
   }
 
@@ -230,7 +231,19 @@ class View {
     return this.grid[i] || this.hints[i];
   }
 
+  // Show what changed inside `box` (y0, x0, y1, x1), or everything, in the next frame: an act may change several things.
   draw(box = null) {
+    if (!this.due) {
+      this.due = { box };
+      requestAnimationFrame(() => {
+        const due = this.due;
+        this.due = null;
+        this.paint(due.box);
+      });
+    } else if (this.due.box) this.due.box = box && joinBoxes([this.due.box, box]);
+  }
+
+  paint(box) {
     const { context } = this;
     const ratio = this.ratio || 1;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
