@@ -73,6 +73,17 @@ class Store:
                 _held.reset(token)
 
     @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """One idle connection of this process inside of the block.
+
+        SQLite moves the write-ahead log into the database, and waits for the disk, whenever the last connection
+        closes. In the app that would be after every click.
+        """
+        with closing(sqlite3.connect(self.database, timeout=TIMEOUT_SECONDS)) as connection:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the log
+            yield
+
+    @contextmanager
     def connect(self) -> Iterator[Database]:
         """A connection for a few statements, each of its own transaction unless in `atomic()`."""
         held = _held.get()

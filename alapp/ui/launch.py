@@ -33,14 +33,15 @@ def run(state: Path, host: str, port: int, browser: bool, allow_hosts: tuple[str
     demo.queue(default_concurrency_limit=8)
     bypass_proxy(host)
     try:
-        demo.launch(
-            server_name="0.0.0.0" if public else host,
-            server_port=port if public else free_port(host, port),
-            inbrowser=browser and not public,
-            theme=THEME,
-            css=CSS,
-            **launch_options(allow_hosts, spaces.UPLOAD_LIMIT if public else "4gb"),
-        )
+        with store.kept_open():
+            demo.launch(
+                server_name="0.0.0.0" if public else host,
+                server_port=port if public else free_port(host, port),
+                inbrowser=browser and not public,
+                theme=THEME,
+                css=CSS,
+                **launch_options(allow_hosts, spaces.UPLOAD_LIMIT if public else "4gb"),
+            )
     finally:
         supervisor.stop()
 

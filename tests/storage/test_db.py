@@ -124,6 +124,18 @@ def test_connections_enforce_foreign_keys_and_use_wal(store: Store) -> None:
         store.insert("job", {"project_id": 5, "kind": "a", "params": "{}", "state": "queued", "created": "now"})
 
 
+def test_an_app_that_keeps_it_open_leaves_the_log_to_be_moved_later(store: Store) -> None:
+    row = {"kind": "a", "params": "{}", "state": "queued", "created": "now"}
+    log = store.database.with_name(f"{store.database.name}-wal")
+    with store.kept_open():
+        store.insert("job", row)
+        assert log.stat().st_size > 0
+        # Another process would see it, too.
+        assert len(store.rows("SELECT * FROM job")) == 1
+    assert not log.exists()
+    assert len(store.rows("SELECT * FROM job")) == 1
+
+
 def test_small_helpers(store: Store) -> None:
     assert to_json({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'
     with pytest.raises(NotReadyError, match="This image does not exist"):
