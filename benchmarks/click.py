@@ -16,6 +16,8 @@ the drawing. Figures:
   objects, each stroke saved while the next one is drawn.
 - `empty_worst_frame_ms`, `empty_p99_frame_ms`: the control, the same mouse movements over a page without any script of
   ours, in the same run: frames that this machine itself drops.
+- `plain_worst_frame_ms`, `plain_p99_frame_ms`: the same over a canvas of the same size that draws a line to the pointer
+  and does nothing else: frames that this browser drops when it shows a canvas.
 """
 
 from __future__ import annotations
@@ -170,11 +172,33 @@ def brush(page: object, strokes: int) -> list[float]:
     return frames
 
 
-def empty(browser: object, strokes: int) -> list[float]:
-    """Milliseconds between frames of the movements of `brush`, over a page that does nothing."""
+PLAIN = """() => {
+    const canvas = document.querySelector('canvas');
+    const context = canvas.getContext('2d');
+    context.lineWidth = 20;
+    context.lineCap = 'round';
+    let last = null;
+    canvas.addEventListener('pointermove', (event) => {
+        const at = [event.offsetX, event.offsetY];
+        if (event.buttons && last) {
+            context.beginPath();
+            context.moveTo(...last);
+            context.lineTo(...at);
+            context.stroke();
+        }
+        last = at;
+    });
+}"""
+
+
+def control(browser: object, strokes: int, script: str = "") -> list[float]:
+    """Milliseconds between frames of the movements of `brush`, over a page that does nothing, or what `script` does."""
     page = browser.new_page(viewport=VIEWPORT)
-    page.set_content(f'<canvas width="{LARGE}" height="{LARGE}"></canvas>')
-    scale = (VIEWPORT["height"] - 20) / LARGE
+    side = VIEWPORT["height"] - 20
+    page.set_content(f'<canvas width="{side}" height="{side}"></canvas>')
+    if script:
+        page.evaluate(script)
+    scale = side / LARGE
     frames = frames_of_strokes(page, strokes, lambda y, x: (10 + x * scale, 10 + y * scale))
     page.close()
     return frames
@@ -224,12 +248,11 @@ def where(page: object, y: int, x: int) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def in_turn(browser: object, folder: Path, wanted: int) -> dict[str, list[float]]:
+def in_turn(browser: object, store: Store, wanted: int) -> dict[str, list[float]]:
     """Milliseconds of the same clicks on our page and on both baselines, one after the other; the first is left out."""
     pixels, centres = discs(0, wanted + 1)
     if len(centres) < wanted + 1:
         raise SystemExit(f"Only {len(centres) - 1} objects fit on the patch: ask for fewer clicks.")
-    store = Store(folder)
     made = project(store, pixels)
     apps = [annotate.standalone(store, made.id)]
     apps += [click_baseline.app(pixels, kind) for kind in click_baseline.FORMATS]
@@ -250,9 +273,8 @@ def in_turn(browser: object, folder: Path, wanted: int) -> dict[str, list[float]
     return {name: spent[1:] for name, spent in times.items()}
 
 
-def large(browser: object, folder: Path, clicks: int, opens: int, strokes: int) -> dict[str, list[float]]:
+def large(browser: object, store: Store, clicks: int, opens: int, strokes: int) -> dict[str, list[float]]:
     """Milliseconds of clicks, opens and frames of strokes on patches with 300 objects; the first are left out."""
-    store = Store(folder)
     made, centres = crowded(store, clicks + 1)
     app = annotate.standalone(store, made.id)
     try:
@@ -278,9 +300,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = str(CHROMIUM) if CHROMIUM.exists() else None
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        small = in_turn(browser, Path(folder) / "small", wanted)
-        crowd = large(browser, Path(folder) / "large", min(wanted, 30), opens, strokes)
-        crowd["empty"] = empty(browser, strokes)
+        # The app keeps a connection open too.
+        stores = Store(Path(folder) / "small"), Store(Path(folder) / "large")
+        with stores[0].kept_open(), stores[1].kept_open():
+            small = in_turn(browser, stores[0], wanted)
+            crowd = large(browser, stores[1], min(wanted, 30), opens, strokes)
+        crowd |= {"empty": control(browser, strokes), "plain": control(browser, strokes, PLAIN)}
         browser.close()
     medians = {name: float(np.median(times)) for name, times in (small | crowd).items()}
     figures = {
@@ -297,6 +322,8 @@ def main() -> None:
         "brush_p99_frame_ms": float(np.percentile(crowd["frame"], 99)),
         "empty_worst_frame_ms": max(crowd["empty"]),
         "empty_p99_frame_ms": float(np.percentile(crowd["empty"], 99)),
+        "plain_worst_frame_ms": max(crowd["plain"]),
+        "plain_p99_frame_ms": float(np.percentile(crowd["plain"], 99)),
     }
     figures = {name: round(value, 2 if "over" in name else 1) for name, value in figures.items()}
     settings = {
@@ -304,7 +331,7 @@ def main() -> None:
         "opens": len(crowd["open"]),
         "strokes": strokes,
         "frames": len(crowd["frame"]),
-        "frames_over_32_ms": {name: int(np.sum(np.array(crowd[name]) > 32)) for name in ("frame", "empty")},
+        "frames_over_32_ms": {name: int(np.sum(np.array(crowd[name]) > 32)) for name in ("frame", "empty", "plain")},
         "method": "watershed",
     }
     cli.write(options.json, figures, settings | cli.machine("gradio", "playwright", "scikit-image"))
