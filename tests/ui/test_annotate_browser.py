@@ -64,9 +64,21 @@ class Visitor:
     def ready(self):
         self.page.wait_for_selector(".ann[data-slice]")
         self.saved()
+        self.frame()
 
     def saved(self):
         self.page.wait_for_selector('[data-part="save"][data-saved="true"]')
+
+    def frame(self):
+        """Wait until what changed is drawn."""
+        self.page.evaluate(
+            "() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
+        )
+
+    def picture(self):
+        """What the canvas shows, as an address of data."""
+        self.frame()
+        return self.page.evaluate("document.querySelector('.ann canvas').toDataURL()")
 
     def where(self, y, x):
         return self.page.evaluate(
@@ -90,6 +102,7 @@ class Visitor:
         for key in keys:
             self.page.keyboard.press(key)
         self.saved()
+        self.frame()
 
     def revision(self, n):
         self.page.wait_for_selector(f'.ann[data-revision="{n}"]')
@@ -134,10 +147,10 @@ def mask_of(store, patch, identity):
 def test_from_the_click_to_the_label_map(world, visitor):
     store, _, (first, second), truth = world
     part, ids = whole(truth, first)
-    colours = visitor.page.evaluate("document.querySelector('.ann canvas').toDataURL()")
+    colours = visitor.picture()
     visitor.click(*centre(part, ids[0]))
     assert kinds(store, first) == ["open", "click"]
-    assert visitor.page.evaluate("document.querySelector('.ann canvas').toDataURL()") != colours
+    assert visitor.picture() != colours
     visitor.press("Enter")
     visitor.revision(3)
     target = part == ids[0]

@@ -25,7 +25,7 @@ from tests.ui.test_annotate_browser import (  # noqa: F401 (fixtures)
     whole,
     world,
 )
-from tests.ui.test_annotate_tools_browser import drag, pixels
+from tests.ui.test_annotate_tools_browser import drag
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -52,10 +52,10 @@ def test_a_region_is_marked_corrected_undone_and_stored(world, visitor):
     y, x = centre(part, ids[0])
     visitor.click(y, x)
     visitor.press("Enter", "t")
-    plain = pixels(visitor)
+    plain = visitor.picture()
     drag(visitor, (0, 0), (0, 95), (48, 95), (48, 0))
     assert kinds(store, first) == ["open", "click", "accept", "ignore"]
-    assert pixels(visitor) != plain
+    assert visitor.picture() != plain
     marked = region(store, first)[0]
     objects = journal.to_labels(annotation.state(store, first.id), (1, 96, 96))[0] > 0
     assert np.array_equal(marked[2:46, 2:94], ~objects[2:46, 2:94])

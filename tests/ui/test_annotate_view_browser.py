@@ -96,6 +96,7 @@ def zoom_in(visitor, y, x, times=6):
     visitor.page.wait_for_function(
         "(least) => document.querySelector('.ann').viewTransform().scale > least", arg=before * 1.4 ** (times - 1)
     )
+    visitor.frame()
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
@@ -273,7 +274,7 @@ def test_the_minimap_shows_and_moves_what_is_seen(store, opened):
     assert middle() == pytest.approx([180, 90], abs=3)
     visitor.click(180, 90)
     assert annotations.events(store, patch.id)[-1].payload["positive"] == [[180, 90]]
-    page.keyboard.press("f")
+    visitor.press("f")
     assert not minimap.is_visible()
 
 
@@ -294,6 +295,7 @@ def test_ruler_and_scale_bar(store, opened, voxel_size, length, bar):
     at = label.bounding_box()
     page.mouse.wheel(0, -400)
     page.wait_for_function("document.querySelector('.ann').viewTransform().scale > 5")
+    visitor.frame()
     assert label.inner_text() == length
     assert label.bounding_box() != at
     visitor.press("Escape")

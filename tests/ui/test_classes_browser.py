@@ -53,10 +53,6 @@ def chosen_kind(visitor):
     return visitor.page.locator('.ann-kind[aria-pressed="true"]').get_attribute("data-kind")
 
 
-def colours(visitor):
-    return visitor.page.evaluate("document.querySelector('.ann canvas').toDataURL()")
-
-
 def test_two_kinds_from_the_click_to_the_label_map(two_kinds, guest):
     store, _, (first, second), truth = two_kinds
     part, ids = whole(truth, first)
@@ -74,17 +70,17 @@ def test_two_kinds_from_the_click_to_the_label_map(two_kinds, guest):
     guest.click(*centre(part, ids[0]))
     assert guest.page.inner_text("[data-part=kinds-title]") == "Kind of object 1"
     assert chosen_kind(guest) == "1"
-    before = colours(guest)
+    before = guest.picture()
     guest.page.click("[data-act=toggleByKind]")
-    single = colours(guest)
+    single = guest.picture()
     assert single != before
     guest.press("2")
     assert classes(store, first) == {1: 2, 2: 2}
     assert chosen_kind(guest) == "2"
-    assert colours(guest) != single
+    assert guest.picture() != single
     guest.press("Control+z")
     assert classes(store, first) == {1: 1, 2: 2}
-    assert colours(guest) == single
+    assert guest.picture() == single
     guest.press("Control+Shift+Z", "Control+z")
     assert kinds(store, first)[-4:] == ["classify", "undo", "redo", "undo"]
 

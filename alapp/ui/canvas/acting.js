@@ -37,8 +37,9 @@ const acting = {
     const entry = this.batch.patches.find((patch) => patch.id === this.patch.id);
     if (entry) Object.assign(entry, { state: status, n_objects });
     this.scene();
-    // Its pixels are on the screen, unless the answer says something of other objects too.
-    const painted = touched !== null && answer.items.length === 1 && !answer.removed.length && !("region" in answer);
+    // The object is on the screen as it is, unless it was let go meanwhile or the answer says something of others too.
+    const alone = answer.items.length === 1 && !answer.removed.length && !("region" in answer);
+    const painted = touched !== null && alone && answer.items[0].id === this.selected;
     this.untold = { box: joinBoxes([this.untold?.box, ...boxes]), painted: painted && (this.untold?.painted ?? true) };
     // What else there is to show would hold up the stroke that is being drawn, or begun at this moment.
     if (!painted) return this.stroke || this.tell();

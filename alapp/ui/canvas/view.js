@@ -298,18 +298,18 @@ class View {
     // The margin of the box is drawn anew too, so it reaches farther the smaller the scale.
     const r = Math.ceil((2 * MARGIN_PX) / this.scale) + 1;
     const near = box && [box[0] - r, box[1] - r, box[2] + r, box[3] + r];
-    for (const item of items) {
-      if (!item.on(z) || (near && !overlap(flatBox(item), near))) continue;
-      const chosen = item.id === selected || also.includes(item.id);
-      const strong = chosen || item.id === hovered;
-      if (this.alone && !strong) continue;
+    const shown = items.filter((item) => item.on(z) && !(near && !overlap(flatBox(item), near)));
+    // What is selected or under the pointer lies on top of the neighbours that it touches.
+    const strong = new Set(shown.filter(({ id }) => id === selected || id === hovered || also.includes(id)));
+    for (const item of [...(this.alone ? [] : shown.filter((each) => !strong.has(each))), ...strong]) {
       const path = item.outline(z, near);
-      if (strong) this.stroke(path, "#000000", 5);
+      const stands = strong.has(item);
+      if (stands) this.stroke(path, "#000000", 5);
       context.setLineDash(item.suggestion ? [5 / this.scale, 4 / this.scale] : []);
-      if (item.suggestion && !strong) this.stroke(path, "rgba(0,0,0,.65)", 3);
-      this.stroke(path, item.suggestion ? (item.flag ? "#FFB000" : "#ffffff") : this.tone(item.id), strong ? 3 : 1.75);
+      if (item.suggestion && !stands) this.stroke(path, "rgba(0,0,0,.65)", 3);
+      this.stroke(path, item.suggestion ? (item.flag ? "#FFB000" : "#ffffff") : this.tone(item.id), stands ? 3 : 1.75);
       context.setLineDash([]);
-      if (chosen) this.stroke(path, "#ffffff", 1);
+      if (item.id === selected || also.includes(item.id)) this.stroke(path, "#ffffff", 1);
     }
   }
 
