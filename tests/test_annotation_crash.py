@@ -124,7 +124,7 @@ def test_the_page_goes_on_after_the_app_was_killed(store, patch, chromium):
 
         server = start(SERVER, store.root, port)
         page.wait_for_selector('.ann[data-revision="7"]', timeout=60_000)
-        page.wait_for_selector('[data-part="save"][data-saved="true"]')
+        page.wait_for_selector('.ann:not([data-told="false"]) [data-part="save"][data-saved="true"]')
 
         # Killed once more, and the page is reloaded when the app is back: the points are still there.
         kill(server)

@@ -67,7 +67,7 @@ class Visitor:
         self.frame()
 
     def saved(self):
-        self.page.wait_for_selector('[data-part="save"][data-saved="true"]')
+        self.page.wait_for_selector('.ann:not([data-told="false"]) [data-part="save"][data-saved="true"]')
 
     def frame(self):
         """Wait until what changed is drawn."""

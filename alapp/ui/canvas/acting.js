@@ -1,5 +1,7 @@
 // Acts on a patch: undo, delete, suggestions, done. Each is an event of its journal. Methods of Annotator.
 
+const PAUSE_MS = 80; // between two strokes
+
 const acting = {
   // Send an act on the open patch; its answer says what changed.
   send(name, payload, then = () => {}) {
@@ -41,13 +43,20 @@ const acting = {
     const alone = answer.items.length === 1 && !answer.removed.length && !("region" in answer);
     const painted = touched !== null && alone && answer.items[0].id === this.selected;
     this.untold = { box: joinBoxes([this.untold?.box, ...boxes]), painted: painted && (this.untold?.painted ?? true) };
-    // What else there is to show would hold up the stroke that is being drawn, or begun at this moment.
-    if (!painted) return this.stroke || this.tell();
-    requestAnimationFrame(() => this.stroke || this.tell());
+    if (touched === null && !this.stroke) this.tell();
+    else this.tellInPause();
   },
 
-  // Show what the answers said that came during a stroke.
+  // What an answer to a stroke shows, a long list of objects too, would hold up the next one: it waits for a pause.
+  tellInPause() {
+    clearTimeout(this.pause);
+    this.root.dataset.told = "false";
+    this.pause = setTimeout(() => this.stroke || this.tell(), PAUSE_MS);
+  },
+
+  // Show what the answers said and what is not shown yet.
   tell() {
+    this.root.dataset.told = "true";
     if (!this.untold) return;
     const { box, painted } = this.untold;
     this.untold = null;

@@ -144,7 +144,7 @@ const painting = {
   endStroke() {
     const { stroke, painting } = this;
     this.stroke = null;
-    requestAnimationFrame(() => this.stroke || this.tell()); // the end of the stroke is drawn and sent first
+    if (this.untold) this.tellInPause();
     const sent = stroke.box && strokeMask(stroke, this.patch.width, painting.z);
     if (!sent) {
       if (stroke.box) this.say("All of this lies on other objects, which keep their pixels.");
