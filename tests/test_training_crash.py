@@ -12,13 +12,15 @@ import psutil
 import pytest
 
 from alapp import jobs, supervisor
+from alapp.domain import silent
 from alapp.jobs import JobState
-from alapp.rounds import importing, pseudo
+from alapp.rounds import importing, planning, pseudo
 from alapp.storage import catalogue, models
 from tests.rounds.conftest import discs
+from tests.rounds.trained import SMALL
 
 ROOT = Path(__file__).parent.parent
-ITERATIONS = 100  # four epochs
+ITERATIONS = 200  # eight epochs
 
 
 def start_worker(store, token: str) -> subprocess.Popen:
@@ -46,6 +48,7 @@ def test_training_goes_on_after_kill_9(store):
     for seed in range(2):
         importing.add_array(store, project.id, f"image_{seed}", discs(seed)[0])
     pseudo.decide(store, project.id, "log_watershed")
+    planning.run_plan(store, project.id, silent, SMALL)
     job = jobs.enqueue(store, "pretrain", project.id, {"iterations": ITERATIONS})
     workers = [start_worker(store, "first")]
     try:
