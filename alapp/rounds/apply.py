@@ -23,12 +23,13 @@ import numpy as np
 
 from alapp.domain import Report, VoxelSize, part
 from alapp.errors import AlappError, Cancelled, ImageError, InputError, NotReadyError
-from alapp.rounds import apply_files, segmenting
+from alapp.rounds import apply_files, decoding, segmenting
 from alapp.rounds.apply_record import MASKS, PICTURE, TABLE, Options, Record, Row, fingerprint, made_of, names_of
 from alapp.rounds.export import exports_folder
 from alapp.rounds.export_source import slug
 from alapp.rounds.export_tables import to_csv
 from alapp.stages import images as image_files
+from alapp.stages.instances import Decoding
 from alapp.stages.lazy_images import LazyImage, open_lazily
 from alapp.stages.train.base import NETWORK, TRAINERS, Trainer
 from alapp.storage import catalogue, verdicts
@@ -139,12 +140,13 @@ def _all(run: _Run, paths: Sequence[Path], report: Report) -> tuple[list[Row], l
     rows: list[Row] = []
     problems: list[dict[str, str]] = []
     record = Record(run.target)
+    how = decoding.used(run.store, run.checkpoint).decoding or Decoding()
     for index, (path, name) in enumerate(zip(paths, names_of(paths), strict=True)):
         here = part(report, index / len(paths), (index + 1) / len(paths))
         label = f"{path.name} ({index + 1} of {len(paths)})"
         here(0, 1, label)
         try:
-            of = fingerprint(path, run.uploaded, run.checkpoint.sha256, run.options)
+            of = fingerprint(path, run.uploaded, run.checkpoint.sha256, how, run.options)
             if done := record.done(name, of, run.options):
                 rows.append(done)
                 continue

@@ -10,6 +10,7 @@ from typing import Any
 
 from alapp.errors import ImageError, InputError
 from alapp.stages import images as image_files
+from alapp.stages.instances import Decoding
 from alapp.storage.files import atomic_write
 
 MASKS, TABLE, PICTURE = "_masks.tif", "_objects.csv", "_outlines.png"
@@ -62,9 +63,10 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def fingerprint(path: Path, uploaded: bool, model: str, options: Options) -> dict[str, Any]:
-    """What the results of a file depend on: the file, the `model` (its digest) and the options. Where a file lies does
-    not count when it was `uploaded`. Raises `ImageError` for a file that is gone."""
+def fingerprint(path: Path, uploaded: bool, model: str, decoding: Decoding, options: Options) -> dict[str, Any]:
+    """What the results of a file depend on: the file, the `model` (its digest), how objects are read from what it
+    predicts, and the options. Where a file lies does not count when it was `uploaded`. Raises `ImageError` for a file
+    that is gone."""
     try:
         # An OME-Zarr is a folder, whose own times say nothing of the chunks in it.
         files = [each.stat() for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path.stat()]
@@ -76,6 +78,7 @@ def fingerprint(path: Path, uploaded: bool, model: str, options: Options) -> dic
         "bytes": sum(state.st_size for state in files),
         "changed": max((state.st_mtime_ns for state in files), default=0),
         "model": model,
+        "decoding": asdict(decoding),
         "options": asdict(options),
     }
 

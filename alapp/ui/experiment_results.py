@@ -117,13 +117,15 @@ def curve_figure(known: list[Line], start: str | None, strategy: str | None) -> 
     figure = plots.score_axes("Labelled patches", "F1 at IoU 0.5 (0 to 1; higher is better)")
     figure.update_xaxes(tickvals=sorted({point.patches for curve in shown for point in curve.points}))
     for curve in shown:
-        spread = [point.interval or (point.mean, point.mean) for point in curve.points]
+        # An interval of few repetitions is wider than the scale.
+        ends = [point.interval or (point.mean, point.mean) for point in curve.points]
+        spread = [(max(0.0, low), min(1.0, high)) for low, high in ends]
         colour = curves.COLOURS[curve.look % len(curves.COLOURS)]
         figure.add_trace(
             go.Scatter(
                 x=[point.patches for point in curve.points],
                 y=[point.mean for point in curve.points],
-                customdata=[[*ends, point.n] for point, ends in zip(curve.points, spread, strict=True)],
+                customdata=[[*inside, point.n] for point, inside in zip(curve.points, spread, strict=True)],
                 name=curve.title,
                 mode="lines+markers",
                 line={"color": colour, "width": 2.5, "dash": "dash" if curve.dashed else "solid"},

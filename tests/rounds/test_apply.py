@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import tifffile
 
 from alapp.domain import LabelKind, silent
 from alapp.errors import Cancelled, InputError, NotReadyError
-from alapp.rounds import annotation, apply, apply_files, apply_record, pseudo, selection, training
+from alapp.rounds import annotation, apply, apply_files, apply_record, decoding, pseudo, selection, training
 from alapp.stages import segment
+from alapp.stages.instances import Decoding
 from alapp.storage import catalogue, labels, models
 from tests.rounds.conftest import discs
 
@@ -109,6 +111,18 @@ def test_what_is_done_is_not_done_again(store, trained, folder):
     wide = apply.run_apply(store, trained.id, silent, str(folder), options={"bits": 32})
     assert [row["remark"] for row in wide["rows"]] == ["", ""]
     assert tifffile.imread(f"{wide['target']}/a_masks.tif").dtype == np.uint32
+
+
+def test_objects_that_would_be_read_differently_are_read_again(store, trained, folder, monkeypatch):
+    apply.run_apply(store, trained.id, silent, str(folder))
+    stricter = decoding.Used(replace(Decoding(), fragment_share=0.9), None)
+    monkeypatch.setattr(decoding, "used", lambda store, checkpoint: stricter)
+    again = apply.run_apply(store, trained.id, silent, str(folder))
+    assert [row["remark"] for row in again["rows"]] == ["", ""]
+    assert [row["remark"] for row in apply.run_apply(store, trained.id, silent, str(folder))["rows"]] == [
+        "done before",
+        "done before",
+    ]
 
 
 def test_cancelling_keeps_what_is_finished_and_leaves_no_half(store, trained, folder, monkeypatch):
