@@ -285,7 +285,7 @@ def object_size(planned: float, annotated: float, n_objects: int) -> Diagnosis:
         State.WARNING,
         f"The network is planned for objects of {planned:.0f} pixels, but yours are {annotated:.0f} pixels wide.",
         "Plan the network anew on your labels: Train tab, For experts, Make the plan anew. It starts from the "
-        "beginning; the models so far are kept.",
+        "beginning, or from the pre-trained model where that still fits; the models so far are kept.",
         numbers,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from alapp.domain import Report, part
 from alapp.errors import NotReadyError
-from alapp.rounds import pseudo, training
+from alapp.rounds import plan_in_use, pseudo, training
 from alapp.stages.train import plan_overrides
 from alapp.stages.train.base import Overrides
 from alapp.storage import catalogue, models
@@ -32,7 +32,7 @@ def run_plan(
     if not cases:
         pseudo.run_all(store, project_id, part(report, 0.0, 0.5))
         cases = training.pseudo_cases(store, project)
-    plan = training.make_plan(store, project, cases, part(report, 0.5, 1.0), wanted)
+    plan = plan_in_use.make_plan(store, project, cases, part(report, 0.5, 1.0), wanted)
     return {"plan": plan.id}
 
 
@@ -43,7 +43,7 @@ def same_plan(store: Store, project_id: int, overrides: Overrides) -> Plan | Non
     if not plans or plans[-1].summary.get("overrides", {}) != overrides.chosen:
         return None
     cases = training.human_cases(store, project) or training.pseudo_cases(store, project)
-    made_from = training.plan_hash(project.preset, cases, len(plans) - 1, overrides.chosen)
+    made_from = plan_in_use.plan_hash(project.preset, cases, len(plans) - 1, overrides.chosen)
     return plans[-1] if plans[-1].input_hash == made_from else None
 
 

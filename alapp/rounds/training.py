@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import LabelKind, PatchRole, Report, part
-from alapp.environment import machine
 from alapp.errors import NotReadyError
 from alapp.rounds import (
     annotation,
@@ -20,6 +18,7 @@ from alapp.rounds import (
     evaluation,
     lineage,
     memory,
+    plan_in_use,
     pretrain_check,
     promotion,
     pseudo,
@@ -27,7 +26,7 @@ from alapp.rounds import (
     retention,
 )
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog, Overrides, TrainResult
+from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog, TrainResult
 from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
@@ -71,7 +70,7 @@ def run_pretrain(
     cases = pseudo_cases(store, project)
     if not cases:
         raise NotReadyError("The pseudo-labels have no object at all. Try another method or other parameters.")
-    plan = ensure_plan(store, project, cases, part(report, 0.1, 0.15))
+    plan = plan_in_use.ensure_plan(store, project, cases, part(report, 0.1, 0.15))
     run = Run(None, cases, None, _iterations(project, plan, "pretrain", iterations), project.seed)
     checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85), killed)
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
@@ -95,7 +94,7 @@ def run_round(
     cases = human_cases(store, project)
     if not cases:
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
-    plan = ensure_plan(store, project, cases, part(report, 0.0, 0.05))
+    plan = plan_in_use.fitted(store, project, cases, part(report, 0.0, 0.05))
     length, seed = _iterations(project, plan, "round", iterations), project.seed + this.number
     start_from, begin = start_checkpoint(store, project, this), 0.05
     if start_from is not None and pretrain_check.due(project, start_from):
@@ -117,24 +116,17 @@ def run_round(
 
 
 def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint | None:
-    """The model of the plan in use that was in use before this round was trained; those of another plan have another
-    network.
+    """The model of the plan in use that was in use before this round was trained; those of another plan may have
+    another network.
 
-    If none of this plan was ever good enough to be used, the newest one: it is still better than to start anew.
+    If none of this plan was ever good enough to be used, the newest one: it is still better than to start anew. A plan
+    without any model takes the pre-trained one of an earlier plan, if its network is the same at another resolution.
     Raises `NotReadyError` when its file is gone.
     """
     plan = models.find_plan(store, project.id, project.preset)
     found = verdicts.current_checkpoint(store, project.id, project.preset, before_round=this.id)
     if plan is None or found is None or found.plan_id != plan.id:
-        earlier = [
-            item
-            for item in models.checkpoints(store, project.id)
-            if plan is not None
-            and item.plan_id == plan.id
-            and item.round_id != this.id
-            and lineage.available(store, item)
-        ]
-        found = earlier[-1] if earlier else None
+        found = _start_of_plan(store, project, plan, this) if plan is not None else None
     if found is not None and not lineage.available(store, found):
         name = lineage.names(store, project.id)[found.id]
         raise NotReadyError(
@@ -144,39 +136,19 @@ def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint 
     return found
 
 
-def ensure_plan(store: Store, project: Project, cases: Iterable[Case], report: Report) -> Plan:
-    """The project's plan for its preset; made on `cases` the first time and then kept."""
-    return models.find_plan(store, project.id, project.preset) or make_plan(store, project, cases, report)
-
-
-def make_plan(
-    store: Store, project: Project, cases: Iterable[Case], report: Report, overrides: Overrides | None = None
-) -> Plan:
-    """A new plan of the project for its preset, in a folder of its own; from now on it is the one in use."""
-    cases = tuple(cases)
-    earlier = models.plans(store, project.id, project.preset)
-    name = f"{project.preset}-{len(earlier) + 1}" if earlier else str(project.preset)
-    workspace = store.files.project(project.id) / "nnunet" / name
-    # No plan has this folder: what is in it was left by a planning that did not end, perhaps with other overrides.
-    shutil.rmtree(workspace, ignore_errors=True)
-    with timed(store, project.id, "plan"):
-        summary = TRAINERS.create(NETWORK).plan(workspace, cases, project.preset, machine(), report, overrides)
-    return models.add_plan(
-        store,
-        {
-            "project_id": project.id,
-            "preset": project.preset,
-            "input_hash": plan_hash(project.preset, cases, len(earlier), summary.overrides),
-            "workspace": workspace.relative_to(store.root).as_posix(),
-            "summary": asdict(summary),
-        },
-    )
-
-
-def plan_hash(preset: str, cases: Iterable[Case], number: int, overrides: Mapping[str, Any]) -> str:
-    """Names a plan by what it was made from: the labels, how many plans were there, what an expert fixed."""
-    content = sorted((case.key, case.hash) for case in cases)
-    return content_hash("plan", preset, content, *((number, overrides) if number or overrides else ()))
+def _start_of_plan(store: Store, project: Project, plan: Plan, this: Round) -> Checkpoint | None:
+    known = [item for item in models.checkpoints(store, project.id) if lineage.available(store, item)]
+    own = [item for item in known if item.plan_id == plan.id and item.round_id != this.id]
+    if own:
+        return own[-1]
+    pretrained = [
+        item
+        for item in known
+        if item.round_id is None
+        and item.preset == project.preset
+        and plan_in_use.same_network(store, plan.id, item.plan_id)
+    ]
+    return pretrained[-1] if pretrained else None
 
 
 def train(store: Store, project: Project, plan: Plan, run: Run, report: Report, killed: int = 0) -> Checkpoint:

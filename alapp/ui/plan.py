@@ -210,8 +210,8 @@ def ask(
     trained = "1 model has" if count == 1 else f"{count} models have"
     question = (
         f"{trained} been trained with the present plan. Another plan is another network, so the next training starts "
-        "from the beginning. The models so far stay in the list, with their scores and predictions, but training "
-        "cannot go on from them."
+        "from the beginning, or from the pre-trained model where that still fits. The models so far stay in the list, "
+        "with their scores and predictions, but training cannot go on from them."
     )
     return gr.Group(visible=True), STYLE + f'<div class="al-ask">{escape(question)}</div>', changed
 

@@ -35,6 +35,12 @@ class ThresholdTrainer:
             sentence="A threshold.",
         )
 
+    def plan_suits(self, workspace, cases, machine):
+        return True
+
+    def same_network(self, workspace, other):
+        return True
+
     def train(self, workspace, cases, out, iterations, seed, start_from, report, log, options=None):
         type(self).seen.append(
             {

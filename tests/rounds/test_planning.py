@@ -189,3 +189,73 @@ def test_after_another_plan_the_network_can_be_pretrained_before_the_next_batch(
     training.run_pretrain(store, project.id, silent)
     assert train_tab.what_to_start(store, project.id).job is None
     assert len(models.checkpoints(store, project.id)) == 2
+
+
+class TestPlanOnPseudoLabels:
+    """The first plan was made on pseudo-labels, before anybody marked an object."""
+
+    @pytest.fixture
+    def pretrained(self, store, project, planned_with):
+        pseudo.decide(store, project.id, "log_watershed")
+        training.run_pretrain(store, project.id, silent)
+        return project
+
+    @pytest.fixture
+    def unsuited(self, monkeypatch):
+        """Workspaces whose plan does not suit what people marked."""
+        asked = []
+
+        def plan_suits(self, workspace, cases, machine):
+            assert {case.key[:3] for case in cases} == {"gt_"}
+            asked.append(workspace)
+            return False
+
+        monkeypatch.setattr(ThresholdTrainer, "plan_suits", plan_suits)
+        return asked
+
+    def test_it_stays_where_it_suits_what_people_mark(self, store, pretrained):
+        annotate(store, pretrained)
+        training.run_round(store, pretrained.id, silent)
+        assert len(models.plans(store, pretrained.id, Preset.QUICK)) == 1
+
+    def test_it_is_made_anew_before_the_first_round_and_the_pre_trained_model_goes_on(
+        self, store, pretrained, unsuited
+    ):
+        (first,) = models.checkpoints(store, pretrained.id)
+        annotate(store, pretrained)
+        training.run_round(store, pretrained.id, silent)
+        plans = models.plans(store, pretrained.id, Preset.QUICK)
+        assert len(plans) == 2
+        made = models.checkpoints(store, pretrained.id)[-1]
+        assert (made.plan_id, made.parent_id) == (plans[1].id, first.id)
+        assert ThresholdTrainer.seen[-1]["start_from"] == store.files.resolve(first.path)
+        # And then never again.
+        annotate(store, pretrained)
+        training.run_round(store, pretrained.id, silent)
+        assert models.plans(store, pretrained.id, Preset.QUICK) == plans
+        assert ThresholdTrainer.seen[-1]["start_from"] == store.files.resolve(made.path)
+        assert len(unsuited) == 1
+
+    def test_a_round_that_was_killed_keeps_the_plan_that_it_made(self, store, pretrained, unsuited, monkeypatch):
+        annotate(store, pretrained)
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "train", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                training.run_round(store, pretrained.id, silent)
+        plans = models.plans(store, pretrained.id, Preset.QUICK)
+        training.run_round(store, pretrained.id, silent)
+        assert models.plans(store, pretrained.id, Preset.QUICK) == plans
+        assert models.checkpoints(store, pretrained.id)[-1].plan_id == plans[-1].id
+
+    def test_another_network_starts_from_scratch(self, store, pretrained, unsuited, monkeypatch):
+        monkeypatch.setattr(ThresholdTrainer, "same_network", lambda self, workspace, other: False)
+        annotate(store, pretrained)
+        training.run_round(store, pretrained.id, silent)
+        assert ThresholdTrainer.seen[-1]["start_from"] is None
+
+    def test_what_an_expert_fixed_stays(self, store, project, unsuited):
+        pseudo.decide(store, project.id, "log_watershed")
+        planning.run_plan(store, project.id, silent, {"batch_size": 3})
+        annotate(store, project)
+        training.run_round(store, project.id, silent)
+        assert len(models.plans(store, project.id, Preset.QUICK)) == 1

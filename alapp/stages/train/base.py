@@ -157,6 +157,12 @@ class Trainer(Protocol):
         Raises `InputError` for overrides that cannot be.
         """
 
+    def plan_suits(self, workspace: Path, cases: Sequence[Case], machine: Machine) -> bool:
+        """Whether the objects of `cases` ask for the resolution that the plan of the workspace has."""
+
+    def same_network(self, workspace: Path, other: Path) -> bool:
+        """Whether weights that were trained in `other` fit the network of the workspace, at whatever resolution."""
+
     def train(
         self,
         workspace: Path,

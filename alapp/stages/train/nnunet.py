@@ -17,6 +17,7 @@ import numpy as np
 from alapp.domain import Machine, Preset, Report, part
 from alapp.environment import prepare, usable_cores
 from alapp.errors import CorruptFileError, InputError, NotReadyError, OutOfMemoryError
+from alapp.stages.train import plan_fit
 from alapp.stages.train.base import Case, EpochLog, ImageSource, Overrides, PlanSummary, PredictBox, TrainResult
 from alapp.stages.train.cases import check_shape, dataset_of, prepare_cases
 from alapp.stages.train.plan import make_plan
@@ -65,6 +66,14 @@ class NnUNet:
         prepare()
         with resources(workspace, "configuring nnU-Net"):
             return make_plan(Layout(workspace), cases, preset, machine, report, overrides, self._timing)
+
+    def plan_suits(self, workspace: Path, cases: Sequence[Case], machine: Machine) -> bool:
+        """See `Trainer.plan_suits`."""
+        return plan_fit.suits(Layout(workspace), cases, machine)
+
+    def same_network(self, workspace: Path, other: Path) -> bool:
+        """See `Trainer.same_network`."""
+        return plan_fit.same_network(Layout(workspace), Layout(other))
 
     def train(
         self,

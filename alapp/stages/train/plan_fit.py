@@ -1,0 +1,40 @@
+"""Whether a plan still fits: its resolution the objects that people marked, its network the weights of another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alapp.domain import Machine
+from alapp.stages.train.base import Case
+from alapp.stages.train.cases import load_case
+from alapp.stages.train.plan_network import choose_downsampling
+from alapp.stages.train.targets import object_sizes, typical_size
+from alapp.stages.train.workspace import Layout
+
+FEW_OBJECTS = 10
+"""Fewer do not tell their typical size."""
+
+
+def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool:
+    """Whether a plan that was made on `cases` would have the same resolution.
+
+    A resolution that an expert chose suits, and so does that of a GPU, which is always the full one.
+    """
+    plan = layout.read_plan()
+    if machine.gpu_gb or "downsampling" in plan["summary"].get("overrides", {}):
+        return True
+    sizes = [size for case in cases for size in object_sizes(load_case(case)[1])]
+    return len(sizes) < FEW_OBJECTS or choose_downsampling(typical_size(sizes)) == plan["downsampling"]
+
+
+def same_network(layout: Layout, other: Layout) -> bool:
+    """Whether both plans have the same network, so that the one can go on from weights of the other."""
+    one, two = (
+        (
+            plan["channels"],
+            plan["dataset"]["labels"],
+            plan["nnunet"]["configurations"][plan["configuration"]]["architecture"],
+        )
+        for plan in (layout.read_plan(), other.read_plan())
+    )
+    return one == two

@@ -1,0 +1,45 @@
+"""Plans and the objects that people mark; networks and the weights of others."""
+
+from __future__ import annotations
+
+import json
+
+from alapp.stages.train.nnunet import NnUNet
+from alapp.stages.train.workspace import Layout
+from tests.stages.train.nnunet_discs import CPU, GPU, disc_cases, plan_small
+
+LARGE = {"size": 256, "radius": 36}
+
+
+def test_a_plan_suits_objects_of_the_size_that_it_was_made_for(workspace):
+    assert NnUNet().plan_suits(workspace, disc_cases(2), CPU)
+    assert not NnUNet().plan_suits(workspace, disc_cases(2, **LARGE), CPU)
+
+
+def test_few_objects_tell_nothing(workspace):
+    assert NnUNet().plan_suits(workspace, disc_cases(1, **LARGE), CPU)
+
+
+def test_on_a_gpu_or_by_an_expert_the_resolution_is_given(workspace):
+    assert NnUNet().plan_suits(workspace, disc_cases(2, **LARGE), GPU)
+    path = Layout(workspace).plan
+    plan = json.loads(path.read_text())
+    plan["summary"]["overrides"] = {"downsampling": 1.0}
+    path.write_text(json.dumps(plan))
+    assert NnUNet().plan_suits(workspace, disc_cases(2, **LARGE), CPU)
+
+
+def test_the_same_network_at_another_resolution(tmp_path):
+    network, roots = NnUNet(), [tmp_path / "small", tmp_path / "large"]
+    sizes = [disc_cases(2, size=256, radius=radius) for radius in (14, 24)]
+    for root, cases in zip(roots, sizes, strict=True):
+        plan_small(root, cases)
+        assert network.plan_suits(root, cases, CPU)
+    assert [Layout(root).read_plan()["downsampling"] for root in roots] == [1.0, 1.5]
+    assert network.same_network(*roots)
+
+
+def test_other_channels_or_stages_are_another_network(workspace, tmp_path):
+    for name, cases in {"colours": disc_cases(2, channels=3), "stages": disc_cases(2, size=128)}.items():
+        plan_small(tmp_path / name, cases)
+        assert not NnUNet().same_network(workspace, tmp_path / name)
