@@ -15,10 +15,11 @@ import numpy as np
 import tifffile
 from scipy import ndimage
 
-from alapp.domain import InstanceScores, Preset, silent
+from alapp.domain import InstanceScores, Modality, Preset, silent
 from alapp.environment import machine, prepare
 from alapp.stages import instances
 from alapp.stages.metrics import pool, score_instances
+from alapp.stages.pseudolabel.base import BUILT_IN, PSEUDO_LABELLERS
 from alapp.stages.train.base import Case
 from alapp.stages.train.nnunet import NnUNet
 
@@ -51,14 +52,15 @@ def folder_of(name: str) -> list[Labelled]:
     return found
 
 
-def patches(slices: Sequence[Labelled], side: int = SIDE) -> list[Labelled]:
-    """Every patch of `side` pixels that holds an object, image by image; images that are smaller are taken whole."""
+def patches(slices: Sequence[Labelled], side: int = SIDE, empty: bool = False) -> list[Labelled]:
+    """Every patch of `side` pixels that holds an object, or with `empty` every one, image by image; images that are
+    smaller are taken whole."""
     found = []
     for image, labels in slices:
         for y in range(0, max(labels.shape[0] - side, 0) + 1, side):
             for x in range(0, max(labels.shape[1] - side, 0) + 1, side):
                 window = np.s_[y : y + side, x : x + side]
-                if labels[window].any():
+                if empty or labels[window].any():
                     found.append((image[window], labels[window]))
     return found
 
@@ -72,6 +74,13 @@ def draw(tiles: Sequence[Labelled], count: int | None, seed: int) -> list[Labell
 def cases(tiles: Sequence[Labelled], prefix: str = "gt") -> list[Case]:
     """Training cases of `tiles`."""
     return [Case(f"{prefix}_{row}", f"{prefix}{row}", lambda tile=tile: tile) for row, tile in enumerate(tiles)]
+
+
+def pseudo_cases(slices: Sequence[Labelled], modality: Modality, side: int = SIDE) -> list[Case]:
+    """Training cases with the labels of the built-in method for `modality`, of every patch, as a project has them."""
+    labeller = PSEUDO_LABELLERS.create(BUILT_IN[modality], modality=modality)
+    found = [(image, labeller.label(image, {})) for image, _ in slices]
+    return cases(patches(found, side, empty=True), "pl")
 
 
 def train(

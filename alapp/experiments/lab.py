@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +24,14 @@ from alapp.stages.embed.base import EMBEDDERS
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, choose_automatically
 from alapp.stages.train.base import NETWORK, TRAINERS, Case
 from alapp.storage.db import Store
+
+PLAN = "plan.json"
+"""In a workspace; see `stages.train.workspace`."""
+
+
+def plan_of(model: Path) -> Path:
+    """Where the plan of a model lies that was kept."""
+    return model.with_suffix(".json")
 
 
 class Lab:
@@ -96,9 +104,10 @@ class Lab:
 
         return np.load(self._made(f"embeddings-{self.study.embedder}-{seed}.npy", make))
 
-    def workspace(self, run: Run, report: Report) -> Path:
-        """A folder for the network of one run, planned like all others of the study: on the pseudo-labels that `auto`
-        makes, as a project is, or on those of the first start where they show nothing."""
+    def workspace(self, run: Run, start: Path | None, report: Report) -> Path:
+        """A folder for the network of one run, planned as the model `start` was that it goes on from. All others are
+        planned on the pseudo-labels that `auto` makes, as a project is, or on those of the first start where they show
+        nothing."""
 
         def make(path: Path) -> None:
             for start in ("auto", *self.study.starts, corruption.REFERENCE):
@@ -113,8 +122,33 @@ class Lab:
             # A workspace of its own: runs in several processes would preprocess the same cases at the same time.
             partial = own.with_name(f".tmp-{own.name}-{os.getpid()}")
             shutil.copytree(planned, partial, dirs_exist_ok=True)
+            if start is not None and plan_of(start).is_file():
+                shutil.copyfile(plan_of(start), partial / PLAN)
             os.replace(partial, own)
         return own
+
+    def fitted(self, run: Run, workspace: Path, cases: Sequence[Case], report: Report) -> Path:
+        """`workspace`, or another one where its plan does not suit the objects of `cases`, the first labels of a
+        person; see `rounds.plan_in_use`."""
+        if not (self.study.replan and cases) or self.network.plan_suits(workspace, cases, machine()):
+            return workspace
+        anew = workspace.with_name(f"{workspace.name}-anew")
+        self.network.plan(anew, cases, self.study.preset, machine(), report)
+        return anew
+
+    def keep(self, run: Run, workspace: Path, checkpoint: Path) -> Path:
+        """The model and its plan, out of the run's workspaces, which are removed: preprocessed patches would fill the
+        disk."""
+        folder = self.folder / "models"
+        folder.mkdir(exist_ok=True)
+        kept = folder / f"{content_hash(run.key)[:16]}.pth"
+        for source, target in ((workspace / PLAN, plan_of(kept)), (checkpoint, kept)):
+            if source.is_file():
+                shutil.copyfile(source, target.with_suffix(".partial"))
+                target.with_suffix(".partial").replace(target)
+        for left in self.folder.glob(f"runs/{content_hash(run.key)[:16]}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return kept
 
     @property
     def iterations(self) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,6 @@ from alapp.domain import InstanceScores, Report, part
 from alapp.experiments import informing
 from alapp.experiments.lab import Lab
 from alapp.experiments.study import ALL, CHAIN, NONE, Run
-from alapp.rounds.timing import content_hash
 from alapp.stages import segment
 from alapp.stages.instances import Decoding
 from alapp.stages.metrics import pool, score_instances
@@ -64,9 +62,9 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
 
     Raises what the stages raise, and `Cancelled` from `report`.
     """
-    workspace = lab.workspace(run, part(report, 0, 0.1))
-    _, each = lab.iterations
     start = lab.folder / before.checkpoint if before and before.checkpoint else None
+    workspace = lab.workspace(run, start, part(report, 0, 0.1))
+    _, each = lab.iterations
     total = len(lab.images.patches)
     if run.budget == 0:
         rows: tuple[int, ...] = ()
@@ -76,6 +74,10 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
         rows = choose(lab, run, before, start, part(report, 0.1, 0.3))
         iterations = each if run.schedule == CHAIN else lab.study.iterations_until(_steps(lab, run), each)
         cases = lab.cases([image.labels for image in lab.images.train], "gt", rows)
+        if not (before and before.rows):
+            anew = lab.fitted(run, workspace, cases, report)
+            start = start if start and lab.network.same_network(anew, workspace) else None
+            workspace = anew
     objects = lab.images.objects(rows)
     if not cases:  # nothing to learn: a model, if there is one, stays as it is
         scores = before.scores if before else tuple(_empty(image.labels) for image in lab.images.test)
@@ -86,7 +88,7 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
     )
     seconds = time.perf_counter() - began
     scores = tuple(_test(lab, workspace, made.checkpoint, part(report, 0.9, 1.0)))
-    kept = _keep(lab, run, workspace, made.checkpoint)
+    kept = lab.keep(run, workspace, made.checkpoint)
     model = kept.relative_to(lab.folder).as_posix()
     return Result(rows, total, iterations, round(seconds, 1), scores, model, objects=objects)
 
@@ -135,14 +137,3 @@ def _test(lab: Lab, workspace: Path, checkpoint: Path, report: Report) -> list[I
 
 def _empty(labels: np.ndarray) -> InstanceScores:
     return score_instances(labels, np.zeros_like(labels))
-
-
-def _keep(lab: Lab, run: Run, workspace: Path, checkpoint: Path) -> Path:
-    """The model, out of the run's workspace, which is removed: preprocessed patches would fill the disk."""
-    folder = lab.folder / "models"
-    folder.mkdir(exist_ok=True)
-    kept = folder / f"{content_hash(run.key)[:16]}.pth"
-    shutil.copyfile(checkpoint, kept.with_suffix(".partial"))
-    kept.with_suffix(".partial").replace(kept)
-    shutil.rmtree(workspace, ignore_errors=True)
-    return kept

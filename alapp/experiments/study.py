@@ -66,7 +66,9 @@ class Study:
     """What is compared. `budgets` ascend; below 1 they are shares of all patches, else numbers of patches. `starts`:
     the pseudo-labels that the network is pre-trained on, see `corruption`. `iterations` of a round, by default the
     plan's. `embedder` names what patches are compared by. `decoding`: parameters of `instances.Decoding` other than the
-    defaults, by name, with which objects are read from what the network tells of the test images."""
+    defaults, by name, with which objects are read from what the network tells of the test images. `replan`: the
+    network is planned anew where the first labels show objects of another size than the pseudo-labels, as it is in a
+    project."""
 
     source: Source
     budgets: tuple[float, ...] = (0.0625, 0.125, 0.25)
@@ -79,6 +81,7 @@ class Study:
     iterations: int | None = None
     embedder: str = "mae"
     decoding: Mapping[str, float] = field(default_factory=dict)
+    replan: bool = True
 
     def __post_init__(self) -> None:
         for name in ("strategies", "starts", "schedules", "seeds", "budgets"):
@@ -113,6 +116,7 @@ class Study:
     def of(cls, stored: Mapping[str, Any]) -> Study:
         """A study from JSON."""
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        values.setdefault("replan", False)  # begun by a version that did not
         source = dict(values.pop("source"))
         source |= {"modality": Modality(source["modality"]), "voxel_size": tuple(source["voxel_size"])}
         return cls(**{**values, "source": Source(**source), "preset": Preset(values["preset"])})
