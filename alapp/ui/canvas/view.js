@@ -61,11 +61,13 @@ class View {
     this.ratio = ratio;
     this.canvas.width = Math.round(w * ratio);
     this.canvas.height = Math.round(h * ratio);
-    if (this.fitted) return this.fit();
-    // Keep what was in the middle in the middle.
-    this.left += (w - before[0]) / 2;
-    this.top += (h - before[1]) / 2;
-    this.draw();
+    if (this.fitted) this.fit();
+    else {
+      // Keep what was in the middle in the middle.
+      this.left += (w - before[0]) / 2;
+      this.top += (h - before[1]) / 2;
+    }
+    if (this.width) this.paint(null); // at once: the canvas is empty now, and the next frame would be too late to hide that
   }
 
   // Event position to (y, x) in image coordinates, exact at any zoom, scroll and pixel ratio.
