@@ -4,7 +4,8 @@ The references are written from the algorithm (Sener & Savarese 2018, algorithm 
 `triple_loop` goes over picks, candidates and centres in Python, `distance_matrix` holds all n x n distances,
 `plain_loop` compares every row with the newest centre. `--compare N K` measures seconds and peak memory of all at one
 size, each in a process of its own; fpsample (PyPI, optional) is among them where it is installed.
-`--compare 1000000 1000 --mapped` reads the embeddings from a memory-mapped file.
+`--compare 1000000 1000 --mapped` reads the embeddings from a memory-mapped file. The plain loop reckons in float32, the
+product in float64: among a million random rows, picks that are all but equally far can differ.
 """
 
 from __future__ import annotations
