@@ -14,9 +14,12 @@ from alapp.stages.train.workspace import Layout
 FEW_OBJECTS = 10
 """Fewer do not tell their typical size."""
 
+SAME_SIZE = 1.1
+"""Diameters that differ by no more are the same: a size may lie between two resolutions."""
+
 
 def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool:
-    """Whether a plan that was made on `cases` would have the same resolution.
+    """Whether a plan that was made on `cases` would have the same resolution, or their objects the same size.
 
     A resolution that an expert chose suits, and so does that of a GPU, which is always the full one.
     """
@@ -24,7 +27,12 @@ def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool:
     if machine.gpu_gb or "downsampling" in plan["summary"].get("overrides", {}):
         return True
     sizes = [size for case in cases for size in object_sizes(load_case(case)[1])]
-    return len(sizes) < FEW_OBJECTS or choose_downsampling(typical_size(sizes)) == plan["downsampling"]
+    if len(sizes) < FEW_OBJECTS:
+        return True
+    size, planned = typical_size(sizes), plan["summary"]["object_diameter_px"]
+    if max(size.diameter, planned) <= SAME_SIZE * min(size.diameter, planned):
+        return True
+    return choose_downsampling(size) == plan["downsampling"]
 
 
 def same_network(layout: Layout, other: Layout) -> bool:

@@ -20,6 +20,17 @@ def test_few_objects_tell_nothing(workspace):
     assert NnUNet().plan_suits(workspace, disc_cases(1, **LARGE), CPU)
 
 
+def test_a_size_between_two_resolutions_changes_nothing(tmp_path):
+    # About 34 pixels are seen in full, 36 at two thirds.
+    plan_small(tmp_path, disc_cases(2, size=256, radius=17))
+    assert Layout(tmp_path).read_plan()["downsampling"] == 1.0
+    for radius, suits in ((18, True), (24, False)):
+        cases = disc_cases(2, size=256, radius=radius)
+        assert NnUNet().plan_suits(tmp_path, cases, CPU) is suits
+    plan_small(tmp_path / "other", disc_cases(2, size=256, radius=18))
+    assert Layout(tmp_path / "other").read_plan()["downsampling"] == 1.5
+
+
 def test_on_a_gpu_or_by_an_expert_the_resolution_is_given(workspace):
     assert NnUNet().plan_suits(workspace, disc_cases(2, **LARGE), GPU)
     path = Layout(workspace).plan
