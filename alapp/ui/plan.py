@@ -46,11 +46,16 @@ div.al-ask{padding:10px 12px;font-size:14px;line-height:1.45;color:var(--body-te
 
 def text(store: Store, project_id: int, preset: str) -> str:
     """The plan in plain words, or what will be planned."""
-    known = models.find_plan(store, project_id, preset)
+    *earlier, known = [None, *models.plans(store, project_id, preset)]
     if known is None:
         return tables.note(EMPTY)
-    summary = known.summary
-    return tables.note(summary["sentence"]) + lines(summary.get("facts", ()), summary.get("overrides", {}))
+    summary, sentences = known.summary, [known.summary["sentence"]]
+    before = earlier[-1].summary["object_diameter_px"] if earlier[-1] else None
+    if before is not None and before != summary["object_diameter_px"]:
+        sentences.append(
+            f"This plan was made anew on your labels; the one before was for objects of {before:.0f} pixels."
+        )
+    return tables.note(*sentences) + lines(summary.get("facts", ()), summary.get("overrides", {}))
 
 
 def lines(facts: Sequence[Mapping[str, str]], overrides: Mapping[str, Any]) -> str:

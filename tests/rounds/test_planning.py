@@ -23,7 +23,8 @@ def planned_with(fast, monkeypatch):
         given.append(overrides)
         assert not workspace.exists()
         summary = plain(self, workspace, cases, preset, machine, report)
-        return replace(summary, overrides=overrides.chosen if overrides else {})
+        fixed = overrides.chosen if overrides else {}
+        return replace(summary, overrides=fixed, object_diameter_px=12.0 * len(given))
 
     monkeypatch.setattr(ThresholdTrainer, "plan", plan)
     return given
@@ -217,6 +218,7 @@ class TestPlanOnPseudoLabels:
         annotate(store, pretrained)
         training.run_round(store, pretrained.id, silent)
         assert len(models.plans(store, pretrained.id, Preset.QUICK)) == 1
+        assert "made anew" not in plan_part.text(store, pretrained.id, Preset.QUICK)
 
     def test_it_is_made_anew_before_the_first_round_and_the_pre_trained_model_goes_on(
         self, store, pretrained, unsuited
@@ -226,6 +228,7 @@ class TestPlanOnPseudoLabels:
         training.run_round(store, pretrained.id, silent)
         plans = models.plans(store, pretrained.id, Preset.QUICK)
         assert len(plans) == 2
+        assert "the one before was for objects of 12 pixels" in plan_part.text(store, pretrained.id, Preset.QUICK)
         made = models.checkpoints(store, pretrained.id)[-1]
         assert (made.plan_id, made.parent_id) == (plans[1].id, first.id)
         assert ThresholdTrainer.seen[-1]["start_from"] == store.files.resolve(first.path)
