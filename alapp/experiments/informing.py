@@ -49,10 +49,8 @@ def _from_labels(lab: Lab, run: Run, start: Path | None, with_cost: bool, report
         maps = lab.pseudo("auto", run.seed, report)
         foreground = [labels > 0 for labels in maps]
     else:
-        predicted = [
-            lab.scout.predict(lab.workspace(run, start, report), start, image.pixels, report)
-            for image in lab.images.train
-        ]
+        workspace = lab.workspace(run, start, report)
+        predicted = [lab.scout.predict(workspace, start, image.pixels, report) for image in lab.images.train]
         foreground = [probabilities[0] < 0.5 for probabilities in predicted]
         how = segment.decoding_for(lab.images.voxel_size)
         maps = [segment.whole(probabilities, how) for probabilities in predicted] if with_cost else foreground

@@ -23,15 +23,17 @@ from alapp.rounds.timing import content_hash
 from alapp.stages.embed.base import EMBEDDERS
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, choose_automatically
 from alapp.stages.train.base import NETWORK, TRAINERS, Case
+from alapp.stages.train.workspace import Layout
 from alapp.storage.db import Store
-
-PLAN = "plan.json"
-"""In a workspace; see `stages.train.workspace`."""
 
 
 def plan_of(model: Path) -> Path:
     """Where the plan of a model lies that was kept."""
     return model.with_suffix(".json")
+
+
+def _name(run: Run) -> str:
+    return content_hash(run.key)[:16]
 
 
 class Lab:
@@ -117,13 +119,13 @@ class Lab:
             raise NotReadyError("The labels have no object at all, so there is nothing to learn.")
 
         planned = self._made("plan", make)
-        own = self.folder / "runs" / content_hash(run.key)[:16]
+        own = self.folder / "runs" / _name(run)
         if not own.exists():
             # A workspace of its own: runs in several processes would preprocess the same cases at the same time.
             partial = own.with_name(f".tmp-{own.name}-{os.getpid()}")
             shutil.copytree(planned, partial, dirs_exist_ok=True)
             if start is not None and plan_of(start).is_file():
-                shutil.copyfile(plan_of(start), partial / PLAN)
+                shutil.copyfile(plan_of(start), Layout(partial).plan)
             os.replace(partial, own)
         return own
 
@@ -141,12 +143,12 @@ class Lab:
         disk."""
         folder = self.folder / "models"
         folder.mkdir(exist_ok=True)
-        kept = folder / f"{content_hash(run.key)[:16]}.pth"
-        for source, target in ((workspace / PLAN, plan_of(kept)), (checkpoint, kept)):
+        kept = folder / f"{_name(run)}.pth"
+        for source, target in ((Layout(workspace).plan, plan_of(kept)), (checkpoint, kept)):
             if source.is_file():
                 shutil.copyfile(source, target.with_suffix(".partial"))
                 target.with_suffix(".partial").replace(target)
-        for left in self.folder.glob(f"runs/{content_hash(run.key)[:16]}*"):
+        for left in self.folder.glob(f"runs/{_name(run)}*"):
             shutil.rmtree(left, ignore_errors=True)
         return kept
 

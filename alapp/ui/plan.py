@@ -52,9 +52,7 @@ def text(store: Store, project_id: int, preset: str) -> str:
     summary, sentences = known.summary, [known.summary["sentence"]]
     before = earlier[-1].summary["object_diameter_px"] if earlier[-1] else None
     if before is not None and before != summary["object_diameter_px"]:
-        sentences.append(
-            f"This plan was made anew on your labels; the one before was for objects of {before:.0f} pixels."
-        )
+        sentences.append(f"This plan was made anew; the one before was for objects of {before:.0f} pixels.")
     return tables.note(*sentences) + lines(summary.get("facts", ()), summary.get("overrides", {}))
 
 

@@ -238,14 +238,13 @@ class View {
     if (!this.due) {
       this.due = { box };
       requestAnimationFrame(() => {
-        const due = this.due;
-        this.due = null;
-        this.paint(due.box);
+        if (this.due) this.paint(this.due.box); // else all was painted meanwhile
       });
     } else if (this.due.box) this.due.box = box && joinBoxes([this.due.box, box]);
   }
 
   paint(box) {
+    this.due = null;
     const { context } = this;
     const ratio = this.ratio || 1;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
