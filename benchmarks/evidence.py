@@ -56,12 +56,9 @@ COMPARED = (
     ("coreset", "foreground_random"),
     ("coreset", "random"),
 )
-BEGUN_BEFORE = ("vnc_em", "hela")
-"""Their first runs are older than the rule that removes objects of little certainty; the others do without it as well,
-so that all can be compared."""
-PLANNED_ONCE = "vnc_em"
-"""All of its runs are older than the planning on a person's first labels; it changes nothing in the others, whose
-pseudo-labels show objects of the right size."""
+BEGUN_BEFORE = ("hela",)
+"""Its first runs are older than the rule that removes objects of little certainty; the others do without it as well, so
+that all can be compared."""
 SHORT = {"foreground_random": "fg_random"}
 DEFAULT = "coreset"
 """The strategy that a new project has."""
@@ -89,7 +86,6 @@ def parts(name: str) -> dict[str, Study]:
     main = Study(
         source, BUDGETS, ("foreground_random", "random", "coreset", "auto"),
         decoding={"certainty_share": 0.0} if name in BEGUN_BEFORE else {},
-        replan=name != PLANNED_ONCE,
     )  # fmt: skip
     bad = ("reference:drop=0.5", "reference:merge=0.5", "reference:shift=0.5", "reference:wrong=0.5")
     return {
@@ -247,9 +243,8 @@ Every run trains as the app does on a computer without a GPU (preset "quick"): n
 the pseudo-labels that "auto" chooses without downloaded weights, then each budget is trained from the model of the
 smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at IoU
 0.5 of all objects of the test images, which are the last quarter of each data set. Objects are read as the app does it
-by default; in vnc_em and hela without the rule that removes objects of little certainty, which is newer than their
-first runs, and in vnc_em the network is not planned anew on the first labels, which is newer as well. "all" trains on
-every patch, for as many iterations as three rounds. Percent are of the F1 of "all" with the same start and seed. With
+by default; in hela without the rule that removes objects of little certainty, which is newer than its first runs. "all"
+trains on every patch, for as many iterations as three rounds. Percent are of the F1 of "all" with the same start and seed. With
 three seeds an interval is wide: a difference is called better or worse only when its 95% interval (Student's t, paired
 by seed) leaves out zero. A line of one seed says nothing yet. Training seconds are those of computers that did other
 things too, and of runs that were paused.
