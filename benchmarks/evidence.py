@@ -244,10 +244,10 @@ the pseudo-labels that "auto" chooses without downloaded weights, then each budg
 smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at IoU
 0.5 of all objects of the test images, which are the last quarter of each data set. Objects are read as the app does it
 by default; in hela without the rule that removes objects of little certainty, which is newer than its first runs. "all"
-trains on every patch, for as many iterations as three rounds. Percent are of the F1 of "all" with the same start and seed. With
-three seeds an interval is wide: a difference is called better or worse only when its 95% interval (Student's t, paired
-by seed) leaves out zero. A line of one seed says nothing yet. Training seconds are those of computers that did other
-things too, and of runs that were paused.
+trains on every patch, for as many iterations as three rounds. Percent are of the F1 of "all" with the same start and
+seed. With three seeds an interval is wide: a difference is called better or worse only when its 95% interval (Student's
+t, paired by seed) leaves out zero. A line of one seed says nothing yet. Training seconds are those of computers that
+did other things too, and of runs that were paused.
 
 A patch is not the same work everywhere: "objects" is how many the labelled patches showed on average, of which each has
 to be outlined. A strategy that prefers crowded patches asks for more work.

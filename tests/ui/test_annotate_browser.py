@@ -50,10 +50,11 @@ def server(world):
 
 
 class Visitor:
-    """A browser tab on the page. Every error in its console fails the test."""
+    """A browser tab on the page. Every error in its console fails the test. `script` runs before the page's own."""
 
-    def __init__(self, browser, url, **options):
+    def __init__(self, browser, url, script="", **options):
         self.context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        self.context.add_init_script(script)
         self.page = self.context.new_page()
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -301,10 +302,17 @@ def test_suggestions_are_accepted_at_once_or_asked_about(world, browser):
     blocks.close(verbose=False)
 
 
+UNINFORMED = """
+    const { setTimeout } = window;
+    window.setTimeout = (act, ms, ...rest) => setTimeout(act, ms === 5000 ? 3600000 : ms, ...rest);
+"""
+"""The page does not ask every five seconds whether another one works on its patch."""
+
+
 def test_two_tabs_cannot_overwrite_each_other(world, browser, server):
     store, _, (first, _), truth = world
     part, ids = whole(truth, first)
-    one, two = Visitor(browser, server), Visitor(browser, server)
+    one, two = Visitor(browser, server, UNINFORMED), Visitor(browser, server)
     one.click(*centre(part, ids[0]))
     one.press("Enter")
     one.revision(3)

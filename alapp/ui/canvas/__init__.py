@@ -19,6 +19,7 @@ SCRIPTS = (
     "link.js",
     "pictures.js",
     "view.js",
+    "layers.js",
     "touch.js",
     "tools.js",
     "brush.js",

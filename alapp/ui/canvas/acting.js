@@ -1,6 +1,7 @@
 // Acts on a patch: undo, delete, suggestions, done. Each is an event of its journal. Methods of Annotator.
 
 const PAUSE_MS = 80; // between two strokes
+const LARGE = 1 / 16; // the part of a patch that takes a good part of a frame to draw
 
 const acting = {
   // Send an act on the open patch; its answer says what changed.
@@ -39,9 +40,8 @@ const acting = {
     const entry = this.batch.patches.find((patch) => patch.id === this.patch.id);
     if (entry) Object.assign(entry, { state: status, n_objects });
     this.scene();
-    // The object is on the screen as it is, unless it was let go meanwhile or the answer says something of others too.
-    const alone = answer.items.length === 1 && !answer.removed.length && !("region" in answer);
-    const painted = touched !== null && alone && answer.items[0].id === this.selected;
+    // The object is on the screen as it is, unless the answer says something of others too.
+    const painted = touched !== null && answer.items.length === 1 && !answer.removed.length && !("region" in answer);
     this.untold = { box: joinBoxes([this.untold?.box, ...boxes]), painted: painted && (this.untold?.painted ?? true) };
     if (touched === null && !this.stroke) this.tell();
     else this.tellInPause();
@@ -54,14 +54,26 @@ const acting = {
     this.pause = setTimeout(() => this.stroke || this.tell(), PAUSE_MS);
   },
 
+  // Other objects are selected or under the pointer inside `box`. While someone paints, a large box waits for a pause.
+  showMarks(box) {
+    const paints = this.tool === brushTool || this.tool === eraseTool;
+    const area = (box[2] - box[0]) * (box[3] - box[1]);
+    if (!paints || area < LARGE * this.patch.width * this.patch.height) return this.view.mark(box);
+    this.unmarked = joinBoxes([this.unmarked, box]);
+    this.tellInPause();
+  },
+
   // Show what the answers said and what is not shown yet.
   tell() {
     this.root.dataset.told = "true";
+    if (this.unmarked) this.view.mark(this.unmarked);
+    this.unmarked = null;
     if (!this.untold) return;
     const { box, painted } = this.untold;
     this.untold = null;
     if (box) this.view.refresh(box, painted);
     this.showPatch();
+    this.revealRow();
   },
 
   undo() {
@@ -78,7 +90,7 @@ const acting = {
       if (sign === "box") draft.box = null;
       else draft[sign.replace("+", "")].pop();
     }
-    this.view.draw(box);
+    this.view.drawOver(box);
     this.sendClick();
   },
 

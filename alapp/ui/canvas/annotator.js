@@ -145,7 +145,7 @@ class Annotator {
     this.items = answer.items.map((raw) => new Item(raw));
     this.selected = this.hovered = null;
     this.also = [];
-    this.painting = this.stroke = this.outlined = this.untold = null;
+    this.painting = this.stroke = this.outlined = this.untold = this.unmarked = null;
     this.takeRegion(answer);
     this.draft = answer.draft ? this.asDraft(answer.draft) : null;
     this.z = Math.min(this.draft?.z ?? (same ? this.z : Math.floor(answer.depth / 2)), answer.depth - 1);
@@ -260,7 +260,7 @@ class Annotator {
     this.hovered = id;
     this.scene();
     const box = joinBoxes(boxes);
-    if (box) this.view.mark(box);
+    if (box) this.showMarks(box);
   }
 
   // Select an object, and `also` others with it; null selects none.
@@ -272,13 +272,15 @@ class Annotator {
     this.scene();
     showKinds(this);
     const box = joinBoxes(boxes);
-    if (box) this.view.mark(box);
+    if (box) this.showMarks(box);
     this.showSpan();
     for (const row of this.root.querySelectorAll("[data-object]")) {
       row.classList.toggle("ann-selected", this.chosen.includes(Number(row.dataset.object)));
-      if (Number(row.dataset.object) === id) row.scrollIntoView({ block: "nearest" });
     }
+    if (!this.stroke) this.revealRow(); // else in the pause after it: the rows that come into sight cost a frame
   }
+
+  revealRow() { this.root.querySelector(`[data-object="${this.selected}"]`)?.scrollIntoView({ block: "nearest" }); }
 
   fit() { this.view.fit(); }
   zoomIn() { this.view.zoom(1.25); }

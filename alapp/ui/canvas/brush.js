@@ -144,7 +144,7 @@ const painting = {
   endStroke() {
     const { stroke, painting } = this;
     this.stroke = null;
-    if (this.untold) this.tellInPause();
+    if (this.untold || this.unmarked) this.tellInPause();
     const sent = stroke.box && strokeMask(stroke, this.patch.width, painting.z);
     if (!sent) {
       if (stroke.box) this.say("All of this lies on other objects, which keep their pixels.");
@@ -175,7 +175,7 @@ const painting = {
     if (!this.items.some((item) => item.id === this.selected)) this.selected = null;
     this.patch.next = this.patch.last_id + 1;
     this.scene();
-    this.untold = null;
+    this.untold = this.unmarked = null;
     this.view.refresh();
     this.showPatch();
   },

@@ -20,7 +20,7 @@ const drafting = {
     this.draft[negative ? "negative" : "positive"].push([y, x]);
     this.draft.order.push(negative ? "negative" : "positive");
     this.scene();
-    this.view.draw();
+    this.view.drawOver();
     this.sendClick(started);
   },
 
@@ -34,7 +34,7 @@ const drafting = {
     this.draft[sign].push(...points);
     this.draft.order.push(...points.map(() => `${sign}+`));
     this.scene();
-    this.view.draw();
+    this.view.drawOver();
     this.sendClick(started);
   },
 
@@ -44,7 +44,7 @@ const drafting = {
     if (!this.draft.box) this.draft.order.push("box");
     this.draft.box = box;
     this.scene();
-    this.view.draw();
+    this.view.drawOver();
     this.sendClick(started);
   },
 
@@ -68,7 +68,7 @@ const drafting = {
         if (!this.painting) this.patch.next = this.patch.last_id + 1;
       }
       if (this.draft !== draft) return;
-      this.view.draw(joinBoxes([before, flatBox(draft.item), pointsBox(draft)]));
+      this.view.drawOver(joinBoxes([before, flatBox(draft.item), pointsBox(draft)]));
       this.button("undo").disabled = false;
       if (!draft.item && (draft.positive.length || draft.box)) this.say("Nothing found here. Click inside an object, or on its darker or brighter core.");
       requestAnimationFrame(() => this.measure(started));
@@ -175,7 +175,7 @@ const drafting = {
     this.part("start").disabled = this.closed;
     showKinds(this);
     this.scene();
-    if (box) this.view.draw(box);
+    if (box) this.view.drawOver(box);
   },
 
   asDraft(raw) {

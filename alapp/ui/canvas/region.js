@@ -116,10 +116,10 @@ function markRows(view, y0, y1) {
   }
 }
 
-function drawRegion(view, box) {
+function drawRegion(view, context, box) {
   const { region, z } = view.scene;
   if (!region?.on(z)) return;
-  const { context, marked } = view;
+  const { marked } = view;
   const reach = Math.ceil(MARGIN_PX / view.scale) + 1;
   const bottom = Math.min(view.height, box ? box[2] + reach : view.height);
   const path = new Path2D();

@@ -117,7 +117,7 @@ const shaping = {
     this.shape = shape;
     this.scene();
     const box = joinBoxes([before, shape].map((each) => each && pointsBox({ positive: each.points, negative: [] })));
-    if (box) this.view.draw(box);
+    if (box) this.view.drawOver(box);
   },
 
   // An outline is an object of its own, unless it meets the object that the person selected.

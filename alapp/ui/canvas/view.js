@@ -1,4 +1,5 @@
-// The canvas: image, masks, points; zoom and pan. Coordinates are (y, x) of the patch, pixel 0 spans 0 to 1.
+// The canvas: image and masks; zoom and pan. layers.js draws them. Coordinates are (y, x) of the patch, pixel 0 spans
+// 0 to 1.
 
 const MIN_SCALE = 0.1;
 const MAX_SCALE = 64;
@@ -9,6 +10,7 @@ class View {
   constructor(canvas, onMove) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
+    this.below = document.createElement("canvas").getContext("2d", { alpha: false });
     this.onMove = onMove;
     this.image = document.createElement("canvas");
     this.fill = document.createElement("canvas");
@@ -59,15 +61,17 @@ class View {
     if (!w || !h) return;
     const before = [this.canvas.width / (this.ratio || ratio), this.canvas.height / (this.ratio || ratio)];
     this.ratio = ratio;
-    this.canvas.width = Math.round(w * ratio);
-    this.canvas.height = Math.round(h * ratio);
+    for (const canvas of [this.canvas, this.below.canvas]) {
+      Object.assign(canvas, { width: Math.round(w * ratio), height: Math.round(h * ratio) });
+    }
     if (this.fitted) this.fit();
     else {
       // Keep what was in the middle in the middle.
       this.left += (w - before[0]) / 2;
       this.top += (h - before[1]) / 2;
     }
-    if (this.width) this.paint(null); // at once: the canvas is empty now, and the next frame would be too late to hide that
+    // At once: the canvas is empty now, and the next frame would be too late to hide that.
+    if (this.width) this.paint({ screen: null, below: null });
   }
 
   // Event position to (y, x) in image coordinates, exact at any zoom, scroll and pixel ratio.
@@ -165,8 +169,8 @@ class View {
     context.putImageData(shown, 0, 0);
   }
 
-  // Masks changed inside `box` (y0, x0, y1, x1), or everywhere: paint them anew there. `painted`: nothing but objects
-  // may have changed, and what is the same pixel by pixel is on the screen already.
+  // Masks changed inside `box` (y0, x0, y1, x1), or everywhere: paint them anew there. `painted`: nothing but pixels of
+  // objects may have changed, and what is the same pixel by pixel is on the screen already.
   refresh(box = null, painted = false) {
     if (!this.width) return;
     const [y0, x0, y1, x1] = box || [0, 0, this.height, this.width];
@@ -183,7 +187,9 @@ class View {
     // An answer mostly says what was painted already, in a box that can span the patch: only what differs is filled.
     const changed = before ? differing(before, this.grid.subarray(first, last), this.width, x0, x1) : [0, x0, y1 - y0, x1];
     if (changed) this.paintFill(y0 + changed[0], changed[1], y0 + changed[2], changed[3]);
-    if (changed || !painted) this.draw(box);
+    if (!painted) this.draw(box);
+    else if (changed) this.draw([y0 + changed[0], changed[1], y0 + changed[2], changed[3]]);
+    this.drawOver(box);
     this.onChange();
   }
 
@@ -211,7 +217,7 @@ class View {
   // Another object is selected or under the pointer inside `box`.
   mark(box) {
     if (this.alone) this.refresh(box);
-    else this.draw(box);
+    else this.drawOver(box);
   }
 
   stamp(item, y0, x0, y1, x1) {
@@ -231,151 +237,6 @@ class View {
   at([y, x]) {
     const i = y * this.width + x;
     return this.grid[i] || this.hints[i];
-  }
-
-  // Show what changed inside `box` (y0, x0, y1, x1), or everything, in the next frame: an act may change several things.
-  draw(box = null) {
-    if (!this.due) {
-      this.due = { box };
-      requestAnimationFrame(() => {
-        if (this.due) this.paint(this.due.box); // else all was painted meanwhile
-      });
-    } else if (this.due.box) this.due.box = box && joinBoxes([this.due.box, box]);
-  }
-
-  paint(box) {
-    this.due = null;
-    const { context } = this;
-    const ratio = this.ratio || 1;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.save();
-    if (box) {
-      const [y0, x0, y1, x1] = box;
-      context.beginPath();
-      context.rect(
-        Math.floor(this.left + x0 * this.scale) - MARGIN_PX, Math.floor(this.top + y0 * this.scale) - MARGIN_PX,
-        Math.ceil((x1 - x0) * this.scale) + 2 * MARGIN_PX, Math.ceil((y1 - y0) * this.scale) + 2 * MARGIN_PX,
-      );
-      context.clip();
-    }
-    context.fillStyle = "#6f6f6f";
-    context.fillRect(0, 0, this.canvas.width, this.canvas.height);
-    context.translate(this.left, this.top);
-    context.scale(this.scale, this.scale);
-    context.imageSmoothingEnabled = this.scale < 1;
-    if (this.around) this.drawAround();
-    if (this.raw) context.drawImage(this.image, 0, 0);
-    if (this.filled) {
-      context.globalAlpha = this.opacity;
-      context.drawImage(this.fill, 0, 0);
-      context.globalAlpha = 1;
-    }
-    drawRegion(this, box);
-    this.drawOutlines(box);
-    this.drawDraft();
-    this.drawShape();
-    context.restore();
-    if (!box) for (const react of this.drawn) react();
-  }
-
-  // Dimmed, with a frame around the patch itself that covers none of its pixels.
-  drawAround() {
-    const { context } = this;
-    const { image, box } = this.around;
-    context.globalAlpha = AROUND_ALPHA;
-    context.drawImage(image, box[1], box[0]);
-    context.globalAlpha = 1;
-    for (const [colour, px] of [["rgba(0,0,0,.8)", 4], ["#ffffff", 2]]) {
-      const wide = px / this.scale;
-      context.strokeStyle = colour;
-      context.lineWidth = wide;
-      context.strokeRect(-wide / 2, -wide / 2, this.width + wide, this.height + wide);
-    }
-  }
-
-  drawOutlines(box) {
-    const { items, z, hovered, selected, also } = this.scene;
-    const { context } = this;
-    // The margin of the box is drawn anew too, so it reaches farther the smaller the scale.
-    const r = Math.ceil((2 * MARGIN_PX) / this.scale) + 1;
-    const near = box && [box[0] - r, box[1] - r, box[2] + r, box[3] + r];
-    const shown = items.filter((item) => item.on(z) && !(near && !overlap(flatBox(item), near)));
-    // What is selected or under the pointer lies on top of the neighbours that it touches.
-    const strong = new Set(shown.filter(({ id }) => id === selected || id === hovered || also.includes(id)));
-    for (const item of [...(this.alone ? [] : shown.filter((each) => !strong.has(each))), ...strong]) {
-      const path = item.outline(z, near);
-      const stands = strong.has(item);
-      if (stands) this.stroke(path, "#000000", 5);
-      context.setLineDash(item.suggestion ? [5 / this.scale, 4 / this.scale] : []);
-      if (item.suggestion && !stands) this.stroke(path, "rgba(0,0,0,.65)", 3);
-      this.stroke(path, item.suggestion ? (item.flag ? "#FFB000" : "#ffffff") : this.tone(item.id), stands ? 3 : 1.75);
-      context.setLineDash([]);
-      if (item.id === selected || also.includes(item.id)) this.stroke(path, "#ffffff", 1);
-    }
-  }
-
-  // The colour of an object, as [r, g, b] and for styles.
-  rgb(id) { return this.tones?.get(id) ?? PALETTE_RGB[id % PALETTE_RGB.length]; }
-
-  tone(id) { return `rgb(${this.rgb(id)})`; }
-
-  drawDraft() {
-    const { draft, z } = this.scene;
-    const { context } = this;
-    if (!draft || draft.z !== z) return;
-    if (draft.item && draft.item.on(z)) {
-      if (this.filled) context.drawImage(draft.item.tint(z), draft.item.box[2], draft.item.box[1]);
-      const path = draft.item.outline(z);
-      this.stroke(path, "#000000", 4.5);
-      this.stroke(path, "#ffffff", 2.25);
-    }
-    if (draft.box) {
-      const [y0, x0, y1, x1] = draft.box;
-      const path = new Path2D();
-      path.rect(x0, y0, x1 - x0, y1 - y0);
-      this.stroke(path, "rgba(0,0,0,.65)", 3);
-      this.stroke(path, "#56B4E9", 1.5);
-    }
-    for (const [points, colour, plus] of [[draft.positive, "#0072B2", true], [draft.negative, "#D55E00", false]]) {
-      for (const [y, x] of points) this.drawPoint(y + 0.5, x + 0.5, colour, plus);
-    }
-  }
-
-  // What a tool draws at the moment: points (y, x) of a line, closed or not.
-  drawShape() {
-    const { shape } = this.scene;
-    if (!shape) return;
-    const path = new Path2D();
-    shape.points.forEach(([y, x], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
-    if (shape.closed) path.closePath();
-    this.stroke(path, "rgba(0,0,0,.65)", 3.5);
-    this.stroke(path, "#ffffff", 1.5);
-  }
-
-  drawPoint(y, x, colour, plus) {
-    const { context } = this;
-    const r = 6.5 / this.scale;
-    context.beginPath();
-    context.arc(x, y, r, 0, 2 * Math.PI);
-    context.fillStyle = colour;
-    context.fill();
-    context.lineWidth = 1.75 / this.scale;
-    context.strokeStyle = "#ffffff";
-    context.stroke();
-    context.beginPath();
-    context.moveTo(x - r * 0.5, y);
-    context.lineTo(x + r * 0.5, y);
-    if (plus) {
-      context.moveTo(x, y - r * 0.5);
-      context.lineTo(x, y + r * 0.5);
-    }
-    context.stroke();
-  }
-
-  stroke(path, colour, width) {
-    this.context.strokeStyle = colour;
-    this.context.lineWidth = width / this.scale;
-    this.context.stroke(path);
   }
 }
 
