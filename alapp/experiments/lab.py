@@ -19,6 +19,7 @@ from alapp.environment import machine
 from alapp.errors import NotReadyError
 from alapp.experiments import corruption, sources
 from alapp.experiments.study import NONE, Run, Study
+from alapp.rounds import plan_in_use
 from alapp.rounds.timing import content_hash
 from alapp.stages.embed.base import EMBEDDERS
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, choose_automatically
@@ -129,10 +130,14 @@ class Lab:
             os.replace(partial, own)
         return own
 
-    def fitted(self, run: Run, workspace: Path, cases: Sequence[Case], report: Report) -> Path:
-        """`workspace`, or another one where its plan does not suit the objects of `cases`, the first labels of a
-        person; see `rounds.plan_in_use`."""
-        if not (self.study.replan and cases) or self.network.plan_suits(workspace, cases, machine()):
+    def fitted(self, workspace: Path, cases: Sequence[Case], before: Sequence[Case], report: Report) -> Path:
+        """`workspace`, or another one where the objects of `cases` ask for another plan, once; `before` are the cases of
+        the smaller budget. See `rounds.plan_in_use`."""
+        first, here = (Layout(folder).plan for folder in (self.folder / "plan", workspace))
+        made_anew = first.is_file() and first.read_bytes() != here.read_bytes()
+        if not (self.study.replan and cases) or made_anew:
+            return workspace
+        if not plan_in_use.ask_for_another(workspace, cases, before):
             return workspace
         anew = workspace.with_name(f"{workspace.name}-anew")
         self.network.plan(anew, cases, self.study.preset, machine(), report)

@@ -74,10 +74,10 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
         rows = choose(lab, run, before, start, part(report, 0.1, 0.3))
         iterations = each if run.schedule == CHAIN else lab.study.iterations_until(_steps(lab, run), each)
         cases = lab.cases([image.labels for image in lab.images.train], "gt", rows)
-        if not (before and before.rows):
-            anew = lab.fitted(run, workspace, cases, report)
-            start = start if start and lab.network.same_network(anew, workspace) else None
-            workspace = anew
+        known = lab.cases([image.labels for image in lab.images.train], "gt", before.rows) if before else []
+        anew = lab.fitted(workspace, cases, known, report)
+        start = start if start and lab.network.same_network(anew, workspace) else None
+        workspace = anew
     objects = lab.images.objects(rows)
     if not cases:  # nothing to learn: a model, if there is one, stays as it is
         scores = before.scores if before else tuple(_empty(image.labels) for image in lab.images.test)

@@ -7,8 +7,9 @@ large where these mark only parts of the objects, or several as one.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from alapp.domain import Report, part
@@ -56,24 +57,30 @@ def plan_hash(preset: str, cases: Iterable[Case], number: int, overrides: Mappin
     return content_hash("plan", preset, content, *((number, overrides) if number or overrides else ()))
 
 
-def fitted(store: Store, project: Project, cases: Sequence[Case], report: Report) -> Plan:
-    """The plan for a round that learns from `cases`, which people labelled.
+def fitted(store: Store, project: Project, cases: Sequence[Case], earlier: Collection[str], report: Report) -> Plan:
+    """The plan for a round that learns from `cases`, which people labelled; `earlier` are the keys of those that rounds
+    before it brought.
 
-    It is the one in use. Only where no round was trained with it and nobody fixed anything in it, and it has another
-    resolution than the objects of `cases` ask for, a new one is made; once in the life of a project.
+    It is the one in use. Only in the first round whose labels show enough objects to tell their size, where nobody
+    fixed anything in the plan and it has another resolution than they ask for, a new one is made.
     """
     known = models.plans(store, project.id, project.preset)
-    network = TRAINERS.create(NETWORK)
-    if len(known) != 1 or known[0].summary.get("overrides") or _has_rounds(store, project, known[0]):
+    if len(known) != 1 or known[0].summary.get("overrides"):
         return ensure_plan(store, project, cases, report)
     report(0, 1, "Measuring the objects that you marked")
-    if network.plan_suits(store.root / known[0].workspace, cases, machine()):
-        return known[0]
-    return make_plan(store, project, cases, part(report, 0.5, 1.0))
+    before = [case for case in cases if case.key in earlier]
+    if ask_for_another(store.root / known[0].workspace, cases, before):
+        return make_plan(store, project, cases, part(report, 0.5, 1.0))
+    return known[0]
 
 
-def _has_rounds(store: Store, project: Project, plan: Plan) -> bool:
-    return any(item.plan_id == plan.id and item.round_id for item in models.checkpoints(store, project.id))
+def ask_for_another(workspace: Path, cases: Sequence[Case], before: Sequence[Case]) -> bool:
+    """Whether `cases` ask for another plan than the workspace has, and `before`, those of the rounds before, showed too
+    few objects to ask for any."""
+    network = TRAINERS.create(NETWORK)
+    if before and network.plan_suits(workspace, before, machine()) is not None:
+        return False
+    return network.plan_suits(workspace, cases, machine()) is False
 
 
 def same_network(store: Store, plan_id: int, other_id: int) -> bool:

@@ -94,7 +94,9 @@ def run_round(
     cases = human_cases(store, project)
     if not cases:
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
-    plan = plan_in_use.fitted(store, project, cases, part(report, 0.0, 0.05))
+    new = _keys_of(store, this)
+    earlier = {case.key for case in cases} - set(new)
+    plan = plan_in_use.fitted(store, project, cases, earlier, part(report, 0.0, 0.05))
     length, seed = _iterations(project, plan, "round", iterations), project.seed + this.number
     start_from, begin = start_checkpoint(store, project, this), 0.05
     if start_from is not None and pretrain_check.due(project, start_from):
@@ -105,7 +107,7 @@ def run_round(
         start_from = pretrain_check.choose(
             store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin), killed
         )
-    drawn = replay.weights([case.key for case in cases], _keys_of(store, this))
+    drawn = replay.weights([case.key for case in cases], new)
     run = Run(this, cases, start_from, length, seed, drawn)
     checkpoint = train(store, project, plan, run, part(report, begin, 0.8), killed)
     decoding.fit_for_round(store, checkpoint, this, start_from, part(report, 0.8, 0.85))
@@ -116,16 +118,16 @@ def run_round(
 
 
 def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint | None:
-    """The model of the plan in use that was in use before this round was trained; those of another plan may have
-    another network.
+    """The model that was in use before this round was trained, if it has the network of the plan in use; at another
+    resolution, perhaps.
 
-    If none of this plan was ever good enough to be used, the newest one: it is still better than to start anew. A plan
-    without any model takes the pre-trained one of an earlier plan, if its network is the same at another resolution.
+    If it has not, or none was ever good enough to be used, the newest one of this plan: it is still better than to
+    start anew. A plan without any model takes the pre-trained one of an earlier plan, if its network is the same.
     Raises `NotReadyError` when its file is gone.
     """
     plan = models.find_plan(store, project.id, project.preset)
     found = verdicts.current_checkpoint(store, project.id, project.preset, before_round=this.id)
-    if plan is None or found is None or found.plan_id != plan.id:
+    if plan is None or found is None or not plan_in_use.same_network(store, plan.id, found.plan_id):
         found = _start_of_plan(store, project, plan, this) if plan is not None else None
     if found is not None and not lineage.available(store, found):
         name = lineage.names(store, project.id)[found.id]

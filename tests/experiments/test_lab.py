@@ -76,6 +76,12 @@ class TestPlanThatDoesNotSuit:
         assert ThresholdTrainer.seen[1]["start_from"] is not None
         assert not list((lab.folder / "runs").iterdir())
 
+    def test_waits_for_labels_that_tell_the_size_of_objects(self, tmp_path, source, used, monkeypatch):
+        monkeypatch.setattr(ThresholdTrainer, "plan_suits", lambda *args: None if len(args[2]) < 4 else False)
+        self.chain(Lab(tmp_path / "lab", Study(source, budgets=(2, 4))))
+        assert [plan for what, plan in used if what == "train"] == ["pl", "pl", "gt"]
+        assert ThresholdTrainer.seen[-1]["start_from"] is not None
+
     def test_stays_in_studies_that_were_begun_without(self, tmp_path, source, used):
         stored = Study(source, budgets=(2, 4)).as_json()
         del stored["replan"]

@@ -239,6 +239,27 @@ class TestPlanOnPseudoLabels:
         assert ThresholdTrainer.seen[-1]["start_from"] == store.files.resolve(made.path)
         assert len(unsuited) == 1
 
+    def test_a_round_with_few_objects_leaves_it_to_the_next(self, store, pretrained, monkeypatch):
+        """The second round goes on from the model of the first, at another resolution."""
+        annotate(store, pretrained)
+        monkeypatch.setattr(ThresholdTrainer, "plan_suits", lambda *args: None if len(args[2]) <= 4 else False)
+        training.run_round(store, pretrained.id, silent)
+        (plan,) = models.plans(store, pretrained.id, Preset.QUICK)
+        first = models.checkpoints(store, pretrained.id)[-1]
+        annotate(store, pretrained)
+        training.run_round(store, pretrained.id, silent)
+        made = models.checkpoints(store, pretrained.id)[-1]
+        assert made.plan_id != plan.id
+        assert ThresholdTrainer.seen[-1]["start_from"] == store.files.resolve(first.path)
+
+    def test_it_stays_for_good_once_enough_objects_were_marked(self, store, pretrained, monkeypatch):
+        annotate(store, pretrained)
+        training.run_round(store, pretrained.id, silent)
+        monkeypatch.setattr(ThresholdTrainer, "plan_suits", lambda *args: len(args[2]) <= 4)
+        annotate(store, pretrained)
+        training.run_round(store, pretrained.id, silent)
+        assert len(models.plans(store, pretrained.id, Preset.QUICK)) == 1
+
     def test_a_round_that_was_killed_keeps_the_plan_that_it_made(self, store, pretrained, unsuited, monkeypatch):
         annotate(store, pretrained)
         with monkeypatch.context() as patch:

@@ -157,8 +157,9 @@ class Trainer(Protocol):
         Raises `InputError` for overrides that cannot be.
         """
 
-    def plan_suits(self, workspace: Path, cases: Sequence[Case], machine: Machine) -> bool:
-        """Whether the objects of `cases` ask for the resolution that the plan of the workspace has."""
+    def plan_suits(self, workspace: Path, cases: Sequence[Case], machine: Machine) -> bool | None:
+        """Whether the objects of `cases` ask for the resolution that the plan of the workspace has; None where they are
+        too few to tell."""
 
     def same_network(self, workspace: Path, other: Path) -> bool:
         """Whether weights that were trained in `other` fit the network of the workspace, at whatever resolution."""

@@ -67,7 +67,7 @@ class NnUNet:
         with resources(workspace, "configuring nnU-Net"):
             return make_plan(Layout(workspace), cases, preset, machine, report, overrides, self._timing)
 
-    def plan_suits(self, workspace: Path, cases: Sequence[Case], machine: Machine) -> bool:
+    def plan_suits(self, workspace: Path, cases: Sequence[Case], machine: Machine) -> bool | None:
         """See `Trainer.plan_suits`."""
         return plan_fit.suits(Layout(workspace), cases, machine)
 

@@ -18,8 +18,9 @@ SAME_SIZE = 1.1
 """Diameters that differ by no more are the same: a size may lie between two resolutions."""
 
 
-def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool:
-    """Whether a plan that was made on `cases` would have the same resolution, or their objects the same size.
+def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool | None:
+    """Whether a plan that was made on `cases` would have the same resolution, or their objects the same size; None where
+    they show too few objects to tell.
 
     A resolution that an expert chose suits, and so does that of a GPU, which is always the full one.
     """
@@ -28,7 +29,7 @@ def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool:
         return True
     sizes = [size for case in cases for size in object_sizes(load_case(case)[1])]
     if len(sizes) < FEW_OBJECTS:
-        return True
+        return None
     size, planned = typical_size(sizes), plan["summary"]["object_diameter_px"]
     if max(size.diameter, planned) <= SAME_SIZE * min(size.diameter, planned):
         return True

@@ -17,7 +17,7 @@ def test_a_plan_suits_objects_of_the_size_that_it_was_made_for(workspace):
 
 
 def test_few_objects_tell_nothing(workspace):
-    assert NnUNet().plan_suits(workspace, disc_cases(1, **LARGE), CPU)
+    assert NnUNet().plan_suits(workspace, disc_cases(1, **LARGE), CPU) is None
 
 
 def test_a_size_between_two_resolutions_changes_nothing(tmp_path):
