@@ -131,7 +131,7 @@ class Lab:
         return own
 
     def fitted(self, workspace: Path, cases: Sequence[Case], before: Sequence[Case], report: Report) -> Path:
-        """`workspace`, or another one where the objects of `cases` ask for another plan, once; `before` are the cases of
+        """`workspace`, or another one where the objects of `cases` ask for another plan, once; `before` are those of
         the smaller budget. See `rounds.plan_in_use`."""
         first, here = (Layout(folder).plan for folder in (self.folder / "plan", workspace))
         made_anew = first.is_file() and first.read_bytes() != here.read_bytes()

@@ -19,8 +19,8 @@ SAME_SIZE = 1.1
 
 
 def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool | None:
-    """Whether a plan that was made on `cases` would have the same resolution, or their objects the same size; None where
-    they show too few objects to tell.
+    """Whether a plan that was made on `cases` would have the same resolution, or their objects the same size; None
+    where they show too few objects to tell.
 
     A resolution that an expert chose suits, and so does that of a GPU, which is always the full one.
     """
