@@ -47,7 +47,7 @@ class Lab:
         # Not timed: how busy the computer is must not decide how long one study trains and not another.
         self.network = TRAINERS.create(NETWORK, timing=None)
         # For what strategies ask about every patch, where flips would cost four times the time.
-        self.scout = TRAINERS.create(NETWORK, mirroring=False, timing=None)
+        self.scout = TRAINERS.create(NETWORK, mirroring=False, timing=None, overlap=0.0)
         folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property

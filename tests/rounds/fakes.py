@@ -17,7 +17,7 @@ class ThresholdTrainer:
 
     seen: list = []  # noqa: RUF012  (the tests look at what was trained on)
 
-    def __init__(self, mirroring=True, timing=None):
+    def __init__(self, mirroring=True, timing=None, overlap=0.5):
         self.mirroring = mirroring
 
     def plan(self, workspace, cases, preset, machine, report, overrides=None):

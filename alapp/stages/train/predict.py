@@ -33,10 +33,17 @@ class ObjectPredictor(nnUNetPredictor):
     and sums logits in half precision; here a plain loop sums in single precision, several windows at once.
     """
 
-    def __init__(self, plan: Mapping[str, Any], checkpoint: Mapping[str, Any], device: torch.device, mirroring: bool):
+    def __init__(
+        self,
+        plan: Mapping[str, Any],
+        checkpoint: Mapping[str, Any],
+        device: torch.device,
+        mirroring: bool,
+        overlap: float = 0.5,
+    ):
         with quiet():
             super().__init__(
-                tile_step_size=0.5, use_mirroring=mirroring, perform_everything_on_device=device.type == "cuda",
+                tile_step_size=1 - overlap, use_mirroring=mirroring, perform_everything_on_device=device.type == "cuda",
                 device=device, allow_tqdm=False,
             )  # fmt: skip
         manager = PlansManager(plan["nnunet"])

@@ -53,6 +53,21 @@ def test_mirroring_averages_over_flips(model):
     np.testing.assert_allclose(flipped[:, ::-1], prob, atol=1e-3)
 
 
+def test_windows_without_overlap_see_the_same_in_fewer_looks(model, predictor):
+    image, labels = discs(80, size=128)
+    looks = {}
+
+    def predicted(network, name):
+        def told(done, total, message):
+            looks[name] = total if "window" in message else looks.get(name)
+
+        return network.predict(*model, image, told)
+
+    rough, fine = predicted(NnUNet("cpu", overlap=0.0), "rough"), predicted(predictor, "fine")
+    assert (looks["rough"], looks["fine"]) == (4, 9)
+    assert np.mean(rough.argmax(0) == fine.argmax(0)) > 0.95
+
+
 @pytest.mark.parametrize("shape", [(20, 30), (64, 200), (5, 5)])
 def test_any_size_of_image_is_predicted(model, predictor, shape):
     image = np.random.default_rng(0).normal(50, 5, (*shape, 1)).astype(np.float32)
