@@ -63,6 +63,7 @@ PSEUDO_LABELLERS: Registry[PseudoLabeller] = Registry(
     "pseudo-label method",
     {
         "log_watershed": "alapp.stages.pseudolabel.log_watershed:LogWatershed",
+        "nested_regions": "alapp.stages.pseudolabel.nested_regions:NestedRegions",
         "em_dark_blobs": "alapp.stages.pseudolabel.em_blobs:EmDarkBlobs",
         "cellsam": "alapp.stages.pseudolabel.cellsam:CellSam",
         "micro_sam": "alapp.stages.pseudolabel.microsam:MicroSamAutomatic",

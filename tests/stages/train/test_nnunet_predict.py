@@ -54,7 +54,7 @@ def test_mirroring_averages_over_flips(model):
 
 
 def test_windows_without_overlap_see_the_same_in_fewer_looks(model, predictor):
-    image, labels = discs(80, size=128)
+    image, _ = discs(80, size=128)
     looks = {}
 
     def predicted(network, name):

@@ -1,0 +1,159 @@
+"""Built-in pseudo-labels for objects of any convex shape: the best of the regions that thresholds leave, nested as they
+are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from skimage.filters import threshold_otsu
+from skimage.segmentation import watershed
+
+from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
+from alapp.stages.pseudolabel.grayscale import by_slice, drop_small, gray_plane
+from alapp.stages.pseudolabel.log_watershed import above_background, object_diameter
+
+LEVELS = 24
+"""Thresholds, at even steps of the share of the foreground that lies above them."""
+
+CLEFT = 0.2
+"""A region that fills 20% less than its convex hull is no object at all."""
+
+STEEPNESS = 8
+"""How fast a region loses its worth as it leaves more of its hull empty."""
+
+SMOOTHING = 0.05
+"""Blur before the thresholds, as a part of the diameter: the texture of large objects would come apart."""
+
+SMALLEST = 0.2
+"""Regions below this part of a typical object's area are texture."""
+
+
+class NestedRegions:
+    """Of all regions above any threshold, those that together are worth most, each grown by a watershed.
+
+    Regions above rising thresholds are nested: they form a tree, from which disjoint ones are chosen by dynamic
+    programming (Arteta et al. 2016, Detecting overlapping instances in microscopy images using extremal region trees).
+    There the worth of a region is learned from labels; here it is its area^0.8 times how convex it is, so that two
+    that touch are worth more than both as one, but a whole is worth more than its bright parts.
+    """
+
+    title: ClassVar[str] = "Nested thresholds"
+    suits: ClassVar[str] = "Rods and other convex shapes, bright or dark, that touch with a faint edge between them."
+    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.LIGHT})
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("diameter", "Object diameter", 0, 0, 200, 1, "pixels", "0 finds it from each image."),
+        Parameter("sensitivity", "Sensitivity", 1, 0.2, 3, 0.1, "", "Higher finds fainter objects."),
+        Parameter("min_size", "Smallest object", 0, 0, 5000, 10, "pixels", "0 is a fifth of a typical object."),
+    )
+
+    def __init__(self, modality: Modality | None = None) -> None:
+        """`modality` makes no difference: the method suits one only."""
+
+    @classmethod
+    def status(cls, modality: Modality | None = None) -> Status:
+        """Always ready: it has no weights."""
+        return Status(BackendState.READY)
+
+    def label(self, image: np.ndarray, params: Mapping[str, float], report: Report = silent) -> np.ndarray:
+        """See `PseudoLabeller.label`."""
+        return by_slice(_label_plane, image, params, self.parameters, report)
+
+
+def _label_plane(image: np.ndarray, params: dict[str, float]) -> np.ndarray:
+    plane = gray_plane(image)
+    diameter = params["diameter"] or object_diameter(above_background(ndimage.gaussian_filter(plane, 1)))
+    bright = above_background(ndimage.gaussian_filter(plane, float(np.clip(SMOOTHING * diameter, 0.7, 3))))
+    if not bright.any():
+        return np.zeros(bright.shape, np.int32)
+    lowest = 0.5 * threshold_otsu(bright) / params["sensitivity"]
+    chosen = best(regions(bright, _levels(bright, lowest), max(20, SMALLEST * np.pi * diameter**2 / 4)))
+    if not chosen:
+        return np.zeros(bright.shape, np.int32)
+    seeds = np.zeros(bright.shape, np.int32)
+    for number, region in enumerate(chosen, 1):
+        seeds[region.place][region.mask] = number
+    # From the areas that were found: their shape says more than the diameter of blobs.
+    area = float(np.median([region.area for region in chosen]))
+    usual = ndimage.gaussian_filter(bright, 0.7 * 2 * np.sqrt(area / np.pi))
+    mask = ndimage.binary_opening((bright > lowest) & (bright > usual)) | (seeds > 0)
+    labels = watershed(-bright, seeds, mask=ndimage.binary_fill_holes(mask))
+    return drop_small(labels, params["min_size"] or 0.2 * area)
+
+
+def _levels(bright: np.ndarray, lowest: float) -> np.ndarray:
+    above = bright[bright > lowest]
+    if not len(above):
+        return np.array([lowest])
+    return np.unique([lowest, *np.quantile(above, np.linspace(0, 0.98, LEVELS)[1:])])
+
+
+@dataclass
+class Region:
+    """A connected part above a threshold, its holes filled: `mask` bool (Y, X) at the slices `place`."""
+
+    place: tuple[slice, slice]
+    mask: np.ndarray
+    inner: list[Region] = field(default_factory=list)
+    """The regions that are left of it above the next threshold."""
+
+    def __post_init__(self) -> None:
+        self.area = int(np.count_nonzero(self.mask))
+        emptiness = 1 - self.area / hull_area(self.mask)
+        self.worth = self.area**0.8 * max(0.0, 1 - emptiness / CLEFT) ** STEEPNESS
+
+
+def regions(bright: np.ndarray, levels: np.ndarray, smallest: float) -> list[Region]:
+    """The tree of regions of `bright` (Y, X) above rising `levels`: those of the lowest one, with what is in them.
+    Regions of fewer than `smallest` pixels are left out."""
+    outer: list[Region] = []
+    before: tuple[np.ndarray, dict[int, Region]] | None = None
+    for level in levels:
+        parts, _ = ndimage.label(bright > level)
+        known = dict(_regions_of(parts, smallest))
+        for number, region in known.items():
+            if before is None:
+                outer.append(region)
+                continue
+            y, x = np.argwhere(parts[region.place] == number)[0]
+            before[1][int(before[0][region.place][y, x])].inner.append(region)
+        before = parts, known
+    return outer
+
+
+def _regions_of(parts: np.ndarray, smallest: float) -> Iterator[tuple[int, Region]]:
+    sizes = np.bincount(parts.ravel())
+    for number, place in enumerate(ndimage.find_objects(parts), 1):
+        if sizes[number] >= smallest:
+            yield number, Region(place, ndimage.binary_fill_holes(parts[place] == number))
+
+
+def best(tree: list[Region]) -> list[Region]:
+    """The disjoint regions of a tree that together are worth most; a region rather than its parts where both are worth
+    the same."""
+    chosen: list[Region] = []
+    for region in tree:
+        inside = best(region.inner)
+        if region.worth >= sum(each.worth for each in inside):
+            inside = [region] if region.worth > 0 else []
+        chosen += inside
+    return chosen
+
+
+def hull_area(mask: np.ndarray) -> float:
+    """Pixels in the convex hull of a mask bool (Y, X) with at least one: points of the grid by Pick's theorem."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    left = mask[rows].argmax(axis=1)
+    right = mask.shape[1] - 1 - mask[rows][:, ::-1].argmax(axis=1)
+    ends = np.concatenate([np.stack([rows, left], 1), np.stack([rows, right], 1)])
+    try:
+        hull = ConvexHull(ends)
+    except QhullError:  # all in one line, which is its own hull
+        return float(np.abs(ends[-1] - ends[0]).max() + 1)
+    corners = ends[hull.vertices]
+    steps = np.abs(np.roll(corners, -1, axis=0) - corners)
+    return float(hull.volume + np.gcd(steps[:, 0], steps[:, 1]).sum() / 2 + 1)
