@@ -157,6 +157,19 @@ class Box:
             slice(self.x, self.x + self.width),
         )
 
+    def widened(self, shape: tuple[int, ...]) -> Box:
+        """This box with half of its height and width around it, inside an image of `shape` (Z, Y, X, ...)."""
+        y, x = max(0, self.y - self.height // 2), max(0, self.x - self.width // 2)
+        bottom = min(shape[1], self.y + self.height + self.height // 2)
+        right = min(shape[2], self.x + self.width + self.width // 2)
+        return Box(self.z, y, x, self.depth, bottom - y, right - x)
+
+    def within(self, outer: Box) -> tuple[slice, slice, slice]:
+        """Slices of this box for an array (Z, Y, X, ...) of what `outer` holds."""
+        return Box(
+            self.z - outer.z, self.y - outer.y, self.x - outer.x, self.depth, self.height, self.width
+        ).slices  # fmt: skip
+
 
 @dataclass(frozen=True)
 class InstanceScores:

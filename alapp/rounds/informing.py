@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alapp.domain import Box, Report, part
+from alapp.domain import Report, part
 from alapp.rounds import ledger, lineage, pseudo
 from alapp.stages.segment import WHOLE_VOXELS
 from alapp.stages.select import measures
@@ -136,19 +136,12 @@ def _doubts_of_image(
             yield row, found.of(lambda array, row=row: catalogue.crop(array, patches[row]))
         return
     for done, row in enumerate(rows):
-        box, seen = patches[row].box, _around(patches[row].box, pixels.shape)
+        box = patches[row].box
+        seen = box.widened(pixels.shape)
         stack = np.asarray(pixels[seen.slices])
         found = look(stack if first.is_3d else stack[0], part(report, done / len(rows), (done + 1) / len(rows)))
-        inside = tuple(slice(b.start - s.start, b.stop - s.start) for b, s in zip(box.slices, seen.slices, strict=True))
+        inside = box.within(seen)
         yield row, found.of(lambda array, inside=inside: array[inside if array.ndim == 3 else inside[1:]])
-
-
-def _around(box: Box, shape: tuple[int, ...]) -> Box:
-    """A box with half of its height and width around it, inside an image of `shape` (Z, Y, X, C)."""
-    y, x = max(0, box.y - box.height // 2), max(0, box.x - box.width // 2)
-    bottom = min(shape[1], box.y + box.height + box.height // 2)
-    right = min(shape[2], box.x + box.width + box.width // 2)
-    return Box(box.z, y, x, box.depth, bottom - y, right - x)
 
 
 def _from_labels(store: Store, project_id: int, patches: list[Patch], needs: Collection[Need], report: Report) -> Known:

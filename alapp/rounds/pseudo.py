@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from alapp.domain import ImageRole, LabelKind, Modality, Parameter, Report, Status
+from alapp.domain import Box, ImageRole, LabelKind, Modality, Parameter, Report, Status
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds import provenance
 from alapp.rounds.provenance import Params, Recipe
@@ -22,6 +22,8 @@ from alapp.storage.labels import LabelMap
 NONE = "none"
 AUTO = "auto"
 PREVIEW_PATCHES = 10
+WHOLE_VOXELS = 1_500_000
+"""An image of no more is labelled whole for the preview of a patch."""
 CHOSEN = "You chose it."
 
 T = TypeVar("T")
@@ -109,11 +111,9 @@ def run_preview(
     patches = preview_patches(store, project_id, draw)
 
     def work(this: Recipe) -> list[np.ndarray]:
-        made = []
-        for index, patch in enumerate(patches):
-            told = _named(report, index, len(patches), f"Labelling {patch.name}")
-            made.append(this.backend.label(catalogue.read_patch(store, patch), this.params, told))
-        return made
+        return list(
+            _in_their_images(store, patches, lambda pixels, told: this.backend.label(pixels, this.params, told), report)
+        )
 
     recipe, made = _with_one_method(project.modality, method, params, work)
     maps = [
@@ -139,6 +139,25 @@ def run_preview(
         "patches": [p.id for p in patches],
         "label_maps": [m.id for m in maps],
     }
+
+
+def _in_their_images(
+    store: Store, patches: Sequence[Patch], label: Callable[[np.ndarray, Report], np.ndarray], report: Report
+) -> Iterator[np.ndarray]:
+    """The labels of patches as parts of the labels of their images. A method adapts to what it sees: alone, a patch
+    without objects would show noise as objects. Of large images the surroundings of each patch are seen."""
+    whole: tuple[int, np.ndarray] | None = None
+    for index, patch in enumerate(patches):
+        told = _named(report, index, len(patches), f"Labelling {patch.name}")
+        stack = store.files.read_array(patch.image_path)
+        seen = Box(0, 0, 0, *stack.shape[:3])
+        if seen.depth * seen.height * seen.width > WHOLE_VOXELS:
+            seen, whole = patch.box.widened(stack.shape), None
+        if whole is None or whole[0] != patch.image_id:
+            pixels = np.array(stack[seen.slices])
+            whole = patch.image_id, label(pixels if patch.is_3d else pixels[0], told)
+        inside = patch.box.within(seen)
+        yield np.array(whole[1][inside if patch.is_3d else inside[1:]])
 
 
 def run_all(store: Store, project_id: int, report: Report) -> dict[str, Any]:

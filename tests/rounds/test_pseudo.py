@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alapp.domain import BackendState, LabelKind, Modality, Status, silent
+from alapp.domain import BackendState, Box, LabelKind, Modality, Status, silent
 from alapp.errors import BackendError, Cancelled, InputError, NotReadyError, OutOfMemoryError
 from alapp.rounds import provenance, pseudo
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, Provenance
+from alapp.stages.pseudolabel.log_watershed import LogWatershed
 from alapp.storage import catalogue, labels
 from alapp.storage.db import to_json
 
@@ -107,6 +108,32 @@ def test_preview_shows_the_same_patches_for_the_same_draw(store, project):
     other = pseudo.run_preview(store, project.id, silent, "log_watershed", {}, draw=1)
     assert first["patches"] == again["patches"] != other["patches"]
     assert len(first["patches"]) == len(first["label_maps"]) == 10
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_preview_shows_patches_as_parts_of_their_images(store, project, monkeypatch, whole):
+    """Of large images only the surroundings of a patch are seen, of which it is cut out too."""
+    looked = []
+
+    def label(self, image, params, report=silent):
+        looked.append(image.shape[:2])
+        return (image[..., 0] > image.mean()).astype(np.int32) * (1 + np.arange(image.shape[1], dtype=np.int32))
+
+    monkeypatch.setattr(LogWatershed, "label", label)
+    if not whole:
+        monkeypatch.setattr(pseudo, "WHOLE_VOXELS", 10)
+    preview = pseudo.run_preview(store, project.id, silent, "log_watershed", {})
+    patches = [catalogue.patch(store, each) for each in preview["patches"]]
+    images = {patch.image_id: store.files.read_array(patch.image_path) for patch in patches}
+    if whole:
+        assert looked == [images[each].shape[1:3] for each in dict.fromkeys(patch.image_id for patch in patches)]
+    else:
+        assert len(looked) == len(patches)
+    for patch, item in zip(patches, labels.of_ids(store, preview["label_maps"]), strict=True):
+        stack = images[patch.image_id]
+        seen = Box(0, 0, 0, *stack.shape[:3]) if whole else patch.box.widened(stack.shape)
+        bright = catalogue.read_patch(store, patch)[..., 0] > stack[seen.slices].mean()
+        np.testing.assert_array_equal(labels.read(store, item) > 0, bright)
 
 
 def made(store, project):
