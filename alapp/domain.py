@@ -166,9 +166,8 @@ class Box:
 
     def within(self, outer: Box) -> tuple[slice, slice, slice]:
         """Slices of this box for an array (Z, Y, X, ...) of what `outer` holds."""
-        return Box(
-            self.z - outer.z, self.y - outer.y, self.x - outer.x, self.depth, self.height, self.width
-        ).slices  # fmt: skip
+        start = (self.z - outer.z, self.y - outer.y, self.x - outer.x)
+        return Box(*start, self.depth, self.height, self.width).slices
 
 
 @dataclass(frozen=True)

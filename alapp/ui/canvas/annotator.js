@@ -277,10 +277,16 @@ class Annotator {
     for (const row of this.root.querySelectorAll("[data-object]")) {
       row.classList.toggle("ann-selected", this.chosen.includes(Number(row.dataset.object)));
     }
+    this.unrevealed = true;
     if (!this.stroke) this.revealRow(); // else in the pause after it: the rows that come into sight cost a frame
   }
 
-  revealRow() { this.root.querySelector(`[data-object="${this.selected}"]`)?.scrollIntoView({ block: "nearest" }); }
+  // Bring the row of an object that was just selected into sight.
+  revealRow() {
+    if (!this.unrevealed) return;
+    this.unrevealed = false;
+    this.root.querySelector(`[data-object="${this.selected}"]`)?.scrollIntoView({ block: "nearest" });
+  }
 
   fit() { this.view.fit(); }
   zoomIn() { this.view.zoom(1.25); }
