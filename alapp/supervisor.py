@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -30,6 +31,21 @@ TOKEN_VARIABLE = "ALAPP_WORKER"
 
 ALIVE_SECONDS = 90.0
 TOUCH_SECONDS = 20.0
+
+
+def code_version() -> str:
+    """The version of the app and a hash of its Python files as they are now: an update may keep the version."""
+    package = Path(__file__).resolve().parent
+    told = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        state = path.stat()
+        told.update(f"{path.relative_to(package).as_posix()} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return f"{__version__}+{told.hexdigest()[:12]}"
+
+
+VERSION = code_version()
+"""Of the code that this process runs, as it was when it started."""
+BORN = psutil.Process().create_time()
 
 _started: list[subprocess.Popen[bytes]] = []
 _kills_before: dict[int, int | None] = {}
@@ -67,7 +83,7 @@ def worker_record(root: Path) -> WorkerRecord | None:
 
 def record_worker(root: Path, token: str) -> None:
     """This process is the worker of the state folder."""
-    record = WorkerRecord(processes.hostname(), os.getpid(), psutil.Process().create_time(), token, __version__)
+    record = WorkerRecord(processes.hostname(), os.getpid(), psutil.Process().create_time(), token, VERSION)
     with atomic_write(root / "worker.json") as handle:
         handle.write(json.dumps(asdict(record)).encode())
 
@@ -82,15 +98,16 @@ def forget_worker(root: Path, token: str) -> None:
 def ensure_worker(store: Store) -> int:
     """The pid of the state folder's worker, started if there is none. Returns without waiting for it.
 
-    A worker of another version of the app is told to stop; its job goes back to the queue and the next
-    call starts a new worker. Safe to call often and from several processes: a second worker ends at once.
-    The job of a worker that the system ended because memory ran out is told so.
+    A worker from before this process that runs other code is told to stop; its job goes back to the queue and the next
+    call starts a new worker. A younger one has the newer code, where it was changed while this process ran. Safe to
+    call often and from several processes: a second worker ends at once. The job of a worker that the system
+    ended because memory ran out is told so.
     """
     _recover_killed(store)
     _started[:] = [it for it in _started if it.poll() is None or it.args[-1] != str(store.root)]
     record = worker_record(store.root)
     if record and record.alive:
-        if record.version != __version__:
+        if record.version != VERSION and record.born < BORN:
             psutil.Process(record.pid).terminate()
         return record.pid
     ours = [process for process in _started if process.args[-1] == str(store.root)]

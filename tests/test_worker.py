@@ -253,10 +253,26 @@ def test_a_worker_of_another_version_is_replaced(
 ) -> None:
     process = start()
     until(lambda: supervisor.worker_record(store.root), "the worker")
-    monkeypatch.setattr(supervisor, "__version__", "999")
+    monkeypatch.setattr(supervisor, "VERSION", "999")
+    with monkeypatch.context() as never:  # it is younger, so its code is the newer one
+        never.setattr(psutil.Process, "terminate", lambda self: pytest.fail("The worker is told to stop."))
+        assert supervisor.ensure_worker(store) == process.pid
+    monkeypatch.setattr(supervisor, "BORN", time.time() + 60)
     assert supervisor.ensure_worker(store) == process.pid
     process.wait(180)
     assert supervisor.worker_record(store.root) is None or not supervisor.worker_record(store.root).alive
+
+
+def test_changed_code_is_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "supervisor.py"
+    module.write_text("a = 1\n")
+    monkeypatch.setattr(supervisor, "__file__", str(module))
+    before = supervisor.code_version()
+    assert supervisor.code_version() == before
+    (tmp_path / "other.py").write_text("")
+    added = supervisor.code_version()
+    module.write_text("a = 10\n")
+    assert len({before, added, supervisor.code_version()}) == 3
 
 
 def test_the_supervisor_starts_a_worker_for_a_waiting_job(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
