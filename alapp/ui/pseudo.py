@@ -56,7 +56,9 @@ def build(page: Page) -> Tab:
             gallery = gr.Gallery(
                 show_label=False, columns=5, height=430, object_fit="contain", interactive=False, elem_id="gallery"
             )
-            compare = gr.Checkbox(label="Compare with the method previewed before", value=False)
+            compare = gr.Checkbox(
+                label="Compare with the method previewed before", value=False, visible=False, elem_id="compare"
+            )
             other_caption = gr.HTML(padding=False, visible=False)
             other = gr.Gallery(
                 show_label=False, columns=5, height=430, object_fit="contain", interactive=False, visible=False
@@ -99,14 +101,15 @@ def build(page: Page) -> Tab:
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
             empty = '<div class="empty"><h3>No project is open</h3>Create one on the Project tab.</div>'
-            return [empty, "", [], "", *tune.refresh(None)]
+            return [empty, "", [], gr.Checkbox(visible=False), "", *tune.refresh(None)]
         project = catalogue.project(store, project_id)
-        shown = next(previews(store, project_id), None)
+        shown, before = newest_and_before(store, project_id)
+        comparable = gr.Checkbox(visible=before is not None)
         decided = decision(project.pseudo_method) + labels_in_use(store, project_id)
         cards_now = method_cards(store, project.modality)
-        return [cards_now, *preview_shown(store, shown), decided, *tune.refresh(project_id)]
+        return [cards_now, *preview_shown(store, shown), comparable, decided, *tune.refresh(project_id)]
 
-    return Tab("pseudo", [cards, caption, gallery, decided, *tune.outputs], refresh)
+    return Tab("pseudo", [cards, caption, gallery, compare, decided, *tune.outputs], refresh)
 
 
 def chosen_method(store: Store, project_id: int | None) -> list[Any]:
@@ -217,6 +220,13 @@ def previews(store: Store, project_id: int) -> Iterator[Job]:
             yield job
 
 
+def newest_and_before(store: Store, project_id: int) -> tuple[Job | None, Job | None]:
+    """The newest preview, and the newest one before it that differs from it."""
+    done = previews(store, project_id)
+    newest = next(done, None)
+    return newest, next((job for job in done if newest and job.params != newest.params), None)
+
+
 def preview_shown(store: Store, job: Job | None) -> list[Any]:
     """Caption and pictures of a preview."""
     if job is None:
@@ -253,9 +263,7 @@ def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:
     """The preview before the newest one that differs from it, beside it."""
     if not on or project_id is None:
         return [gr.HTML(visible=False), gr.Gallery(visible=False)]
-    done = previews(store, project_id)
-    newest = next(done, None)
-    before = next((job for job in done if job.params != newest.params), None)
+    _, before = newest_and_before(store, project_id)
     if before is None:
         raise InputError("There is nothing to compare with yet. Preview a second method or other parameters first.")
     text, pictures = preview_shown(store, before)
