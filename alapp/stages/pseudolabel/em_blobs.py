@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +11,8 @@ from scipy import ndimage
 from skimage.measure import regionprops
 from skimage.transform import resize
 
-from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
-from alapp.stages.pseudolabel.grayscale import by_slice, drop_small, gray_plane, stretch
+from alapp.domain import Modality, Parameter
+from alapp.stages.pseudolabel.grayscale import BuiltIn, drop_small, gray_plane, stretch
 
 TYPICAL = 60.0
 WORKING = 30.0
@@ -23,7 +23,7 @@ ROUGHEST = 0.18
 """Largest local standard deviation of gray inside an object; bundles of membranes are rougher."""
 
 
-class EmDarkBlobs:
+class EmDarkBlobs(BuiltIn):
     """Dark regions that stay compact over threshold levels and have a brighter rim.
 
     Candidates are connected components at many thresholds of the background-corrected image, as in maximally
@@ -40,17 +40,24 @@ class EmDarkBlobs:
         Parameter("min_size", "Smallest object", 0, 0, 50000, 50, "pixels", "0 follows from the diameter."),
     )
 
-    def __init__(self, modality: Modality | None = None) -> None:
-        """`modality` makes no difference: the method suits one only."""
-
-    @classmethod
-    def status(cls, modality: Modality | None = None) -> Status:
-        """Always ready: it has no weights."""
-        return Status(BackendState.READY)
-
-    def label(self, image: np.ndarray, params: Mapping[str, float], report: Report = silent) -> np.ndarray:
-        """See `PseudoLabeller.label`."""
-        return by_slice(_label_plane, image, params, self.parameters, report)
+    def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
+        """See `BuiltIn.label_plane`."""
+        diameter = params["diameter"] or TYPICAL
+        plane = stretch(gray_plane(image), 1, 99)
+        if plane.max() <= plane.min():
+            return np.zeros(plane.shape, np.int32)
+        factor = max(diameter / WORKING, 1.0)
+        shape = tuple(max(round(side / factor), 1) for side in plane.shape)
+        small = resize(plane, shape, order=1, anti_aliasing=True, preserve_range=True).astype(np.float32)
+        scale = diameter / factor / WORKING
+        found = sorted(_candidates(small, scale, params["darkness"]), key=lambda item: -item.score)
+        labels = np.zeros(shape, np.int32)
+        for number, item in enumerate(found, start=1):
+            window = labels[item.window]
+            if (window[item.mask] > 0).mean() <= 0.1:
+                window[item.mask & (window == 0)] = number
+        full = resize(labels, plane.shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
+        return drop_small(full, params["min_size"])
 
 
 @dataclass(frozen=True)
@@ -58,25 +65,6 @@ class _Candidate:
     score: float
     window: tuple[slice, ...]
     mask: np.ndarray
-
-
-def _label_plane(image: np.ndarray, params: dict[str, float]) -> np.ndarray:
-    diameter = params["diameter"] or TYPICAL
-    plane = stretch(gray_plane(image), 1, 99)
-    if plane.max() <= plane.min():
-        return np.zeros(plane.shape, np.int32)
-    factor = max(diameter / WORKING, 1.0)
-    shape = tuple(max(round(side / factor), 1) for side in plane.shape)
-    small = resize(plane, shape, order=1, anti_aliasing=True, preserve_range=True).astype(np.float32)
-    scale = diameter / factor / WORKING
-    found = sorted(_candidates(small, scale, params["darkness"]), key=lambda item: -item.score)
-    labels = np.zeros(shape, np.int32)
-    for number, item in enumerate(found, start=1):
-        window = labels[item.window]
-        if (window[item.mask] > 0).mean() <= 0.1:
-            window[item.mask & (window == 0)] = number
-    full = resize(labels, plane.shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
-    return drop_small(full, params["min_size"])
 
 
 def _candidates(plane: np.ndarray, scale: float, darkness: float) -> Iterator[_Candidate]:

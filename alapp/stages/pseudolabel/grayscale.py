@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 from scipy import ndimage
 from skimage.color import rgb2hed
 from skimage.filters import threshold_otsu
 
-from alapp.domain import Parameter, Report, silent
+from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
 from alapp.stages.instances import link_slices
 
 
@@ -33,6 +34,28 @@ def gray_plane(image: np.ndarray) -> np.ndarray:
         planes.append(rgb2hed(image)[..., 0])
     stretched = [stretch(plane) for plane in planes]
     return max(stretched, key=_separability) if len(stretched) > 1 else stretched[0]
+
+
+class BuiltIn:
+    """What the built-in methods share: they need no weights, and look at one plane at a time."""
+
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+
+    def __init__(self, modality: Modality | None = None) -> None:
+        """`modality` makes no difference: each method suits one only."""
+
+    @classmethod
+    def status(cls, modality: Modality | None = None) -> Status:
+        """Always ready: it has no weights."""
+        return Status(BackendState.READY)
+
+    def label(self, image: np.ndarray, params: Mapping[str, float], report: Report = silent) -> np.ndarray:
+        """See `PseudoLabeller.label`."""
+        return by_slice(self.label_plane, image, params, self.parameters, report)
+
+    def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
+        """Instances int32 (Y, X) of an image (Y, X, C); `params` holds a value for each parameter."""
+        raise NotImplementedError
 
 
 def by_slice(

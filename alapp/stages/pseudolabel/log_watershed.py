@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -11,15 +10,15 @@ from skimage.filters import threshold_otsu
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
 
-from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
-from alapp.stages.pseudolabel.grayscale import by_slice, drop_small, gray_plane
+from alapp.domain import Modality, Parameter
+from alapp.stages.pseudolabel.grayscale import BuiltIn, drop_small, gray_plane
 
 SCALES = np.geomspace(1.5, 24, 11)
 SEARCH_SIDE = 600
 """The size of the objects is looked for in an image of about this many pixels a side."""
 
 
-class LogWatershed:
+class LogWatershed(BuiltIn):
     """Laplacian-of-Gaussian and distance-transform seeds, then a watershed in the foreground.
 
     Lindeberg (1998), Feature detection with automatic scale selection, for the size of the objects.
@@ -34,34 +33,22 @@ class LogWatershed:
         Parameter("min_size", "Smallest object", 0, 0, 5000, 10, "pixels", "0 is a fifth of a typical object."),
     )
 
-    def __init__(self, modality: Modality | None = None) -> None:
-        """`modality` makes no difference: the method suits one only."""
-
-    @classmethod
-    def status(cls, modality: Modality | None = None) -> Status:
-        """Always ready: it has no weights."""
-        return Status(BackendState.READY)
-
-    def label(self, image: np.ndarray, params: Mapping[str, float], report: Report = silent) -> np.ndarray:
-        """See `PseudoLabeller.label`."""
-        return by_slice(_label_plane, image, params, self.parameters, report)
-
-
-def _label_plane(image: np.ndarray, params: dict[str, float]) -> np.ndarray:
-    bright = above_background(ndimage.gaussian_filter(gray_plane(image), 1))
-    if not bright.any():
-        return np.zeros(bright.shape, np.int32)
-    diameter = params["diameter"] or object_diameter(bright)
-    threshold = 0.5 * threshold_otsu(bright) / params["sensitivity"]
-    # Objects in a crowd rise above their own surroundings, not only above the background.
-    mask = (bright > threshold) & (bright > ndimage.gaussian_filter(bright, 0.7 * diameter))
-    mask = ndimage.binary_fill_holes(ndimage.binary_opening(mask))
-    if not mask.any():
-        return np.zeros(mask.shape, np.int32)
-    height = _height(bright, mask, diameter)
-    seeds, _ = ndimage.label(_domes(height, 0.1) & mask)
-    labels = watershed(-height, seeds, mask=mask)
-    return drop_small(labels, params["min_size"] or 0.2 * np.pi * diameter**2 / 4)
+    def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
+        """See `BuiltIn.label_plane`."""
+        bright = above_background(ndimage.gaussian_filter(gray_plane(image), 1))
+        if not bright.any():
+            return np.zeros(bright.shape, np.int32)
+        diameter = params["diameter"] or object_diameter(bright)
+        threshold = 0.5 * threshold_otsu(bright) / params["sensitivity"]
+        # Objects in a crowd rise above their own surroundings, not only above the background.
+        mask = (bright > threshold) & (bright > ndimage.gaussian_filter(bright, 0.7 * diameter))
+        mask = ndimage.binary_fill_holes(ndimage.binary_opening(mask))
+        if not mask.any():
+            return np.zeros(mask.shape, np.int32)
+        height = _height(bright, mask, diameter)
+        seeds, _ = ndimage.label(_domes(height, 0.1) & mask)
+        labels = watershed(-height, seeds, mask=mask)
+        return drop_small(labels, params["min_size"] or 0.2 * np.pi * diameter**2 / 4)
 
 
 def above_background(plane: np.ndarray) -> np.ndarray:

@@ -3,19 +3,19 @@ are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
 from skimage.filters import threshold_otsu
+from skimage.morphology import convex_hull_image
 from skimage.segmentation import watershed
 
-from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
-from alapp.stages.pseudolabel.grayscale import by_slice, drop_small, gray_plane
-from alapp.stages.pseudolabel.log_watershed import above_background, object_diameter
+from alapp.domain import Modality, Parameter
+from alapp.stages.pseudolabel.grayscale import BuiltIn, drop_small, gray_plane
+from alapp.stages.pseudolabel.log_watershed import LogWatershed, above_background, object_diameter
 
 LEVELS = 24
 """Thresholds, at even steps of the share of the foreground that lies above them."""
@@ -33,7 +33,7 @@ SMALLEST = 0.2
 """Regions below this part of a typical object's area are texture."""
 
 
-class NestedRegions:
+class NestedRegions(BuiltIn):
     """Of all regions above any threshold, those that together are worth most, each grown by a watershed.
 
     Regions above rising thresholds are nested: they form a tree, from which disjoint ones are chosen by dynamic
@@ -45,44 +45,28 @@ class NestedRegions:
     title: ClassVar[str] = "Nested thresholds"
     suits: ClassVar[str] = "Rods and other convex shapes, bright or dark, that touch with a faint edge between them."
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.LIGHT})
-    parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("diameter", "Object diameter", 0, 0, 200, 1, "pixels", "0 finds it from each image."),
-        Parameter("sensitivity", "Sensitivity", 1, 0.2, 3, 0.1, "", "Higher finds fainter objects."),
-        Parameter("min_size", "Smallest object", 0, 0, 5000, 10, "pixels", "0 is a fifth of a typical object."),
-    )
+    parameters: ClassVar[tuple[Parameter, ...]] = LogWatershed.parameters
 
-    def __init__(self, modality: Modality | None = None) -> None:
-        """`modality` makes no difference: the method suits one only."""
-
-    @classmethod
-    def status(cls, modality: Modality | None = None) -> Status:
-        """Always ready: it has no weights."""
-        return Status(BackendState.READY)
-
-    def label(self, image: np.ndarray, params: Mapping[str, float], report: Report = silent) -> np.ndarray:
-        """See `PseudoLabeller.label`."""
-        return by_slice(_label_plane, image, params, self.parameters, report)
-
-
-def _label_plane(image: np.ndarray, params: dict[str, float]) -> np.ndarray:
-    plane = gray_plane(image)
-    diameter = params["diameter"] or object_diameter(above_background(ndimage.gaussian_filter(plane, 1)))
-    bright = above_background(ndimage.gaussian_filter(plane, float(np.clip(SMOOTHING * diameter, 0.7, 3))))
-    if not bright.any():
-        return np.zeros(bright.shape, np.int32)
-    lowest = 0.5 * threshold_otsu(bright) / params["sensitivity"]
-    chosen = best(regions(bright, _levels(bright, lowest), max(20, SMALLEST * np.pi * diameter**2 / 4)))
-    if not chosen:
-        return np.zeros(bright.shape, np.int32)
-    seeds = np.zeros(bright.shape, np.int32)
-    for number, region in enumerate(chosen, 1):
-        seeds[region.place][region.mask] = number
-    # From the areas that were found: their shape says more than the diameter of blobs.
-    area = float(np.median([region.area for region in chosen]))
-    usual = ndimage.gaussian_filter(bright, 0.7 * 2 * np.sqrt(area / np.pi))
-    mask = ndimage.binary_opening((bright > lowest) & (bright > usual)) | (seeds > 0)
-    labels = watershed(-bright, seeds, mask=ndimage.binary_fill_holes(mask))
-    return drop_small(labels, params["min_size"] or 0.2 * area)
+    def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
+        """See `BuiltIn.label_plane`."""
+        plane = gray_plane(image)
+        diameter = params["diameter"] or object_diameter(above_background(ndimage.gaussian_filter(plane, 1)))
+        bright = above_background(ndimage.gaussian_filter(plane, float(np.clip(SMOOTHING * diameter, 0.7, 3))))
+        if not bright.any():
+            return np.zeros(bright.shape, np.int32)
+        lowest = 0.5 * threshold_otsu(bright) / params["sensitivity"]
+        chosen = best(regions(bright, _levels(bright, lowest), max(20, SMALLEST * np.pi * diameter**2 / 4)))
+        if not chosen:
+            return np.zeros(bright.shape, np.int32)
+        seeds = np.zeros(bright.shape, np.int32)
+        for number, region in enumerate(chosen, 1):
+            seeds[region.place][region.mask] = number
+        # From the areas that were found: their shape says more than the diameter of blobs.
+        area = float(np.median([region.area for region in chosen]))
+        usual = ndimage.gaussian_filter(bright, 0.7 * 2 * np.sqrt(area / np.pi))
+        mask = ndimage.binary_opening((bright > lowest) & (bright > usual)) | (seeds > 0)
+        labels = watershed(-bright, seeds, mask=ndimage.binary_fill_holes(mask))
+        return drop_small(labels, params["min_size"] or 0.2 * area)
 
 
 def _levels(bright: np.ndarray, lowest: float) -> np.ndarray:
@@ -103,7 +87,7 @@ class Region:
 
     def __post_init__(self) -> None:
         self.area = int(np.count_nonzero(self.mask))
-        emptiness = 1 - self.area / hull_area(self.mask)
+        emptiness = 1 - self.area / np.count_nonzero(convex_hull_image(self.mask))
         self.worth = self.area**0.8 * max(0.0, 1 - emptiness / CLEFT) ** STEEPNESS
 
 
@@ -142,18 +126,3 @@ def best(tree: list[Region]) -> list[Region]:
             inside = [region] if region.worth > 0 else []
         chosen += inside
     return chosen
-
-
-def hull_area(mask: np.ndarray) -> float:
-    """Pixels in the convex hull of a mask bool (Y, X) with at least one: points of the grid by Pick's theorem."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    left = mask[rows].argmax(axis=1)
-    right = mask.shape[1] - 1 - mask[rows][:, ::-1].argmax(axis=1)
-    ends = np.concatenate([np.stack([rows, left], 1), np.stack([rows, right], 1)])
-    try:
-        hull = ConvexHull(ends)
-    except QhullError:  # all in one line, which is its own hull
-        return float(np.abs(ends[-1] - ends[0]).max() + 1)
-    corners = ends[hull.vertices]
-    steps = np.abs(np.roll(corners, -1, axis=0) - corners)
-    return float(hull.volume + np.gcd(steps[:, 0], steps[:, 1]).sum() / 2 + 1)

@@ -6,11 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from skimage.morphology import convex_hull_image
 
 from alapp.stages.metrics import score_instances
 from alapp.stages.pseudolabel.log_watershed import LogWatershed
-from alapp.stages.pseudolabel.nested_regions import NestedRegions, Region, best, hull_area, regions
+from alapp.stages.pseudolabel.nested_regions import NestedRegions, Region, best, regions
 from tests.stages.pseudolabel.test_built_in import discs, photo
 
 
@@ -74,6 +73,15 @@ class TestTree:
         ring[2, 2] = 0
         assert regions(ring, np.array([0.5]), 1)[0].area == 25
 
+    def test_the_emptier_its_hull_the_less_a_region_is_worth(self):
+        place = (slice(0, 20), slice(0, 20))
+        whole, notched, corner = (np.ones((20, 20), bool) for _ in range(3))
+        notched[:8, 8:12] = False
+        corner[:14, 6:] = False
+        worth = [Region(place, mask).worth for mask in (whole, notched, corner)]
+        assert worth[0] == pytest.approx(400**0.8)
+        assert worth[0] > worth[1] > worth[2] == 0
+
     def test_those_that_are_worth_most_together_are_chosen(self):
         rng = np.random.default_rng(0)
 
@@ -92,17 +100,3 @@ class TestTree:
             root = grown(0)
             most = max(sum(each.worth for each in choice) for choice in disjoint(root))
             assert sum(each.worth for each in best([root])) == pytest.approx(most)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_hull_has_the_pixels_of_a_drawn_one(seed):
-    rng = np.random.default_rng(seed)
-    mask = rng.random((9, 13)) > 0.85
-    mask[4, 6] = True
-    drawn = np.count_nonzero(convex_hull_image(mask, offset_coordinates=False))
-    assert hull_area(mask) == pytest.approx(drawn)
-
-
-def test_the_hull_of_a_line_is_the_line():
-    assert hull_area(np.ones((1, 7), bool)) == hull_area(np.ones((7, 1), bool)) == hull_area(np.eye(7, dtype=bool)) == 7
-    assert hull_area(np.ones((1, 1), bool)) == 1
