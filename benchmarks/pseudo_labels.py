@@ -62,9 +62,7 @@ def main() -> None:
                 f1, seconds = measure(method, found)
                 figures[f"f1_{part}.{method}.{name}"] = round(f1, 3)
             figures[f"seconds.{method}.{name}"] = round(seconds, 2)
-            print(
-                name, method, {key: value for key, value in figures.items() if f".{method}.{name}" in key}, flush=True
-            )
+            print(f"{name}: {method} is measured", flush=True)
     cli.write(options.json, figures, {"images": counts} | cli.machine("scikit-image", "scipy"))
 
 

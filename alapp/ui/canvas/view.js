@@ -187,9 +187,10 @@ class View {
     // An answer mostly says what was painted already, in a box that can span the patch: only what differs is filled.
     const changed = before ? differing(before, this.grid.subarray(first, last), this.width, x0, x1) : [0, x0, y1 - y0, x1];
     if (changed) this.paintFill(y0 + changed[0], changed[1], y0 + changed[2], changed[3]);
+    // Who is selected may have changed in all of the box.
+    this.drawOver(box);
     if (!painted) this.draw(box);
     else if (changed) this.draw([y0 + changed[0], changed[1], y0 + changed[2], changed[3]]);
-    this.drawOver(box);
     this.onChange();
   }
 
