@@ -87,7 +87,10 @@ class Region:
 
     def __post_init__(self) -> None:
         self.area = int(np.count_nonzero(self.mask))
-        emptiness = 1 - self.area / np.count_nonzero(convex_hull_image(self.mask))
+        # Of the middles of pixels, so that slanted sides of small objects do not look rough. A line has no such hull.
+        is_line = 1 in self.mask.shape
+        hull = self.mask if is_line else convex_hull_image(self.mask, offset_coordinates=False)
+        emptiness = 1 - self.area / np.count_nonzero(hull)
         self.worth = self.area**0.8 * max(0.0, 1 - emptiness / CLEFT) ** STEEPNESS
 
 

@@ -82,6 +82,12 @@ class TestTree:
         assert worth[0] == pytest.approx(400**0.8)
         assert worth[0] > worth[1] > worth[2] == 0
 
+    @pytest.mark.filterwarnings("error")
+    def test_a_line_is_its_own_hull(self):
+        for shape in ((1, 30), (30, 1), (1, 1)):
+            mask = np.ones(shape, bool)
+            assert Region((slice(0, shape[0]), slice(0, shape[1])), mask).worth == pytest.approx(mask.size**0.8)
+
     def test_those_that_are_worth_most_together_are_chosen(self):
         rng = np.random.default_rng(0)
 
