@@ -56,9 +56,6 @@ COMPARED = (
     ("coreset", "foreground_random"),
     ("coreset", "random"),
 )
-BEGUN_BEFORE = ("hela",)
-"""Its first runs are older than the rule that removes objects of little certainty; the others do without it as well, so
-that all can be compared."""
 SHORT = {"foreground_random": "fg_random"}
 DEFAULT = "coreset"
 """The strategy that a new project has."""
@@ -83,10 +80,7 @@ def sources() -> dict[str, Source]:
 def parts(name: str) -> dict[str, Study]:
     """What is compared on a data set, in the order of its worth."""
     source = sources()[name]
-    main = Study(
-        source, BUDGETS, ("foreground_random", "random", "coreset", "auto"),
-        decoding={"certainty_share": 0.0} if name in BEGUN_BEFORE else {},
-    )  # fmt: skip
+    main = Study(source, BUDGETS, ("foreground_random", "random", "coreset", "auto"))
     bad = ("reference:drop=0.5", "reference:merge=0.5", "reference:shift=0.5", "reference:wrong=0.5")
     return {
         "first": replace(main, strategies=("auto", "foreground_random")),
@@ -242,12 +236,11 @@ Made by `python -m benchmarks.evidence --write docs` from stored runs of `python
 Every run trains as the app does on a computer without a GPU (preset "quick"): nnU-Net plans and pre-trains itself on
 the pseudo-labels that "auto" chooses without downloaded weights, then each budget is trained from the model of the
 smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at IoU
-0.5 of all objects of the test images, which are the last quarter of each data set. Objects are read as the app does it
-by default; in hela without the rule that removes objects of little certainty, which is newer than its first runs. "all"
-trains on every patch, for as many iterations as three rounds. Percent are of the F1 of "all" with the same start and
-seed. With three seeds an interval is wide: a difference is called better or worse only when its 95% interval (Student's
-t, paired by seed) leaves out zero. A line of one seed says nothing yet. Training seconds are those of computers that
-did other things too, and of runs that were paused.
+0.5 of all objects of the test images, which are the last quarter of each data set. "all" trains on every patch, for as
+many iterations as three rounds. Percent are of the F1 of "all" with the same start and seed. With three seeds an
+interval is wide: a difference is called better or worse only when its 95% interval (Student's t, paired by seed) leaves
+out zero. A line of one seed says nothing yet. Training seconds are those of computers that did other things too, and of
+runs that were paused.
 
 A patch is not the same work everywhere: "objects" is how many the labelled patches showed on average, of which each has
 to be outlined. A strategy that prefers crowded patches asks for more work.

@@ -83,7 +83,7 @@ def test_images_are_labelled_once_for_the_same_settings(store, project):
 def test_auto_says_what_it_chose(store, project):
     pseudo.decide(store, project.id, pseudo.AUTO)
     done = pseudo.run_all(store, project.id, silent)
-    assert done["method"] in {"log_watershed", "micro_sam", "cellsam"}
+    assert done["method"] in {"nested_regions", "micro_sam", "cellsam"}
     assert done["reason"].endswith(".")
     made = labels.latest_by_image(store, project.id, LabelKind.PSEUDO)
     assert {item.params["reason"] for item in made.values()} == {done["reason"]}
@@ -176,11 +176,11 @@ def test_auto_falls_back_for_all_images_alike_and_says_so(store, project, weight
     monkeypatch.setattr(Weighty, "error", error)
     pseudo.decide(store, project.id, pseudo.AUTO)
     done = pseudo.run_all(store, project.id, silent)
-    assert (done["method"], done["made"]) == ("log_watershed", 3)
-    assert done["reason"] == f"{error} So Blobs and watershed is used for all images alike."
-    assert {item.backend for item in made(store, project).values()} == {"log_watershed"}
+    assert (done["method"], done["made"]) == ("nested_regions", 3)
+    assert done["reason"] == f"{error} So Nested thresholds is used for all images alike."
+    assert {item.backend for item in made(store, project).values()} == {"nested_regions"}
     preview = pseudo.run_preview(store, project.id, silent, pseudo.AUTO, {})
-    assert {item.backend for item in labels.of_ids(store, preview["label_maps"])} == {"log_watershed"}
+    assert {item.backend for item in labels.of_ids(store, preview["label_maps"])} == {"nested_regions"}
 
 
 def test_a_chosen_method_that_fails_shows_its_error(store, project, weighty, monkeypatch):

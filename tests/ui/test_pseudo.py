@@ -50,8 +50,8 @@ def test_the_page_says_how_labels_were_made(store, project, weighty, monkeypatch
     rounds_pseudo.run_all(store, project.id, silent)
     told = pseudo.labels_in_use(store, project.id)
     assert told.count("Made by") == 1
-    assert "Made by Blobs and watershed" in told
-    assert "Weighty failed on this image: odd. So Blobs and watershed is used for all images alike." in told
+    assert "Made by Nested thresholds" in told
+    assert "Weighty failed on this image: odd. So Nested thresholds is used for all images alike." in told
     monkeypatch.setattr(Weighty, "fails_on", None)
     rounds_pseudo.run_all(store, project.id, silent)
     assert "Made by Weighty with the model small (AIS), weights aaaaaaaa…" in pseudo.labels_in_use(store, project.id)

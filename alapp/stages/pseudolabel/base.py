@@ -62,8 +62,8 @@ class HasModels(Protocol):
 PSEUDO_LABELLERS: Registry[PseudoLabeller] = Registry(
     "pseudo-label method",
     {
-        "log_watershed": "alapp.stages.pseudolabel.log_watershed:LogWatershed",
         "nested_regions": "alapp.stages.pseudolabel.nested_regions:NestedRegions",
+        "log_watershed": "alapp.stages.pseudolabel.log_watershed:LogWatershed",
         "em_dark_blobs": "alapp.stages.pseudolabel.em_blobs:EmDarkBlobs",
         "cellsam": "alapp.stages.pseudolabel.cellsam:CellSam",
         "micro_sam": "alapp.stages.pseudolabel.microsam:MicroSamAutomatic",
@@ -72,7 +72,7 @@ PSEUDO_LABELLERS: Registry[PseudoLabeller] = Registry(
     },
 )
 
-BUILT_IN = {Modality.LIGHT: "log_watershed", Modality.EM: "em_dark_blobs"}
+BUILT_IN = {Modality.LIGHT: "nested_regions", Modality.EM: "em_dark_blobs"}
 
 
 MODEL = "model"

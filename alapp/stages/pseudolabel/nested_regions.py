@@ -33,6 +33,12 @@ SMALLEST = 0.2
 """Regions below this part of a typical object's area are texture."""
 
 
+EDGELESS = 4
+"""Flat objects that touch without any edge are one region at every threshold. Where blobs and watershed, which cuts at
+necks too, finds objects that are worth so many times as much, its are taken (real images: up to 1.7 times where the
+regions are better or as good; discs that overlap: 14 to 20)."""
+
+
 class NestedRegions(BuiltIn):
     """Of all regions above any threshold, those that together are worth most, each grown by a watershed.
 
@@ -43,12 +49,16 @@ class NestedRegions(BuiltIn):
     """
 
     title: ClassVar[str] = "Nested thresholds"
-    suits: ClassVar[str] = "Rods and other convex shapes, bright or dark, that touch with a faint edge between them."
+    suits: ClassVar[str] = "Nuclei, cells, rods and other convex shapes, bright or dark, that may touch."
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.LIGHT})
     parameters: ClassVar[tuple[Parameter, ...]] = LogWatershed.parameters
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """See `BuiltIn.label_plane`."""
+        labels, cut_at_necks = self._nested(image, params), LogWatershed().label_plane(image, params)
+        return cut_at_necks if worth(cut_at_necks) > EDGELESS * worth(labels) else labels
+
+    def _nested(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         plane = gray_plane(image)
         diameter = params["diameter"] or object_diameter(above_background(ndimage.gaussian_filter(plane, 1)))
         bright = above_background(ndimage.gaussian_filter(plane, float(np.clip(SMOOTHING * diameter, 0.7, 3))))
@@ -92,6 +102,12 @@ class Region:
         hull = self.mask if is_line else convex_hull_image(self.mask, offset_coordinates=False)
         emptiness = 1 - self.area / np.count_nonzero(hull)
         self.worth = self.area**0.8 * max(0.0, 1 - emptiness / CLEFT) ** STEEPNESS
+
+
+def worth(labels: np.ndarray) -> float:
+    """What the objects of `labels` (Y, X) are worth together as regions."""
+    places = enumerate(ndimage.find_objects(labels), 1)
+    return sum(Region(place, labels[place] == number).worth for number, place in places if place)
 
 
 def regions(bright: np.ndarray, levels: np.ndarray, smallest: float) -> list[Region]:

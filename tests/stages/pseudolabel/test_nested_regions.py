@@ -42,6 +42,11 @@ class TestFound:
         found = [score_instances(truth, method().label(image, {})).f1_50 for method in (NestedRegions, LogWatershed)]
         assert found[0] > 0.9 > found[1]
 
+    @pytest.mark.parametrize("radius", [12, 20])
+    def test_flat_discs_that_overlap_without_an_edge_come_apart(self, radius):
+        truth = discs(radius, touching=True)
+        assert score_instances(truth, NestedRegions().label(photo(truth), {})).f1_50 > 0.9
+
     def test_a_higher_sensitivity_finds_fainter_objects(self):
         truth = discs(10)
         image = photo(truth).astype(np.float32)
