@@ -14,6 +14,7 @@ from alapp.rounds import provenance
 from alapp.rounds.provenance import Params, Recipe
 from alapp.rounds.timing import content_hash, timed
 from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS, HasModels, choose_automatically
+from alapp.stages.select import measures
 from alapp.storage import catalogue, labels
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
@@ -22,6 +23,7 @@ from alapp.storage.labels import LabelMap
 NONE = "none"
 AUTO = "auto"
 PREVIEW_PATCHES = 10
+_LOOKED_AT = 4 * PREVIEW_PATCHES
 WHOLE_VOXELS = 1_500_000
 """An image of no more is labelled whole for the preview of a patch."""
 CHOSEN = "You chose it."
@@ -92,14 +94,24 @@ def checked(method: str, params: Mapping[str, float | str]) -> Params:
     return values
 
 
-def preview_patches(store: Store, project_id: int, draw: int = 0) -> list[Patch]:
-    """Ten random patches, the same for the same `draw`. Raises `NotReadyError` without images."""
+def patches_to_label(store: Store, project_id: int) -> list[Patch]:
+    """The patches of a project. Raises `NotReadyError` without images."""
     patches = catalogue.patches(store, project_id)
     if not patches:
         raise NotReadyError("Import images first: there is nothing to label yet.")
+    return patches
+
+
+def preview_patches(store: Store, project_id: int, draw: int = 0) -> list[Patch]:
+    """Ten patches, the same for the same `draw`: of forty random ones the five with the most contrast, where objects
+    are, and the first five of the others. Raises `NotReadyError` without images."""
+    patches = patches_to_label(store, project_id)
     rng = np.random.default_rng([catalogue.project(store, project_id).seed, 10, draw])
-    rows = rng.permutation(len(patches))[:PREVIEW_PATCHES]
-    return [patches[row] for row in sorted(rows)]
+    rows = rng.permutation(len(patches))[:_LOOKED_AT]
+    contrast = [measures.contrast(catalogue.read_patch(store, patches[row])) for row in rows]
+    full = rows[np.argsort(contrast, kind="stable")[::-1][: PREVIEW_PATCHES // 2]]
+    others = rows[~np.isin(rows, full)][: PREVIEW_PATCHES - len(full)]
+    return [patches[row] for row in sorted([*full, *others])]
 
 
 def run_preview(

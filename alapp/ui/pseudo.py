@@ -172,7 +172,7 @@ def start_preview(
 ) -> int:
     """Queue a preview. Raises `InputError` without a project or method."""
     modality = _modality(store, project_id, name)
-    pseudo.preview_patches(store, project_id, draw)
+    pseudo.patches_to_label(store, project_id)
     params = _named(modality, name, values)
     jobs.enqueue(store, "preview", project_id, {"method": name, "params": params, "draw": draw})
     return changed + 1
@@ -181,7 +181,7 @@ def start_preview(
 def use(store: Store, project_id: int | None, name: str | None, changed: int, values: tuple[Any, ...]) -> int:
     """Keep the method and label all images."""
     modality = _modality(store, project_id, name)
-    pseudo.preview_patches(store, project_id)
+    pseudo.patches_to_label(store, project_id)
     pseudo.decide(store, project_id, name, _named(modality, name, values))
     jobs.enqueue(store, "pseudo_label", project_id)
     return changed + 1
@@ -236,7 +236,7 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
         return [empty, []]
     result = job.result
     maps = labels.of_ids(store, result["label_maps"])
-    pictures = [(patch_picture(store, item), f"{item.n_objects} objects") for item in maps]
+    pictures = [(patch_picture(store, item), f"{item.n_objects} object{'s' * (item.n_objects != 1)}") for item in maps]
     total = sum(item.n_objects for item in maps)
     method = PSEUDO_LABELLERS.load(result["method"])
     titles = {item.name: item.title.lower() for item in method.parameters}

@@ -10,6 +10,7 @@ from alapp.errors import BackendError, Cancelled, InputError, NotReadyError, Out
 from alapp.rounds import provenance, pseudo
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, Provenance
 from alapp.stages.pseudolabel.log_watershed import LogWatershed
+from alapp.stages.select import measures
 from alapp.storage import catalogue, labels
 from alapp.storage.db import to_json
 
@@ -108,6 +109,16 @@ def test_preview_shows_the_same_patches_for_the_same_draw(store, project):
     other = pseudo.run_preview(store, project.id, silent, "log_watershed", {}, draw=1)
     assert first["patches"] == again["patches"] != other["patches"]
     assert len(first["patches"]) == len(first["label_maps"]) == 10
+
+
+def test_half_of_a_preview_is_where_objects_are(store, project, monkeypatch):
+    monkeypatch.setattr(pseudo, "PREVIEW_PATCHES", 4)
+    every = catalogue.patches(store, project.id)
+    full = sorted(every, key=lambda patch: measures.contrast(catalogue.read_patch(store, patch)))[-2:]
+    for draw in range(5):
+        shown = {patch.id for patch in pseudo.preview_patches(store, project.id, draw)}
+        assert len(shown) == 4 < len(every)
+        assert {patch.id for patch in full} <= shown
 
 
 @pytest.mark.parametrize("whole", [True, False])
