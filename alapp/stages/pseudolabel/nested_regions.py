@@ -55,12 +55,13 @@ class NestedRegions(BuiltIn):
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """See `BuiltIn.label_plane`."""
-        labels, cut_at_necks = self._nested(image, params), LogWatershed().label_plane(image, params)
-        return cut_at_necks if worth(cut_at_necks) > EDGELESS * worth(labels) else labels
-
-    def _nested(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         plane = gray_plane(image)
         diameter = params["diameter"] or object_diameter(above_background(ndimage.gaussian_filter(plane, 1)))
+        labels = self._nested(plane, diameter, params)
+        cut_at_necks = LogWatershed().label_plane(image, {**params, "diameter": diameter})
+        return cut_at_necks if worth(cut_at_necks) > EDGELESS * worth(labels) else labels
+
+    def _nested(self, plane: np.ndarray, diameter: float, params: dict[str, float]) -> np.ndarray:
         bright = above_background(ndimage.gaussian_filter(plane, float(np.clip(SMOOTHING * diameter, 0.7, 3))))
         if not bright.any():
             return np.zeros(bright.shape, np.int32)
