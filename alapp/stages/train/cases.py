@@ -174,6 +174,7 @@ def _forget_versions(folder: Path, key: str, keep: str) -> None:
 
 def _preprocess(plan: dict[str, Any], case: Case, target: Path) -> None:
     """Runs nnU-Net's preprocessor on one case and writes its three files at `target`."""
+    import blosc2
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -202,9 +203,12 @@ def _preprocess(plan: dict[str, Any], case: Case, target: Path) -> None:
     patch = tuple(configuration.patch_size)
     blocks, chunks = comp_blosc2_params(data.shape, patch, data.itemsize)
     seg_blocks, seg_chunks = comp_blosc2_params(seg.shape, patch, seg.itemsize)
+    # Left to choose, nnU-Net compresses everything thrice, and slowly: a third of the time on two cores, for files that
+    # are 3% smaller.
     nnUNetDatasetBlosc2.save_case(
-        data, seg, properties, str(target), chunks=chunks, blocks=blocks, chunks_seg=seg_chunks, blocks_seg=seg_blocks
-    )
+        data, seg, properties, str(target), chunks=chunks, blocks=blocks, chunks_seg=seg_chunks, blocks_seg=seg_blocks,
+        codec=blosc2.Codec.LZ4, filters=[blosc2.Filter.SHUFFLE], filters_seg=[blosc2.Filter.SHUFFLE],
+    )  # fmt: skip
 
 
 def check_shape(plan: dict[str, Any], image: np.ndarray, name: str) -> None:
