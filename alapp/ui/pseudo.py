@@ -39,77 +39,84 @@ def build(page: Page) -> Tab:
     gr.Markdown(NOTE)
     cards = gr.HTML(padding=False, elem_id="methods")
     model_panel.opener()
-    draw = gr.State(0)
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
-            method = gr.Radio([], label="Method", elem_id="method")
-            why = gr.HTML(padding=False, elem_id="method-why")
-            model = gr.Dropdown([], label="Weights", visible=False, elem_id="method-model")
-            sliders = [gr.Slider(0, 1, visible=False, label=f"Parameter {n}") for n in range(MAX_PARAMETERS)]
-            preview = gr.Button("Preview on ten patches", elem_id="preview")
-            another = gr.Button("Another ten patches", size="sm")
-            accept = gr.Button("Use this method for all images", variant="primary", elem_id="accept")
-            without = gr.Button("Do without pseudo-labels", size="sm", elem_id="without")
-            decided = gr.HTML(padding=False)
-        with gr.Column(scale=5, min_width=520):
-            caption = gr.HTML(padding=False)
-            gallery = gr.Gallery(
-                show_label=False, columns=5, height=430, object_fit="contain", interactive=False, elem_id="gallery"
-            )
-            compare = gr.Checkbox(
-                label="Compare with the method previewed before", value=False, visible=False, elem_id="compare"
-            )
-            other_caption = gr.HTML(padding=False, visible=False)
-            other = gr.Gallery(
-                show_label=False, columns=5, height=430, object_fit="contain", interactive=False, visible=False
-            )
-
+    with gr.Row(visible=False) as body:
+        choice, buttons, decided = _lay_out_choice()
+        caption, gallery, compare = _lay_out_previews(page)
     tune = finetune.build(page)
-    controls = [why, model, *sliders]
-    page.project_id.change(
-        told(lambda project_id: chosen_method(store, project_id)), page.project_id, [method, *controls], **QUIET
+    _wire(page, choice, buttons)
+
+    def refresh(project_id: int | None) -> list[Any]:
+        if project_id is None:
+            empty = '<div class="empty"><h3>No project is open</h3>Create one on the Project tab.</div>'
+            return [empty, gr.Row(visible=False), "", [], gr.Checkbox(visible=False), "", *tune.refresh(None)]
+        project = catalogue.project(store, project_id)
+        shown, before = newest_and_before(store, project_id)
+        comparable = gr.Checkbox(visible=before is not None)
+        made = decision(project.pseudo_method) + labels_in_use(store, project_id)
+        previewed = preview_shown(store, shown)
+        cards_now = method_cards(store, project.modality)
+        return [cards_now, gr.Row(visible=True), *previewed, comparable, made, *tune.refresh(project_id)]
+
+    return Tab("pseudo", [cards, body, caption, gallery, compare, decided, *tune.outputs], refresh)
+
+
+def _lay_out_choice() -> tuple[list[Any], list[gr.Button], gr.HTML]:
+    """The left column: the method with its controls (`method_controls`), the buttons and what was decided."""
+    with gr.Column(scale=2, min_width=300):
+        method = gr.Radio([], label="Method", elem_id="method")
+        why = gr.HTML(padding=False, elem_id="method-why")
+        model = gr.Dropdown([], label="Weights", visible=False, elem_id="method-model")
+        sliders = [gr.Slider(0, 1, visible=False, label=f"Parameter {n}") for n in range(MAX_PARAMETERS)]
+        preview = gr.Button("Preview on ten patches", elem_id="preview")
+        another = gr.Button("Another ten patches", size="sm")
+        accept = gr.Button("Use this method for all images", variant="primary", elem_id="accept")
+        without = gr.Button("Do without pseudo-labels", size="sm", elem_id="without")
+        decided = gr.HTML(padding=False)
+    return [method, why, model, *sliders], [preview, another, accept, without], decided
+
+
+def _lay_out_previews(page: Page) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
+    """The right column: the newest preview and, on request, the one before it."""
+    pictures = {"show_label": False, "columns": 5, "height": 430, "object_fit": "contain", "interactive": False}
+    with gr.Column(scale=5, min_width=520):
+        caption = gr.HTML(padding=False)
+        gallery = gr.Gallery(elem_id="gallery", **pictures)
+        compare = gr.Checkbox(
+            label="Compare with the method previewed before", value=False, visible=False, elem_id="compare"
+        )
+        other_caption = gr.HTML(padding=False, visible=False)
+        other = gr.Gallery(visible=False, **pictures)
+    compare.input(
+        told(lambda p, on: comparison(page.store, p, on)), [page.project_id, compare], [other_caption, other], **QUIET
     )
+    return caption, gallery, compare
+
+
+def _wire(page: Page, choice: list[Any], buttons: list[gr.Button]) -> None:
+    """What the method and the buttons do."""
+    store = page.store
+    method, *controls = choice
+    _, model, *sliders = controls
+    preview, another, accept, without = buttons
+    page.project_id.change(told(lambda project_id: chosen_method(store, project_id)), page.project_id, choice, **QUIET)
     method.input(told(lambda p, name: method_controls(store, p, name)), [page.project_id, method], controls, **QUIET)
+    draw = gr.State(0)
     inputs = [page.project_id, method, draw, page.changed, model, *sliders]
-    preview.click(
-        told(lambda p, name, draw, changed, *values: start_preview(store, p, name, draw, changed, values)),
-        inputs,
-        page.changed,
-        **QUIET,
-    )
-    another.click(
-        told(
-            lambda p, name, draw, changed, *values: (
-                draw + 1,
-                start_preview(store, p, name, draw + 1, changed, values),
-            )
-        ),
-        inputs,
-        [draw, page.changed],
-        **QUIET,
-    )
+
+    def show(project_id: int | None, name: str | None, number: int, changed: int, *values: Any) -> int:
+        return start_preview(store, project_id, name, number, changed, values)
+
+    def show_others(project_id: int | None, name: str | None, number: int, changed: int, *values: Any) -> list[int]:
+        return [number + 1, start_preview(store, project_id, name, number + 1, changed, values)]
+
+    preview.click(told(show), inputs, page.changed, **QUIET)
+    another.click(told(show_others), inputs, [draw, page.changed], **QUIET)
     accept.click(
         told(lambda p, name, _, changed, *values: use(store, p, name, changed, values)), inputs, page.changed, **QUIET
     )
     without.click(
         told(lambda p, changed: do_without(store, p, changed)), [page.project_id, page.changed], page.changed, **QUIET
     )
-    compare.input(
-        told(lambda p, on: comparison(store, p, on)), [page.project_id, compare], [other_caption, other], **QUIET
-    )
-
-    def refresh(project_id: int | None) -> list[Any]:
-        if project_id is None:
-            empty = '<div class="empty"><h3>No project is open</h3>Create one on the Project tab.</div>'
-            return [empty, "", [], gr.Checkbox(visible=False), "", *tune.refresh(None)]
-        project = catalogue.project(store, project_id)
-        shown, before = newest_and_before(store, project_id)
-        comparable = gr.Checkbox(visible=before is not None)
-        decided = decision(project.pseudo_method) + labels_in_use(store, project_id)
-        cards_now = method_cards(store, project.modality)
-        return [cards_now, *preview_shown(store, shown), comparable, decided, *tune.refresh(project_id)]
-
-    return Tab("pseudo", [cards, caption, gallery, compare, decided, *tune.outputs], refresh)
 
 
 def chosen_method(store: Store, project_id: int | None) -> list[Any]:
