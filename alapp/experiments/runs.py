@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from alapp.domain import InstanceScores, Report, part
 from alapp.experiments import informing
 from alapp.experiments.lab import Lab
 from alapp.experiments.study import ALL, CHAIN, NONE, Run
-from alapp.stages import segment
-from alapp.stages.instances import Decoding
+from alapp.stages import decoding, segment
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.select.base import SELECTORS, Context
 
@@ -87,7 +86,7 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
         workspace, cases, workspace / "run", iterations, run.seed, start, part(report, 0.3, 0.9), lambda entry: None
     )
     seconds = time.perf_counter() - began
-    scores = tuple(_test(lab, workspace, made.checkpoint, part(report, 0.9, 1.0)))
+    scores = tuple(_test(lab, workspace, made.checkpoint, rows, part(report, 0.9, 1.0)))
     kept = lab.keep(run, workspace, made.checkpoint)
     model = kept.relative_to(lab.folder).as_posix()
     return Result(rows, total, iterations, round(seconds, 1), scores, model, objects=objects)
@@ -124,9 +123,10 @@ def _steps(lab: Lab, run: Run) -> int:
     return len(budgets) - 1 if run.budget is None else budgets.index(run.budget)
 
 
-def _test(lab: Lab, workspace: Path, checkpoint: Path, report: Report) -> list[InstanceScores]:
-    given = lab.study.decoding
-    how = segment.decoding_for(lab.images.voxel_size, parameters=Decoding(**given) if given else None)
+def _test(lab: Lab, workspace: Path, checkpoint: Path, rows: Iterable[int], report: Report) -> list[InstanceScores]:
+    """Scores of the test images, decoded as for the shapes of the labelled objects (patches `rows`)."""
+    shapes = decoding.for_shapes(lab.images.labels(lab.images.patches[row]) for row in rows)
+    how = segment.decoding_for(lab.images.voxel_size, parameters=replace(shapes, **lab.study.decoding))
     scores = []
     for number, image in enumerate(lab.images.test):
         report(number, len(lab.images.test), f"Testing on {image.name}")

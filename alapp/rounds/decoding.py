@@ -1,7 +1,8 @@
-"""How a project's predictions become instances: parameters fitted on its own labels, kept beside each checkpoint.
+"""How a project's predictions become instances: parameters from its own labels, kept beside each checkpoint.
 
-The model that a round starts from has never seen the round's batch. Its predictions there, with the labels that a
-person made, tell how this data is best decoded, at no cost in labels.
+The shapes of the labelled objects tell what must not be cut. The model that a round starts from has never seen the
+round's batch: its predictions there, with the labels that a person made, tell how this data is best decoded, at no cost
+in labels.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import asdict, dataclass
 
 from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.rounds import annotation, annotation_region
-from alapp.stages.decoding import Example, Fit, fit
+from alapp.stages.decoding import Example, Fit, fit, for_shapes
 from alapp.stages.instances import Decoding
 from alapp.stages.train.base import NETWORK, TRAINERS
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
+from alapp.storage.labels import LabelMap
 from alapp.storage.models import Checkpoint
 from alapp.storage.rounds import Round
 
@@ -27,42 +29,56 @@ MOST_PATCHES = 16
 
 @dataclass(frozen=True)
 class Used:
-    """The decoding of a checkpoint, None for the defaults. `fit` tells what it rests on, if it was fitted."""
+    """The decoding of a checkpoint, None for the defaults. `fit` tells what it rests on, if it was fitted on
+    predictions."""
 
     decoding: Decoding | None
     fit: Fit | None
 
 
 def used(store: Store, checkpoint: Checkpoint) -> Used:
-    """The decoding of a checkpoint: what was fitted when it was trained, else the defaults."""
+    """The decoding of a checkpoint: what was found when it was trained, else the defaults."""
     path = store.files.resolve(checkpoint.path).with_name(FILE)
     if not path.is_file():
         return Used(None, None)
     stored = json.loads(path.read_text(encoding="utf-8"))
     decoding = Decoding(**stored.pop("decoding"))
-    return Used(decoding, Fit(decoding=decoding, **stored))
+    return Used(decoding, Fit(decoding=decoding, **stored) if stored else None)
 
 
 def fit_for_round(store: Store, checkpoint: Checkpoint, this: Round, before: Checkpoint | None, report: Report) -> None:
-    """Fit the decoding of `checkpoint` on the batch of `this` round as the model `before` it predicts the batch.
+    """Find the decoding of `checkpoint`: by the shapes of all labelled objects, and fitted on the batch of `this` round
+    as the model `before` it predicts the batch.
 
-    Does nothing when there is no such model, too little is labelled, or it was done already.
+    Only the first where there is no such model or too little is labelled. Does nothing when it was done already.
     """
     path = store.files.resolve(checkpoint.path).with_name(FILE)
-    if before is None or path.is_file():
+    if path.is_file():
         return
-    examples = _examples(store, this, before, part(report, 0.0, 0.5))
-    found = fit(examples, lambda done, total: report(0.5 + 0.5 * done / total, 1.0, "Trying ways to separate objects"))
-    if found is not None:
-        with atomic_write(path) as handle:
-            handle.write(json.dumps(asdict(found), indent=1).encode("utf-8"))
+    shapes = for_shapes(labels.read(store, item) for item in _finished(store, this.project_id).values())
+    found = None
+    if before is not None:
+        examples = _examples(store, this, before, part(report, 0.0, 0.5))
+        found = fit(
+            examples,
+            lambda done, total: report(0.5 + 0.5 * done / total, 1.0, "Trying ways to separate objects"),
+            shapes,
+        )
+    with atomic_write(path) as handle:
+        handle.write(json.dumps(asdict(found) if found else {"decoding": asdict(shapes)}, indent=1).encode("utf-8"))
+
+
+def _finished(store: Store, project_id: int) -> dict[int, LabelMap]:
+    """The labels of patches that a person finished, by patch."""
+    maps = labels.latest_by_patch(store, project_id, LabelKind.HUMAN)
+    states = annotation.patch_states(store, list(maps))
+    return {key: item for key, item in maps.items() if states.get(key) == annotation.DONE}
 
 
 def _examples(store: Store, this: Round, before: Checkpoint, report: Report) -> list[Example]:
     chosen = [item.patch_id for item in round_rows.selected(store, this.id) if item.role is PatchRole.TRAIN]
-    states = annotation.patch_states(store, chosen)
-    maps = labels.latest_by_patch(store, this.project_id, LabelKind.HUMAN)
-    ready = [key for key in chosen if states.get(key) == annotation.DONE and key in maps][:MOST_PATCHES]
+    maps = _finished(store, this.project_id)
+    ready = [key for key in chosen if key in maps][:MOST_PATCHES]
     workspace = store.root / models.plan(store, before.plan_id).workspace
     network = TRAINERS.create(NETWORK)
     examples = []

@@ -1,4 +1,4 @@
-"""Decoding parameters fitted on patches that a person labelled.
+"""Decoding parameters from what a person labelled: by the shapes of the objects, and fitted on predictions of patches.
 
 The probabilities must come from a network that was not trained on these patches: on its own training patches nearly
 every parameter looks right.
@@ -6,16 +6,22 @@ every parameter looks right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from alapp.domain import InstanceScores, VoxelSize
+from alapp.stages import component_tree
 from alapp.stages.instances import DEFAULTS, Decoding, from_probabilities
 from alapp.stages.metrics import annotated_only, pool, score_instances
 
-_SHARED = {"foreground": (0.35, 0.5, 0.65), "fragment_share": (0.05, 0.15, 0.3), "certainty_share": (0.0, 0.9)}
+_SHARED = {
+    "foreground": (0.35, 0.5, 0.65),
+    "fragment_share": (0.05, 0.15, 0.3),
+    "certainty_share": (0.0, 0.9),
+    "solidity": (0.0, 0.9),
+}
 GRIDS = {
     3: {"seed_low": (-0.2, 0.0, 0.2, 0.4, 0.6), "seed_high": (0.4, 0.6, 0.8), **_SHARED},
     4: {"seed_low": (0.4, 0.5, 0.6, 0.7), "seed_high": (0.6, 0.7, 0.8), **_SHARED},
@@ -23,6 +29,11 @@ GRIDS = {
 """By number of classes: the values tried for each parameter, one parameter after the other."""
 
 _ENOUGH_PATCHES, _ENOUGH_OBJECTS = 4, 12
+
+
+_HOLLOW_SHARE = 0.05
+_SMALLEST = 30
+"""Objects of fewer pixels are as rough as their pixels."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,28 @@ class Fit:
     patches: int
 
 
-def fit(examples: Sequence[Example], progress: Callable[[int, int], None] = lambda done, total: None) -> Fit | None:
-    """The parameters that find the objects of `examples` best, or the defaults where that is not sure.
+def for_shapes(maps: Iterable[np.ndarray], classes: int = 3) -> Decoding:
+    """The defaults for a network of so many classes, but that objects as hollow as the labelled ones stay whole: of the
+    instance maps `maps`, int (Y, X) or (Z, Y, X), at most a twentieth of the objects are less solid."""
+    solidity = [
+        region.solidity
+        for labels in maps
+        for region in component_tree.in_labels(labels)
+        if np.count_nonzero(region.mask) >= _SMALLEST
+    ]
+    default = DEFAULTS[classes]
+    if not solidity:
+        return default
+    return replace(default, solidity=min(default.solidity, float(np.quantile(solidity, _HOLLOW_SHARE))))
+
+
+def fit(
+    examples: Sequence[Example],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    defaults: Decoding | None = None,
+) -> Fit | None:
+    """The parameters that find the objects of `examples` best, or `defaults` (of the number of classes: None) where
+    that is not sure.
 
     Panoptic quality (see `metrics.score_instances`) is maximised one parameter after the other over `GRIDS`, on every
     second patch; the choice must beat the defaults on the patches in between, both ways, else the defaults stay. None
@@ -58,7 +89,7 @@ def fit(examples: Sequence[Example], progress: Callable[[int, int], None] = lamb
     if len(examples) < _ENOUGH_PATCHES or objects < _ENOUGH_OBJECTS:
         return None
     classes = len(examples[0].probabilities)
-    defaults, grid = DEFAULTS[classes], GRIDS[classes]
+    defaults, grid = defaults or DEFAULTS[classes], GRIDS[classes]
     tried: dict[tuple[int, Decoding], InstanceScores] = {}
     steps = 6 * sum(len(values) for values in grid.values())
     done = [0]

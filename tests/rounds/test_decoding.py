@@ -26,11 +26,15 @@ def second(store, project, fast):
 def test_a_round_fits_on_its_own_batch_with_the_model_before_it(store, second, monkeypatch):
     seen = []
     found = fitting.Fit(Decoding(foreground=0.35), 0.9, 0.8, 5)
-    monkeypatch.setattr(decoding, "fit", lambda examples, progress: seen.append(examples) or found)
+    monkeypatch.setattr(
+        decoding, "fit", lambda examples, progress, defaults: seen.append((examples, defaults)) or found
+    )
     run_round(store, second, 5)
     first, *_, last = models.checkpoints(store, second.id)
-    assert 0 < len(seen[0]) <= 5
-    assert all(example.probabilities.shape[1:] == example.labels.shape for example in seen[0])
+    ((examples, defaults),) = seen
+    assert 0 < len(examples) <= 5
+    assert all(example.probabilities.shape[1:] == example.labels.shape for example in examples)
+    assert defaults == fitting.for_shapes(example.labels for example in examples)
     assert decoding.used(store, last).decoding == Decoding(foreground=0.35)
     assert decoding.used(store, last).fit == found
     assert decoding.used(store, first) == decoding.Used(None, None)
@@ -45,15 +49,17 @@ def test_what_was_fitted_decodes_the_predictions(store, second, monkeypatch):
         lambda prob, in_plane, given: seen.append(given) or separated(prob, in_plane, given),
     )
     wanted = Decoding(fragment_share=0.3)
-    monkeypatch.setattr(decoding, "fit", lambda examples, progress: fitting.Fit(wanted, 0.9, 0.8, 5))
+    monkeypatch.setattr(decoding, "fit", lambda examples, progress, defaults: fitting.Fit(wanted, 0.9, 0.8, 5))
     run_round(store, second, 5)
     assert set(seen) == {wanted}
 
 
-def test_too_little_to_fit_on_leaves_the_defaults(store, second, monkeypatch):
-    monkeypatch.setattr(decoding, "fit", lambda examples, progress: None)
+def test_too_little_to_fit_on_leaves_what_the_shapes_tell(store, second, monkeypatch):
+    shapes = Decoding(solidity=0.7)
+    monkeypatch.setattr(decoding, "fit", lambda examples, progress, defaults: None)
+    monkeypatch.setattr(decoding, "for_shapes", lambda maps: shapes if list(maps) else None)
     run_round(store, second, 5)
-    assert decoding.used(store, models.checkpoints(store, second.id)[-1]) == decoding.Used(None, None)
+    assert decoding.used(store, models.checkpoints(store, second.id)[-1]) == decoding.Used(shapes, None)
 
 
 def test_it_can_be_cancelled_and_is_done_at_the_next_try(store, second, monkeypatch):
@@ -66,6 +72,8 @@ def test_it_can_be_cancelled_and_is_done_at_the_next_try(store, second, monkeypa
 
     with pytest.raises(Cancelled):
         training.run_round(store, second.id, stop)
-    monkeypatch.setattr(decoding, "fit", lambda examples, progress: fitting.Fit(Decoding(), 0.9, 0.9, len(examples)))
+    monkeypatch.setattr(
+        decoding, "fit", lambda examples, progress, defaults: fitting.Fit(Decoding(), 0.9, 0.9, len(examples))
+    )
     training.run_round(store, second.id, silent)
     assert decoding.used(store, models.checkpoints(store, second.id)[-1]).fit is not None

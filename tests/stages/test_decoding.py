@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from alapp.errors import Cancelled
-from alapp.stages.decoding import Example, fit
+from alapp.stages.decoding import Example, fit, for_shapes
 from alapp.stages.instances import DEFAULTS, from_probabilities
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.train.targets import border_core
@@ -85,3 +85,37 @@ def test_progress_reaches_the_end_and_can_stop():
 
     with pytest.raises(Cancelled):
         fit([patch(seed) for seed in range(4)], stop)
+
+
+class TestShapes:
+    def crescents(self, share: float) -> np.ndarray:
+        """20 discs on a grid, of which `share` have lost a half disc in their middle."""
+        labels = np.zeros((150, 190), np.int32)
+        yy, xx = np.mgrid[:150, :190]
+        for number in range(20):
+            y, x = 20 + 35 * (number // 5), 20 + 35 * (number % 5)
+            inside = (yy - y) ** 2 + (xx - x) ** 2 <= 144
+            if number < share * 20:
+                inside &= (yy - y) ** 2 + (xx - x - 8) ** 2 > 81
+            labels[inside] = number + 1
+        return labels
+
+    def test_objects_as_hollow_as_the_labelled_ones_stay_whole(self):
+        assert for_shapes([self.crescents(0)]) == DEFAULT
+        assert for_shapes([self.crescents(0.5)]).solidity < 0.8
+
+    def test_a_single_hollow_object_of_many_tells_nothing(self):
+        assert for_shapes([self.crescents(0.05)] * 3 + [self.crescents(0)]) == DEFAULT
+
+    def test_without_objects_the_defaults_stay(self):
+        specks = np.zeros((9, 9), np.int32)
+        specks[2, 2:7] = specks[2:7, 2] = 1
+        assert for_shapes([]) == for_shapes([np.zeros((9, 9), np.int32)]) == for_shapes([specks]) == DEFAULT
+
+    def test_the_other_defaults_of_the_network_stay(self):
+        assert for_shapes([], 4) == DEFAULTS[4]
+
+    def test_a_fit_begins_with_them(self):
+        shapes = for_shapes([self.crescents(0.5)])
+        found = fit([patch(seed) for seed in range(6)], defaults=shapes)
+        assert found.decoding == shapes or found.quality > found.quality_default

@@ -29,6 +29,34 @@ def test_touching_objects_come_apart_where_they_touch():
         assert (mine & (labels == index)).sum() / (mine | (labels == index)).sum() > 0.95
 
 
+def faint_pair(shape=(48, 80)):
+    """Two discs (balls) that touch, as a network sees them that is nearly sure of their cores even between them."""
+    grid = np.indices(shape) - (np.array(shape) // 2).reshape(-1, *[1] * len(shape))
+    sides = np.stack([np.sqrt((grid[:-1] ** 2).sum(0) + (grid[-1] - x) ** 2) for x in (-16, 16)])
+    core = np.where(sides.min(0) < 16.3, 0.995, 0.0)
+    core[(np.abs(sides[0] - sides[1]) < 2) & (core > 0)] = 0.9
+    return np.stack([1 - core, core, np.zeros_like(core)]).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(48, 80), (36, 48, 80)])
+def test_a_seed_of_two_objects_is_cut_at_a_faint_dip(shape):
+    prob = faint_pair(shape)
+    found = from_probabilities(prob)
+    assert found.max() == 2
+    np.testing.assert_array_equal(found > 0, prob[0] < 0.5)
+    middle = shape[-1] // 2
+    assert len(np.unique(found[..., : middle - 2])) == len(np.unique(found[..., middle + 3 :])) == 2
+    assert from_probabilities(prob, decoding=Decoding(solidity=0)).max() == 1
+
+
+def test_a_solid_seed_stays_whole_for_all_its_tops():
+    prob = np.zeros((3, 40, 60), np.float32)
+    prob[1, 10:30, 10:50] = 0.995
+    prob[1, 10:30, 29:31] = 0.8
+    prob[0] = 1 - prob[1]
+    assert from_probabilities(prob).max() == 1
+
+
 def test_ids_have_no_gaps_and_repeat():
     rng = np.random.default_rng(0)
     prob = rng.dirichlet([1, 1, 1], (50, 50)).transpose(2, 0, 1)

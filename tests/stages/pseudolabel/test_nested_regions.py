@@ -1,4 +1,4 @@
-"""Nested thresholds: the tree of regions, the choice among them, and what they find."""
+"""Nested thresholds: what they find."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from alapp.stages.metrics import score_instances
 from alapp.stages.pseudolabel.log_watershed import LogWatershed
-from alapp.stages.pseudolabel.nested_regions import NestedRegions, Region, best, regions
+from alapp.stages.pseudolabel.nested_regions import NestedRegions
 from tests.stages.pseudolabel.test_built_in import discs, photo
 
 
@@ -58,56 +58,3 @@ class TestFound:
     def test_small_objects_are_left_out_on_request(self):
         truth = discs(10)
         assert NestedRegions().label(photo(truth), {"min_size": 5000}).max() == 0
-
-
-class TestTree:
-    PLANE = np.array([[0, 3, 3, 1, 2, 2, 0], [0, 3, 3, 1, 2, 2, 0]], np.float32)
-
-    def test_regions_lie_in_those_of_the_level_below(self):
-        (whole,) = regions(self.PLANE, np.array([0.5, 1.5, 2.5]), 1)
-        assert whole.area == 10
-        assert [each.area for each in whole.inner] == [4, 4]
-        assert [[inner.area for inner in each.inner] for each in whole.inner] == [[4], []]
-
-    def test_small_ones_are_left_out(self):
-        (whole,) = regions(self.PLANE, np.array([0.5, 1.5]), 5)
-        assert whole.inner == []
-
-    def test_holes_are_filled(self):
-        ring = np.ones((5, 5), np.float32)
-        ring[2, 2] = 0
-        assert regions(ring, np.array([0.5]), 1)[0].area == 25
-
-    def test_the_emptier_its_hull_the_less_a_region_is_worth(self):
-        place = (slice(0, 20), slice(0, 20))
-        whole, notched, corner = (np.ones((20, 20), bool) for _ in range(3))
-        notched[:8, 8:12] = False
-        corner[:14, 6:] = False
-        worth = [Region(place, mask).worth for mask in (whole, notched, corner)]
-        assert worth[0] == pytest.approx(400**0.8)
-        assert worth[0] > worth[1] > worth[2] == 0
-
-    @pytest.mark.filterwarnings("error")
-    def test_a_line_is_its_own_hull(self):
-        for shape in ((1, 30), (30, 1), (1, 1)):
-            mask = np.ones(shape, bool)
-            assert Region((slice(0, shape[0]), slice(0, shape[1])), mask).worth == pytest.approx(mask.size**0.8)
-
-    def test_those_that_are_worth_most_together_are_chosen(self):
-        rng = np.random.default_rng(0)
-
-        def grown(depth):
-            region = Region((slice(0, 1), slice(0, 1)), np.ones((1, 1), bool))
-            region.worth = rng.random() * 2.0**-depth
-            region.inner = [grown(depth + 1) for _ in range(rng.integers(0, 3))] if depth < 3 else []
-            return region
-
-        def disjoint(region):
-            yield [region]
-            for parts in itertools.product(*(list(disjoint(each)) for each in region.inner)):
-                yield [each for part in parts for each in part]
-
-        for _ in range(20):
-            root = grown(0)
-            most = max(sum(each.worth for each in choice) for choice in disjoint(root))
-            assert sum(each.worth for each in best([root])) == pytest.approx(most)
