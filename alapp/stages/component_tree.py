@@ -21,6 +21,8 @@ CLEFT = 0.2
 STEEPNESS = 8
 """How fast a region loses its worth as it leaves more of its hull empty."""
 
+_MOST_VOXELS = 30_000
+
 
 @dataclass(eq=False)
 class Region:
@@ -45,10 +47,11 @@ class Region:
     def solidity(self) -> float:
         """Its area over that of its convex hull, 0..1. The hull goes through the middles of pixels, so that slanted
         sides of small objects do not look rough; a line has no such hull, and is convex."""
-        shape = self.filled.squeeze()
+        shape = _coarse(self.filled).squeeze()
         if shape.ndim < 2:
             return 1.0
-        return self.area / np.count_nonzero(convex_hull_image(shape, offset_coordinates=False))
+        area = np.count_nonzero(shape)
+        return area / max(area, np.count_nonzero(convex_hull_image(shape, offset_coordinates=False)))
 
     @cached_property
     def worth(self) -> float:
@@ -72,6 +75,14 @@ def regions(values: np.ndarray, levels: Sequence[float], smallest: float) -> lis
             before[1][int(before[0][region.place][at])].inner.append(region)
         before = parts, known
     return outer
+
+
+def _coarse(mask: np.ndarray) -> np.ndarray:
+    """Every so many voxels of a stack's large region: a hull of a million would take minutes."""
+    while mask.ndim == 3 and mask.size > _MOST_VOXELS:
+        longest = int(np.argmax(mask.shape))
+        mask = mask[tuple(slice(None, None, 2 if axis == longest else 1) for axis in range(3))]
+    return mask
 
 
 def in_labels(labels: np.ndarray) -> Iterator[Region]:

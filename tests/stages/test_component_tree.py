@@ -43,6 +43,17 @@ class TestTree:
             mask = np.ones(shape, bool)
             assert Region((slice(0, shape[0]), slice(0, shape[1])), mask).worth == pytest.approx(mask.size**0.8)
 
+    @pytest.mark.filterwarnings("error")
+    def test_a_large_body_is_as_solid_as_a_small_one_of_its_shape(self):
+        def body(radius):
+            grid = np.indices((2 * radius + 1,) * 3) - radius
+            mask = ((grid**2).sum(0) <= radius**2) & (grid.max(0) >= 0)
+            return Region(tuple(slice(0, side) for side in mask.shape), mask)
+
+        small, large = body(14), body(60)
+        assert large.area > 700_000
+        assert large.solidity == pytest.approx(small.solidity, abs=0.03)
+
     def test_those_that_are_worth_most_together_are_chosen(self):
         rng = np.random.default_rng(0)
 
