@@ -8,7 +8,7 @@ known; then every voxel gets the object that the block in whose core it lies fou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,13 +18,11 @@ from scipy import ndimage
 
 from alapp.domain import Box, Report, VoxelSize, part
 from alapp.stages import instances
+from alapp.stages.stitching import Block, block_file, box_of, grown, inside, join, starts_of_ids
 from alapp.stages.train.base import PredictBox
 
 WHOLE_VOXELS = 6_000_000
 """Images up to this size are segmented in one piece, and blocks with their halos are at most about this large."""
-
-MIN_AGREEMENT = 0.5
-"""Intersection over union, where two blocks overlap, from which their objects are one object."""
 
 _HALO_IN_DIAMETERS = 2.0
 _LEAST_HALO, _MOST_HALO = 16, 256
@@ -82,14 +80,6 @@ class Found:
             self.labels._mmap.close()
 
 
-@dataclass(frozen=True)
-class Block:
-    """A part of the image. Cores cover the image without overlap; `seen` is the core with its halo."""
-
-    core: Box
-    seen: Box
-
-
 def whole(probabilities: np.ndarray, decoding: Decoding) -> np.ndarray:
     """Instances int32 (Y, X) or (Z, Y, X) of an image in one piece, ids 1..n, from its probabilities."""
     labels = decoding.decode(probabilities)
@@ -99,7 +89,7 @@ def whole(probabilities: np.ndarray, decoding: Decoding) -> np.ndarray:
 def found_in(labels: np.ndarray) -> Found:
     """The objects of an instance map int32 (Y, X) or (Z, Y, X) with ids 1..n."""
     stack = labels if labels.ndim == 3 else labels[None]
-    boxes = [_box([(p.start, p.stop) for p in where]) for where in ndimage.find_objects(stack)]
+    boxes = [box_of([(p.start, p.stop) for p in where]) for where in ndimage.find_objects(stack)]
     return Found(stack, boxes, np.bincount(stack.ravel(), minlength=1)[1:])
 
 
@@ -133,7 +123,7 @@ def blocks(shape: Sequence[int], halo: Sequence[int], voxels: int = WHOLE_VOXELS
     made = {}
     for place in product(*(range(count) for count in counts)):
         ranges = [(edges[a][i], edges[a][i + 1]) for a, i in enumerate(place)]
-        made[place] = Block(_box(ranges), _grown(_box(ranges), halo, shape))
+        made[place] = Block(box_of(ranges), grown(box_of(ranges), halo, shape))
     return made
 
 
@@ -159,9 +149,9 @@ def segment(
     for index, (place, block) in enumerate(grid.items()):
         here = part(report, 0.9 * index / len(grid), 0.9 * (index + 1) / len(grid))
         labels, measured[place] = _decoded(predict, block, decoding, here, flat, foreground)
-        np.save(_file(folder, place), labels)
-    starts = _starts_of_ids({place: sizes for place, (sizes, _) in measured.items()})
-    joined = _join(grid, starts, halo, folder, decoding.by_slices, part(report, 0.9, 0.95))
+        np.save(block_file(folder, place), labels)
+    starts = starts_of_ids({place: sizes for place, (sizes, _) in measured.items()})
+    joined = join(grid, starts, halo, folder, decoding.by_slices, part(report, 0.9, 0.95))
     tables, volumes = _final_ids(measured, starts, joined, decoding)
     count = len(volumes)
     out = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=tuple(shape))
@@ -169,14 +159,14 @@ def segment(
     high = np.zeros((count + 1, 3), np.int64)
     for index, (place, block) in enumerate(grid.items()):
         report(0.95 + 0.05 * index / len(grid), 1, f"Joining part {index + 1} of {len(grid)}")
-        local = np.array(_inside(np.load(_file(folder, place), mmap_mode="r"), block.core, block.seen))
+        local = np.array(inside(np.load(block_file(folder, place), mmap_mode="r"), block.core, block.seen))
         out[block.core.slices] = tables[place][local]
         _extend(low, high, local, tables[place], block.core)
-        _file(folder, place).unlink()
+        block_file(folder, place).unlink()
     out.flush()
     report(1, 1, f"Found {count} objects")
     ranges = zip(low[1:].tolist(), high[1:].tolist(), strict=True)
-    return Found(out, [_box(list(zip(start, stop, strict=True))) for start, stop in ranges], volumes)
+    return Found(out, [box_of(list(zip(start, stop, strict=True))) for start, stop in ranges], volumes)
 
 
 def _decoded(
@@ -186,135 +176,12 @@ def _decoded(
     probabilities do not outlive the call: the next block has its own."""
     probabilities = predict(block.seen, part(report, 0, 0.9))
     if foreground is not None:
-        inside = _inside(probabilities[0], block.core, block.seen)
-        foreground[block.core.slices] = np.round(np.clip(1 - inside, 0, 1) * 255).astype(np.uint8)
+        background = inside(probabilities[0], block.core, block.seen)
+        foreground[block.core.slices] = np.round(np.clip(1 - background, 0, 1) * 255).astype(np.uint8)
     report(0.9, 1, "Separating objects")
     labels = decoding.decode(probabilities[:, 0])[None] if flat else decoding.decode(probabilities)
-    core = (_inside(each, block.core, block.seen) for each in (labels, probabilities[0]))
+    core = (inside(each, block.core, block.seen) for each in (labels, probabilities[0]))
     return labels, instances.measured(*core, count=int(labels.max()))
-
-
-def _starts_of_ids(sizes: dict[tuple[int, ...], np.ndarray]) -> dict[tuple[int, ...], int]:
-    """What is added to the ids of a block so that no id occurs twice; the id 0 stays apart."""
-    starts, total = {}, 0
-    for place, counts in sizes.items():
-        starts[place] = total
-        total += len(counts) - 1
-    return starts
-
-
-def _join(
-    grid: dict[tuple[int, ...], Block],
-    starts: dict[tuple[int, ...], int],
-    halo: Sequence[int],
-    folder: Path,
-    by_slices: bool,
-    report: Report,
-) -> dict[int, int]:
-    """Which objects are the same: the id that stands for it, by id, of those that were joined.
-
-    Objects of two blocks are the same if each is the other's best match where both blocks are far from what they
-    do not see, with an agreement of `MIN_AGREEMENT`; best matches first, and never two that one block keeps apart.
-    Slices that were decoded one by one look the same in both blocks, so along z whatever overlaps there is linked.
-    """
-    half = [math.ceil(n / 2) for n in halo]
-    matches: list[tuple[float, int, int]] = []
-    links: list[tuple[int, int]] = []
-    for index, (place, block) in enumerate(grid.items()):
-        report(index, len(grid), "Comparing neighbouring parts")
-        for other in _later_neighbours(place, grid):
-            pairs = _shared(block, grid[other], half, _file(folder, place), _file(folder, other))
-            along_z = by_slices and place[1:] == other[1:]
-            for a, b, iou, share in pairs if along_z else _mutual_best(pairs):
-                ids = starts[place] + a, starts[other] + b
-                if along_z and share >= MIN_AGREEMENT:
-                    links.append(ids)
-                elif not along_z and iou >= MIN_AGREEMENT:
-                    matches.append((iou, *ids))
-    groups = _Groups()
-    for a, b in links:
-        groups.join(a, b)
-    owners = sorted((start, place) for place, start in starts.items())
-    first = np.array([start for start, _ in owners])
-    for _, a, b in sorted(matches, key=lambda match: (-match[0], match[1:])):
-        if by_slices or not groups.share_block(a, b, lambda n: int(np.searchsorted(first, n - 1, side="right"))):
-            groups.join(a, b)
-    return groups.roots()
-
-
-class _Groups:
-    """Objects that are the same (union-find with the members of every group)."""
-
-    def __init__(self) -> None:
-        self._root: dict[int, int] = {}
-        self._members: dict[int, list[int]] = {}
-
-    def _of(self, item: int) -> int:
-        if item not in self._root:
-            self._root[item] = item
-            self._members[item] = [item]
-        return self._root[item]
-
-    def share_block(self, a: int, b: int, block_of: Callable[[int], int]) -> bool:
-        one, other = ({block_of(n) for n in self._members[self._of(item)]} for item in (a, b))
-        return bool(one & other)
-
-    def join(self, a: int, b: int) -> None:
-        one, other = sorted((self._of(a), self._of(b)), key=lambda root: (-len(self._members[root]), root))
-        if one == other:
-            return
-        for member in self._members[other]:
-            self._root[member] = one
-        self._members[one] += self._members.pop(other)
-
-    def roots(self) -> dict[int, int]:
-        """The least id of the group of every item."""
-        least = {root: min(members) for root, members in self._members.items()}
-        return {item: least[root] for item, root in self._root.items()}
-
-
-def _later_neighbours(place: tuple[int, ...], grid: dict[tuple[int, ...], Block]) -> Iterator[tuple[int, ...]]:
-    for step in product((-1, 0, 1), repeat=3):
-        other = tuple(a + b for a, b in zip(place, step, strict=True))
-        if step > (0, 0, 0) and other in grid:
-            yield other
-
-
-def _shared(
-    one: Block, other: Block, reach: Sequence[int], first: Path, second: Path
-) -> list[tuple[int, int, float, float]]:
-    """(object of one, object of other, IoU, share of the smaller) of all that overlap within `reach` of both cores."""
-    zone = []
-    for axis, (a, b) in enumerate(zip(one.core.slices, other.core.slices, strict=True)):
-        zone.append((max(a.start, b.start) - reach[axis], min(a.stop, b.stop) + reach[axis]))
-    ranges = [
-        (max(lo, a.start, b.start), min(hi, a.stop, b.stop))
-        for (lo, hi), a, b in zip(zone, one.seen.slices, other.seen.slices, strict=True)
-    ]
-    if any(hi <= lo for lo, hi in ranges):
-        return []
-    a, b = (
-        np.ascontiguousarray(_inside(np.load(path, mmap_mode="r"), _box(ranges), block.seen)).ravel().astype(np.int64)
-        for path, block in ((first, one), (second, other))
-    )
-    sizes_a, sizes_b = np.bincount(a), np.bincount(b)
-    both = (a > 0) & (b > 0)
-    keys, counts = np.unique(a[both] * len(sizes_b) + b[both], return_counts=True)
-    ids_a, ids_b = np.divmod(keys, len(sizes_b))
-    united = sizes_a[ids_a] + sizes_b[ids_b] - counts
-    smaller = np.minimum(sizes_a[ids_a], sizes_b[ids_b])
-    return list(
-        zip(ids_a.tolist(), ids_b.tolist(), (counts / united).tolist(), (counts / smaller).tolist(), strict=True)
-    )
-
-
-def _mutual_best(pairs: list[tuple[int, int, float, float]]) -> Iterator[tuple[int, int, float, float]]:
-    best_a: dict[int, float] = {}
-    best_b: dict[int, float] = {}
-    for a, b, iou, _ in pairs:
-        best_a[a] = max(best_a.get(a, 0.0), iou)
-        best_b[b] = max(best_b.get(b, 0.0), iou)
-    return (pair for pair in pairs if pair[2] == best_a[pair[0]] == best_b[pair[1]])
 
 
 def _final_ids(
@@ -349,24 +216,3 @@ def _extend(low: np.ndarray, high: np.ndarray, local: np.ndarray, table: np.ndar
         if where is not None and table[number]:
             low[table[number]] = np.minimum(low[table[number]], corner + [p.start for p in where])
             high[table[number]] = np.maximum(high[table[number]], corner + [p.stop for p in where])
-
-
-def _inside(array: np.ndarray, box: Box, outer: Box) -> np.ndarray:
-    """The part `box` of an array (Z, Y, X) of `outer`."""
-    return array[
-        tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(box.slices, outer.slices, strict=True))
-    ]
-
-
-def _grown(box: Box, by: Sequence[int], shape: Sequence[int]) -> Box:
-    return _box(
-        [(max(0, p.start - n), min(size, p.stop + n)) for p, n, size in zip(box.slices, by, shape, strict=True)]
-    )
-
-
-def _box(ranges: Sequence[tuple[int, int]]) -> Box:
-    return Box(*(a for a, _ in ranges), *(b - a for a, b in ranges))
-
-
-def _file(folder: Path, place: tuple[int, ...]) -> Path:
-    return folder / f"block_{'_'.join(str(i) for i in place)}.npy"
