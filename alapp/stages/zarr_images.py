@@ -5,6 +5,7 @@ Axes, scale and units are those of the `multiscales` metadata (https://ngff.open
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -135,20 +136,23 @@ class ZarrImage:
 
     @property
     def looked_through(self) -> ImageInfo:
-        """`info`, and a warning if chunks are missing, which zarr reads as empty; every file is counted for that."""
+        """`info`, and a warning if files of chunks are missing, which zarr reads as empty; every file is counted for
+        that. A shard is one file of many chunks."""
         array = self._array
-        if array.shards is not None:  # files of many chunks, of which any may be left out
-            return self.info
+        expected = math.prod(
+            math.ceil(side / step) for side, step in zip(array.shape, array.shards or array.chunks, strict=True)
+        )
         # zarr counts, too, but takes 0.2 ms a chunk.
         folder = self.path / array.path
         stored = sum(
             name != "zarr.json" and not name.startswith(".") for _, _, names in os.walk(folder) for name in names
         )
-        missing = array.nchunks - stored
+        missing = expected - stored
         if missing <= 0:
             return self.info
+        parts = "chunks" if array.shards is None else "shards"
         warning = (
-            f"{missing} of its {array.nchunks} chunks are not there and read as {array.fill_value}. That is right "
+            f"{missing} of its {expected} {parts} are not there and read as {array.fill_value}. That is right "
             "where nothing was recorded; else the folder was not copied or downloaded completely."
         )
         return replace(self.info, warnings=(*self.info.warnings, warning))

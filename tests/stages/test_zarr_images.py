@@ -1,5 +1,7 @@
 """OME-Zarr folders give what a TIFF of the same image gives, part by part or whole."""
 
+import shutil
+
 import numpy as np
 import pytest
 import zarr
@@ -162,3 +164,15 @@ def test_chunks_that_are_missing_are_told(tmp_path, version):
     (warning,) = images.inspect(path).warnings
     assert warning.startswith(f"1 of its {array.nchunks} chunks are not there and read as 0.")
     assert (images.read(path)[0, :16, :16] == 0).any()
+
+
+def test_shards_that_are_missing_are_told(tmp_path):
+    path = save(tmp_path / "cells.zarr", PLANE, [axis("y"), axis("x")], version="0.5")
+    shutil.rmtree(path / "0")
+    array = zarr.create_array(path / "0", shape=PLANE.shape, chunks=(8, 8), shards=(16, 16), dtype=PLANE.dtype)
+    array[:] = PLANE
+    assert images.inspect(path).warnings == ()
+    shards = [file for file in (path / "0").rglob("*") if file.is_file() and file.name != "zarr.json"]
+    shards[0].unlink()
+    (warning,) = images.inspect(path).warnings
+    assert warning.startswith(f"1 of its {len(shards)} shards are not there and read as 0.")
