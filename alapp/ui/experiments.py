@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -49,37 +50,67 @@ WIDTHS = ["21%", "12%", "17%", "7%", "9%", "8%", "6%", "8%", "12%"]
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """The components; `shown` are those that `look` fills."""
+
+    fields: dict[str, Any]
+    ahead: gr.HTML
+    new: gr.Accordion
+    begin: gr.Button
+    chosen: gr.Dropdown
+    buttons: dict[str, gr.Button]
+    question: gr.Row
+    sure: gr.Button
+    leave: gr.Button
+    seen: gr.State
+    timer: gr.Timer
+    shown: list[Any]
+
+
 def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
-    store = page.store
-    control.forget_removed(store)  # of the last time that the app ran
+    control.forget_removed(page.store)  # of the last time that the app ran
     gr.Markdown("### Experiments")
     intro = gr.HTML(tables.note(ABOUT), padding=False)
-    stale, seen = gr.State(0), gr.State(None)
+    stale = gr.State(0)
     # Unlike a State it tells of changes by an unqueued event; in a column that is shown it would be shown, too.
     fresh = gr.Textbox("", visible="hidden", elem_id="experiment-fresh")
     with gr.Column() as everything:
-        with gr.Accordion("A new experiment", open=True) as new:
-            fields = experiment_form.lay_out()
-            ahead = gr.HTML(padding=False, elem_id="experiment-ahead")
-            begin = gr.Button("Start the experiment", variant="primary", elem_id="experiment-begin")
-        chosen = gr.Dropdown([], label="Experiment", elem_id="experiment-chosen", filterable=False)
-        status = gr.HTML(padding=False, elem_id="experiment-status")
-        buttons = _buttons()
-        with gr.Row(visible=False) as question:
-            gr.HTML(tables.note("Delete this experiment, its results and its models?", UNDO), padding=False)
-            sure = gr.Button("Delete", size="sm", variant="stop", scale=0, min_width=120, elem_id="experiment-sure")
-            leave = gr.Button("Keep it", size="sm", scale=0, min_width=120)
-        with gr.Accordion("Runs", open=True, visible=False) as runs:
-            listing = gr.Dataframe(
-                headers=list(COLUMNS), datatype=list(COLUMNS.values()), interactive=False, show_label=False,
-                wrap=True, max_height=340, column_widths=WIDTHS, elem_id="experiment-runs",
-            )  # fmt: skip
-        experiment_results.build(store, chosen, fresh)
-    timer = gr.Timer(2, active=False)
+        parts = _lay_out(page.store, fresh)
+    _wire_form(page, parts, stale)
+    _wire_experiments(page, parts, stale)
+    return Tab("experiments", [intro, everything, stale], lambda _: refresh())
 
-    names, values = list(fields), list(fields.values())
+
+def _lay_out(store: Store, fresh: gr.Textbox) -> _Parts:
+    """Everything below the introduction; `fresh` changes when there are new results."""
+    seen, timer = gr.State(None), gr.Timer(2, active=False)
+    with gr.Accordion("A new experiment", open=True) as new:
+        fields = experiment_form.lay_out()
+        ahead = gr.HTML(padding=False, elem_id="experiment-ahead")
+        begin = gr.Button("Start the experiment", variant="primary", elem_id="experiment-begin")
+    chosen = gr.Dropdown([], label="Experiment", elem_id="experiment-chosen", filterable=False)
+    status = gr.HTML(padding=False, elem_id="experiment-status")
+    buttons = _buttons()
+    with gr.Row(visible=False) as question:
+        gr.HTML(tables.note("Delete this experiment, its results and its models?", UNDO), padding=False)
+        sure = gr.Button("Delete", size="sm", variant="stop", scale=0, min_width=120, elem_id="experiment-sure")
+        leave = gr.Button("Keep it", size="sm", scale=0, min_width=120)
+    with gr.Accordion("Runs", open=True, visible=False) as runs:
+        listing = gr.Dataframe(
+            headers=list(COLUMNS), datatype=list(COLUMNS.values()), interactive=False, show_label=False,
+            wrap=True, max_height=340, column_widths=WIDTHS, elem_id="experiment-runs",
+        )  # fmt: skip
+    experiment_results.build(store, chosen, fresh)
     shown = [seen, chosen, status, *buttons.values(), question, runs, listing, fresh, timer]
+    return _Parts(fields, ahead, new, begin, chosen, buttons, question, sure, leave, seen, timer, shown)
+
+
+def _wire_form(page: Page, parts: _Parts, stale: gr.State) -> None:
+    """What the form foretells, and its start."""
+    store, fields = page.store, parts.fields
+    names, values = list(fields), list(fields.values())
 
     def form(given: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(names, given, strict=True))
@@ -90,27 +121,33 @@ def build(page: Page) -> Tab:
             event(
                 lambda project, *given: foretold(store, project, form(given)),
                 [page.project_id, *values],
-                ahead,
+                parts.ahead,
                 **QUIET,
                 trigger_mode="always_last",
             )
-    stale.change(told(lambda picked: look(store, picked)), chosen, shown, **QUIET)
     stale.change(
         lambda project, *given: [experiment_form.origins(store, project), foretold(store, project, form(given))],
         [page.project_id, *values],
-        [fields["origin"], ahead],
+        [fields["origin"], parts.ahead],
         **QUIET,
     )
-    chosen.input(told(lambda picked: look(store, picked)), chosen, shown, **QUIET)
-    timer.tick(told(lambda picked, last: look(store, picked, last)), [chosen, seen], shown, queue=False, **QUIET)
-    begin.click(
+    parts.begin.click(
         told(lambda project, visitor, *given: start_new(store, project, visitor, form(given))),
         [page.project_id, page.visitor, *values],
-        shown,
+        parts.shown,
         **QUIET,
-    ).success(lambda: gr.Accordion(open=False), None, new, **QUIET)
-    workers = fields["workers"]
-    for act, button in buttons.items():
+    ).success(lambda: gr.Accordion(open=False), None, parts.new, **QUIET)
+
+
+def _wire_experiments(page: Page, parts: _Parts, stale: gr.State) -> None:
+    """What is shown of the chosen experiment, and what its buttons do."""
+    store, chosen, shown, workers = page.store, parts.chosen, parts.shown, parts.fields["workers"]
+    stale.change(told(lambda picked: look(store, picked)), chosen, shown, **QUIET)
+    chosen.input(told(lambda picked: look(store, picked)), chosen, shown, **QUIET)
+    parts.timer.tick(
+        told(lambda picked, last: look(store, picked, last)), [chosen, parts.seen], shown, queue=False, **QUIET
+    )
+    for act, button in parts.buttons.items():
         if act in ACTS:
             button.click(
                 told(lambda picked, n, visitor, act=act: do(store, act, picked, n, visitor)),
@@ -118,12 +155,11 @@ def build(page: Page) -> Tab:
                 shown,
                 **QUIET,
             )
-    buttons["delete"].click(lambda: gr.Row(visible=True), None, question, **QUIET)
-    leave.click(lambda: gr.Row(visible=False), None, question, **QUIET)
-    sure.click(
+    parts.buttons["delete"].click(lambda: gr.Row(visible=True), None, parts.question, **QUIET)
+    parts.leave.click(lambda: gr.Row(visible=False), None, parts.question, **QUIET)
+    parts.sure.click(
         told(lambda picked, visitor: do(store, "remove", picked, 1, visitor)), [chosen, page.visitor], shown, **QUIET
     )
-    return Tab("experiments", [intro, everything, stale], lambda _: refresh())
 
 
 def _buttons() -> dict[str, gr.Button]:
