@@ -48,7 +48,7 @@ import numpy as np
 import tifffile
 from skimage.measure import label
 
-from alapp.domain import Modality, silent
+from alapp.domain import Modality, Preset, silent
 from alapp.environment import machine, prepare
 from alapp.stages import sample
 from alapp.stages.decoding import for_shapes
@@ -56,6 +56,7 @@ from alapp.stages.instances import Decoding
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.train.cases import dataset_of, prepare_cases
 from alapp.stages.train.nnunet import NnUNet
+from alapp.stages.train.plan_time import USUAL
 from alapp.stages.train.targets import border_core
 from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, write_json
 from benchmarks import cli, learning, predict
@@ -63,8 +64,8 @@ from benchmarks import cli, learning, predict
 TRAIN, TEST = range(9), range(9, 12)
 ITERATIONS = {16: 500, 32: 500, None: 1500}
 """By number of patches (None: all): a round of the quick preset, and as much as three."""
-PRETRAINING = 300
-"""Iterations on pseudo-labels, as the quick preset has them."""
+PRETRAINING = USUAL["cpu", Preset.QUICK]["pretrain"]
+"""Iterations on pseudo-labels."""
 PLAIN = Decoding(certainty_share=0.0, solidity=0.0)
 TOUCHING_ITERATIONS = 500
 TOUCHING_SHARE = 3

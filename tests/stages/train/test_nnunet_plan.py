@@ -28,7 +28,7 @@ def test_small_objects_are_seen_at_full_resolution(tmp_path):
     assert summary.downsampling == 1
     assert summary.patch_size == (64, 64)
     assert summary.border_px == 1
-    assert summary.iterations == {"round": 500, "pretrain": 300}
+    assert summary.iterations == {"round": 500, "pretrain": 900}
     assert "full resolution" in summary.sentence
 
 

@@ -45,11 +45,11 @@ def fact(summary, name):
 @pytest.mark.parametrize(
     ("preset", "seconds", "iterations"),
     [
-        (Preset.QUICK, 0.12, {"round": 1000, "pretrain": 500}),
-        (Preset.QUICK, 0.001, {"round": 2000, "pretrain": 1200}),
+        (Preset.QUICK, 0.12, {"round": 1000, "pretrain": 2000}),
+        (Preset.QUICK, 0.001, {"round": 2000, "pretrain": 3600}),
         (Preset.QUICK, 5.0, {"round": 300, "pretrain": 300}),
-        (Preset.QUICK, None, {"round": 500, "pretrain": 300}),
-        (Preset.STANDARD, 0.2, {"round": 3000, "pretrain": 1200}),
+        (Preset.QUICK, None, {"round": 500, "pretrain": 900}),
+        (Preset.STANDARD, 0.2, {"round": 3000, "pretrain": 3000}),
     ],
 )
 def test_iterations_fill_the_time_of_the_preset_within_limits(preset, seconds, iterations):
@@ -73,7 +73,7 @@ def test_the_measured_speed_is_kept_with_the_plan_and_never_measured_again(tmp_p
         return 0.24
 
     first = planned(tmp_path, timing=timing)
-    assert first.iterations == {"round": 500, "pretrain": 300}
+    assert first.iterations == {"round": 500, "pretrain": 1000}
     assert (first.seconds_per_iteration, asked) == (0.24, [FLAT])
     assert fact(first, "Time a round").value == "about 2 min"
     assert planned(tmp_path, timing=timing) == first
