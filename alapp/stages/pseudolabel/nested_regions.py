@@ -46,15 +46,20 @@ class NestedRegions(BuiltIn):
         """See `BuiltIn.label_plane`."""
         plane = gray_plane(image)
         diameter = params["diameter"] or object_diameter(above_background(ndimage.gaussian_filter(plane, 1)))
-        labels = self._nested(plane, diameter, params)
-        cut_at_necks = LogWatershed().label_plane(image, {**params, "diameter": diameter})
-        return cut_at_necks if _worth(cut_at_necks) > EDGELESS * _worth(labels) else labels
-
-    def _nested(self, plane: np.ndarray, diameter: float, params: dict[str, float]) -> np.ndarray:
         bright = above_background(ndimage.gaussian_filter(plane, float(np.clip(SMOOTHING * diameter, 0.7, 3))))
         if not bright.any():
             return np.zeros(bright.shape, np.int32)
         lowest = 0.5 * threshold_otsu(bright) / params["sensitivity"]
+        labels = self._nested(bright, lowest, diameter, params)
+        found = _worth(labels)
+        # What all foreground would be worth as the smallest objects that are kept: more than that cannot be found.
+        smallest = params["min_size"] or SMALLEST * np.pi * diameter**2 / 4
+        if EDGELESS * found >= np.count_nonzero(bright > lowest) * smallest**-0.2:
+            return labels
+        cut_at_necks = LogWatershed().label_plane(image, {**params, "diameter": diameter})
+        return cut_at_necks if _worth(cut_at_necks) > EDGELESS * found else labels
+
+    def _nested(self, bright: np.ndarray, lowest: float, diameter: float, params: dict[str, float]) -> np.ndarray:
         chosen = best(regions(bright, _levels(bright, lowest), max(20, SMALLEST * np.pi * diameter**2 / 4)))
         if not chosen:
             return np.zeros(bright.shape, np.int32)
