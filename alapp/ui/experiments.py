@@ -254,6 +254,8 @@ def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
     if seen == signature:
         return [gr.skip()] * 15
     same = bool(seen) and seen[:4] == signature[:4]  # only the progress is new: what the user has open stays open
+    # A tick that was under way when the last run ended must not take the question away that was asked since.
+    asked = bool(seen) and seen[0] == signature[0] and not busy
     return [
         signature,
         gr.skip() if same else gr.Dropdown(
@@ -268,7 +270,7 @@ def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
         gr.Button(visible=not busy and any(run.state is RunState.FAILED for run in found)),
         gr.Button(visible=picked is not None and not busy and not (job and job.paused)),
         gr.Button(f"Bring back {gone!r}" if gone else "", visible=gone is not None),
-        gr.skip() if same else gr.Row(visible=False),
+        gr.skip() if asked else gr.Row(visible=False),
         gr.Accordion(visible=picked is not None),
         gr.skip() if same else run_rows(found),
         experiment_results.freshness(picked and picked.id, [run.key for run in found if run.result]),

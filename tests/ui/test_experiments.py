@@ -80,3 +80,17 @@ def test_visitors_of_the_demo_are_told_why_not(store, said, monkeypatch):
     text, everything, _ = experiments.refresh()
     assert "public demo" in text
     assert not everything.visible
+
+
+def test_the_end_of_a_run_does_not_take_the_question_away(store, said):
+    """Whether the experiment may be deleted was asked while a look at the one before was under way."""
+    made, _ = control.define(store, "mine", experiment_form.study_of(store, None, said))
+    question = 10
+    seen = experiments.look(store, made.id)[0]
+    store.execute("UPDATE experiment_run SET state = 'failed', error = 'Full.' WHERE experiment_id = ?", (made.id,))
+    later = experiments.look(store, made.id, seen)
+    assert later[0] != seen
+    assert later[question] == gr.skip()
+    assert experiments.look(store, made.id)[question].visible is False
+    experiments.start_new(store, None, None, said | {"name": "second"})
+    assert experiments.look(store, rows.every(store)[-1].id, later[0])[question].visible is False
