@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from alapp.errors import Cancelled
+from alapp.stages.component_tree import in_labels
 from alapp.stages.decoding import Example, fit, for_shapes
 from alapp.stages.instances import DEFAULTS, from_probabilities
 from alapp.stages.metrics import pool, score_instances
@@ -103,6 +104,18 @@ class TestShapes:
     def test_objects_as_hollow_as_the_labelled_ones_stay_whole(self):
         assert for_shapes([self.crescents(0)]) == DEFAULT
         assert for_shapes([self.crescents(0.5)]).solidity < 0.8
+
+    def test_it_is_the_cores_that_are_looked_at(self):
+        """Bent rods 9 pixels wide: their cores, 5 wide, leave more of their hulls empty."""
+        labels = np.zeros((120, 400), np.int32)
+        for number in range(20):
+            x = 10 + 19 * number
+            for y in range(15, 105):
+                middle = x + round(5 * np.sin(np.pi * (y - 15) / 90))
+                labels[y, middle - 4 : middle + 5] = number + 1
+        whole = min(region.solidity for region in in_labels(labels))
+        assert for_shapes([labels]).solidity < min(0.9, whole)
+        assert for_shapes([np.stack([labels] * 3)]) == for_shapes([labels])
 
     def test_a_single_hollow_object_of_many_tells_nothing(self):
         assert for_shapes([self.crescents(0.05)] * 3 + [self.crescents(0)]) == DEFAULT
