@@ -42,7 +42,8 @@ def used(store: Store, checkpoint: Checkpoint) -> Used:
     if not path.is_file():
         return Used(None, None)
     stored = json.loads(path.read_text(encoding="utf-8"))
-    decoding = Decoding(**stored.pop("decoding"))
+    # What was fitted before seeds were cut goes on without.
+    decoding = Decoding(**{"solidity": 0.0, **stored.pop("decoding")})
     return Used(decoding, Fit(decoding=decoding, **stored) if stored else None)
 
 

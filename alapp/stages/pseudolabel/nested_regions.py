@@ -27,8 +27,8 @@ SMALLEST = 0.2
 
 EDGELESS = 4
 """Flat objects that touch without any edge are one region at every threshold. Where blobs and watershed, which cuts at
-necks too, finds objects that are worth so many times as much, its are taken (real images: up to 1.7 times where the
-regions are better or as good; discs that overlap: 14 to 20)."""
+necks too, finds objects that are worth so many times as much, its are taken. On 41 real images they were worth up to
+1.7 times as much, but for one where neither was better (11 times); discs that overlap: 14 to 20."""
 
 
 class NestedRegions(BuiltIn):
@@ -52,7 +52,7 @@ class NestedRegions(BuiltIn):
         lowest = 0.5 * threshold_otsu(bright) / params["sensitivity"]
         labels = self._nested(bright, lowest, diameter, params)
         found = _worth(labels)
-        # What all foreground would be worth as the smallest objects that are kept: more than that cannot be found.
+        # What all foreground is worth as objects of the smallest size that is kept: hardly more can be found.
         smallest = params["min_size"] or SMALLEST * np.pi * diameter**2 / 4
         if EDGELESS * found >= np.count_nonzero(bright > lowest) * smallest**-0.2:
             return labels
