@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from alapp.experiments import informing
 from alapp.experiments.lab import Lab
 from alapp.experiments.study import ALL, CHAIN, NONE, Run
 from alapp.stages import decoding, segment
+from alapp.stages.instances import decoded_at_once
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.select.base import SELECTORS, Context
 
@@ -125,8 +127,10 @@ def _steps(lab: Lab, run: Run) -> int:
 
 def _test(lab: Lab, workspace: Path, checkpoint: Path, rows: Iterable[int], report: Report) -> list[InstanceScores]:
     """Scores of the test images, decoded as for the shapes of the labelled objects (patches `rows`)."""
-    shapes = decoding.for_shapes(lab.images.labels(lab.images.patches[row]) for row in rows)
-    how = segment.decoding_for(lab.images.voxel_size, parameters=replace(shapes, **lab.study.decoding))
+    voxel_size = lab.images.voxel_size
+    labelled = (decoded_at_once(lab.images.labels(lab.images.patches[row]), voxel_size) for row in rows)
+    shapes = decoding.for_shapes(chain.from_iterable(labelled))
+    how = segment.decoding_for(voxel_size, parameters=replace(shapes, **lab.study.decoding))
     scores = []
     for number, image in enumerate(lab.images.test):
         report(number, len(lab.images.test), f"Testing on {image.name}")

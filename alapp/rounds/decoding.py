@@ -8,12 +8,15 @@ in labels.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+
+import numpy as np
 
 from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.rounds import annotation, annotation_region
 from alapp.stages.decoding import Example, Fit, fit, for_shapes
-from alapp.stages.instances import Decoding
+from alapp.stages.instances import Decoding, decoded_at_once
 from alapp.stages.train.base import NETWORK, TRAINERS
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -56,7 +59,7 @@ def fit_for_round(store: Store, checkpoint: Checkpoint, this: Round, before: Che
     path = store.files.resolve(checkpoint.path).with_name(FILE)
     if path.is_file():
         return
-    shapes = for_shapes(labels.read(store, item) for item in _finished(store, this.project_id).values())
+    shapes = for_shapes(_labelled(store, this.project_id))
     found = None
     if before is not None:
         examples = _examples(store, this, before, part(report, 0.0, 0.5))
@@ -74,6 +77,12 @@ def _finished(store: Store, project_id: int) -> dict[int, LabelMap]:
     maps = labels.latest_by_patch(store, project_id, LabelKind.HUMAN)
     states = annotation.patch_states(store, list(maps))
     return {key: item for key, item in maps.items() if states.get(key) == annotation.DONE}
+
+
+def _labelled(store: Store, project_id: int) -> Iterator[np.ndarray]:
+    """All finished labels, as they are decoded."""
+    for key, item in _finished(store, project_id).items():
+        yield from decoded_at_once(labels.read(store, item), catalogue.patch(store, key).voxel_size)
 
 
 def _examples(store: Store, this: Round, before: Checkpoint, report: Report) -> list[Example]:

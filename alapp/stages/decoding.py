@@ -15,7 +15,7 @@ from alapp.domain import InstanceScores, VoxelSize
 from alapp.stages import component_tree
 from alapp.stages.instances import DEFAULTS, Decoding, from_probabilities
 from alapp.stages.metrics import annotated_only, pool, score_instances
-from alapp.stages.train.targets import border_core, border_width, object_sizes, typical_size
+from alapp.stages.train.targets import CORE, border_core, border_width, object_sizes, typical_size
 
 _SHARED = {
     "foreground": (0.35, 0.5, 0.65),
@@ -62,14 +62,15 @@ class Fit:
 def for_shapes(maps: Iterable[np.ndarray], classes: int = 3) -> Decoding:
     """The defaults for a network of so many classes, but that objects as hollow as the labelled ones stay whole: of the
     instance maps `maps`, int (Y, X) or (Z, Y, X), at most a twentieth of the objects have a core of less solidity. That
-    is what seeds are; it is less solid than the object where this is thin and bent. Stacks are looked at by slices."""
-    planes = [plane for labels in maps for plane in (labels if labels.ndim == 3 else labels[None]) if plane.any()]
-    sizes = [size for plane in planes for size in object_sizes(plane)]
+    is what seeds are; it is less solid than the object where this is thin and bent. Stacks are looked at as a whole;
+    give those that are decoded slice by slice as `instances.decoded_at_once` takes them apart."""
+    known = [labels for labels in maps if labels.any()]
+    sizes = [size for labels in known for size in object_sizes(labels)]
     default = DEFAULTS[classes]
     if not sizes:
         return default
     border = border_width(typical_size(sizes))
-    cores = (np.where(border_core(plane, border) == 1, plane, 0) for plane in planes)
+    cores = (np.where(border_core(labels, border) == CORE, labels, 0) for labels in known)
     solidity = [
         region.solidity
         for core in cores

@@ -97,6 +97,12 @@ def is_anisotropic(voxel_size: VoxelSize) -> bool:
     return voxel_size.z >= ANISOTROPIC * math.sqrt(voxel_size.y * voxel_size.x)
 
 
+def decoded_at_once(labels: np.ndarray, voxel_size: VoxelSize | None = None) -> list[np.ndarray]:
+    """What of an instance map (Y, X) or (Z, Y, X) is decoded at once: the whole, or each slice of an anisotropic
+    stack."""
+    return list(labels) if labels.ndim == 3 and is_anisotropic(voxel_size or VoxelSize()) else [labels]
+
+
 def depth(prob: np.ndarray) -> np.ndarray:
     """How deep in an object each pixel is, float32 of the shape of one class, from its probabilities (K, ...).
 

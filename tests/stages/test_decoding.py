@@ -115,7 +115,15 @@ class TestShapes:
                 labels[y, middle - 4 : middle + 5] = number + 1
         whole = min(region.solidity for region in in_labels(labels))
         assert for_shapes([labels]).solidity < min(0.9, whole)
-        assert for_shapes([np.stack([labels] * 3)]) == for_shapes([labels])
+
+    def test_a_stack_is_looked_at_as_a_whole(self):
+        """Of a bow along the slices no slice is hollow."""
+        stack = np.zeros((24, 40, 60), np.int32)
+        for z in range(2, 22):
+            y = 20 + round(10 * np.cos(np.pi * (z - 2) / 19) ** 2)
+            stack[z, y - 5 : y + 6, 20:40] = 1
+        assert for_shapes(list(stack)) == DEFAULT
+        assert for_shapes([stack]).solidity < 0.8
 
     def test_a_single_hollow_object_of_many_tells_nothing(self):
         assert for_shapes([self.crescents(0.05)] * 3 + [self.crescents(0)]) == DEFAULT

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from alapp.domain import VoxelSize
-from alapp.stages.instances import Decoding, from_probabilities, kept_objects, link_slices, only
+from alapp.stages.instances import Decoding, decoded_at_once, from_probabilities, kept_objects, link_slices, only
 from alapp.stages.train.targets import border_core
 
 
@@ -180,3 +180,12 @@ def test_link_slices_gives_a_gap_a_new_object():
 def test_other_arrays_are_refused():
     with pytest.raises(ValueError, match="expected probabilities"):
         from_probabilities(np.zeros((2, 5, 5)))
+
+
+def test_thick_slices_are_decoded_one_by_one():
+    stack, flat = np.zeros((3, 4, 5), np.int32), np.zeros((4, 5), np.int32)
+    thick, cubic = VoxelSize(3, 1, 1), VoxelSize(1, 1, 1)
+    assert [each.shape for each in decoded_at_once(stack, thick)] == [(4, 5)] * 3
+    assert [each.shape for each in decoded_at_once(stack, cubic)] == [(3, 4, 5)]
+    assert [each.shape for each in decoded_at_once(stack)] == [(3, 4, 5)]
+    assert [each.shape for each in decoded_at_once(flat, thick)] == [(4, 5)]
