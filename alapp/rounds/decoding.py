@@ -45,8 +45,10 @@ def used(store: Store, checkpoint: Checkpoint) -> Used:
     if not path.is_file():
         return Used(None, None)
     stored = json.loads(path.read_text(encoding="utf-8"))
-    # What was fitted before seeds were cut goes on without.
-    decoding = Decoding(**{"solidity": 0.0, **stored.pop("decoding")})
+    # What was fitted before seeds were cut and objects reached further goes on without.
+    parameters = stored.pop("decoding")
+    before = {"solidity": 0.0, "outline": parameters.get("foreground", Decoding.foreground)}
+    decoding = Decoding(**before | parameters)
     return Used(decoding, Fit(decoding=decoding, **stored) if stored else None)
 
 

@@ -19,6 +19,7 @@ from alapp.stages.train.targets import CORE, border_core, border_width, object_s
 
 _SHARED = {
     "foreground": (0.35, 0.5, 0.65),
+    "outline": (0.2, 0.3, 0.5),
     "fragment_share": (0.05, 0.15, 0.3),
     "certainty_share": (0.0, 0.9),
     "solidity": (0.0, 0.9),

@@ -26,16 +26,18 @@ from alapp.stages import component_tree
 class Decoding:
     """How instances are read from probabilities; the defaults suit most images, `alapp.stages.decoding` fits them.
 
-    A pixel belongs to an object where it is less likely background than 1 - `foreground`. A seed is where the depth
-    below the outline (see `depth`) exceeds `seed_low` and somewhere `seed_high` (hysteresis): higher values split
-    more. A seed of less than this `solidity` (its area over that of its convex hull) is taken for several objects, and
-    cut where its depth has more than one top (0: never). Objects smaller than `fragment_share` of the typical object's
-    size are removed, and those less certain than `certainty_share` of the typical object's certainty (mean probability
-    not to be background): where little is labelled, what only resembles an object is found with less certainty than the
-    objects are.
+    An object is found where pixels are likely not to be background by more than `foreground`, and reaches as far as
+    they are by more than `outline`: of objects unlike the few that were labelled, a network is sure of a part only. A
+    seed is where the depth below the outline (see `depth`) exceeds `seed_low` and somewhere `seed_high` (hysteresis):
+    higher values split more. A seed of less than this `solidity` (its area over that of its convex hull) is taken for
+    several objects, and cut where its depth has more than one top (0: never). Objects smaller than `fragment_share` of
+    the typical object's size are removed, and those less certain than `certainty_share` of the typical object's
+    certainty (mean probability not to be background): where little is labelled, what only resembles an object is found
+    with less certainty than the objects are.
     """
 
     foreground: float = 0.5
+    outline: float = 0.3
     seed_high: float = 0.6
     seed_low: float = 0.4
     fragment_share: float = 0.15
@@ -114,7 +116,8 @@ def depth(prob: np.ndarray) -> np.ndarray:
 
 
 def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
-    foreground = prob[1:].sum(0, dtype=np.float32) > decoding.foreground
+    likely = prob[1:].sum(0, dtype=np.float32)
+    foreground = likely > decoding.foreground
     inside = depth(prob)
     seeds = label(
         apply_hysteresis_threshold(inside, decoding.seed_low, decoding.seed_high) & foreground, connectivity=1
@@ -127,7 +130,7 @@ def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
     seeded[0] = True
     lone = np.where(seeded[parts], 0, parts)
     seeds = np.where(lone > 0, lone + seeds.max(), seeds)
-    return watershed(-inside, seeds, mask=foreground).astype(np.int32)
+    return watershed(-inside, seeds, mask=foreground | (likely > decoding.outline)).astype(np.int32)
 
 
 def _cut(seeds: np.ndarray, inside: np.ndarray, decoding: Decoding) -> None:

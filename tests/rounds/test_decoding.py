@@ -64,11 +64,11 @@ def test_too_little_to_fit_on_leaves_what_the_shapes_tell(store, second, monkeyp
     assert decoding.used(store, models.checkpoints(store, second.id)[-1]) == decoding.Used(shapes, None)
 
 
-def test_what_was_fitted_before_seeds_were_cut_goes_on_without(store, second):
+def test_what_was_fitted_before_a_parameter_was_there_goes_on_without(store, second):
     last = models.checkpoints(store, second.id)[-1]
     before = {"decoding": {"foreground": 0.35}, "quality": 0.9, "quality_default": 0.8, "patches": 5}
     store.files.resolve(last.path).with_name(decoding.FILE).write_text(json.dumps(before))
-    assert decoding.used(store, last).decoding == Decoding(foreground=0.35, solidity=0)
+    assert decoding.used(store, last).decoding == Decoding(foreground=0.35, outline=0.35, solidity=0)
 
 
 def test_it_can_be_cancelled_and_is_done_at_the_next_try(store, second, monkeypatch):

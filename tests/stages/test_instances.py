@@ -130,6 +130,30 @@ def columns(slices=5):
     return np.repeat(touching()[None], slices, 0)
 
 
+def test_an_object_reaches_as_far_as_it_is_likely_but_is_not_found_where_it_is_not():
+    probabilities = np.zeros((3, 40, 90), np.float32)
+    probabilities[1, 10:30, 10:25] = 0.95
+    probabilities[1, 10:30, 25:40] = 0.4  # the network is sure of a half of it
+    probabilities[1, 10:30, 60:80] = 0.4
+    probabilities[0] = 1 - probabilities[1:].sum(0)
+    found = from_probabilities(probabilities, decoding=Decoding(certainty_share=0))
+    expected = np.zeros((40, 90), np.int32)
+    expected[10:30, 10:40] = 1
+    np.testing.assert_array_equal(found, expected)
+    narrow = from_probabilities(probabilities, decoding=Decoding(outline=0.5, certainty_share=0))
+    np.testing.assert_array_equal(narrow > 0, probabilities[1] > 0.5)
+
+
+def test_two_that_only_share_what_is_likely_stay_two():
+    """A small object without a core, beside one with a core, and less likely pixels between them."""
+    probabilities = np.zeros((3, 30, 60), np.float32)
+    probabilities[1, 5:25, 5:25] = 0.95
+    probabilities[2, 12:18, 30:38] = 0.7
+    probabilities[2, 12:18, 25:30] = 0.4
+    probabilities[0] = 1 - probabilities[1:].sum(0)
+    assert from_probabilities(probabilities, decoding=Decoding(certainty_share=0, fragment_share=0)).max() == 2
+
+
 @pytest.mark.parametrize("voxel", [VoxelSize(), VoxelSize(z=5.0, y=1.0, x=1.0)])
 def test_columns_stay_two_through_a_stack(voxel):
     labels = columns()

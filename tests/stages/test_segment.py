@@ -109,7 +109,7 @@ def test_fragments_are_judged_in_the_whole_image(tmp_path):
 @pytest.mark.parametrize("certainty", [0.75, 0.95])
 def test_certainty_is_judged_in_the_whole_image(tmp_path, certainty):
     labels = np.zeros((120, 500), np.int32)
-    labels[10:50, 10:490] = 1
+    labels[8:50, 10:490] = 1
     labels[60:100, 10:490] = 2
     probabilities = soft_classes(labels)
     # Certain in half of the blocks only: its mean decides.
