@@ -27,13 +27,14 @@ class Decoding:
     """How instances are read from probabilities; the defaults suit most images, `alapp.stages.decoding` fits them.
 
     An object is found where pixels are likely not to be background by more than `foreground`, and reaches as far as
-    they are by more than `outline`: of objects unlike the few that were labelled, a network is sure of a part only. A
-    seed is where the depth below the outline (see `depth`) exceeds `seed_low` and somewhere `seed_high` (hysteresis):
-    higher values split more. A seed of less than this `solidity` (its area over that of its convex hull) is taken for
-    several objects, and cut where its depth has more than one top (0: never). Objects smaller than `fragment_share` of
-    the typical object's size are removed, and those less certain than `certainty_share` of the typical object's
-    certainty (mean probability not to be background): where little is labelled, what only resembles an object is found
-    with less certainty than the objects are.
+    they are by more than `outline`, unless it becomes half as large again by that: of objects unlike the few that
+    were labelled, a network is sure of a part only, but one that has hardly learned takes everything for likely. A seed
+    is where the depth below the outline (see `depth`) exceeds `seed_low` and somewhere `seed_high` (hysteresis): higher
+    values split more. A seed of less than this `solidity` (its area over that of its convex hull) is taken for several
+    objects, and cut where its depth has more than one top (0: never). Objects smaller than `fragment_share` of the
+    typical object's size are removed, and those less certain than `certainty_share` of the typical object's certainty
+    (mean probability not to be background): where little is labelled, what only resembles an object is found with less
+    certainty than the objects are.
     """
 
     foreground: float = 0.5
@@ -53,6 +54,9 @@ _LEVELS = (0.6, 0.75, 0.85, 0.92, 0.96, 0.98, 0.99)
 0.97."""
 
 _SMALLEST_SEED = 10
+
+_MOST_GROWTH = 1.5
+"""From the pixels where an object is found to those that it reaches."""
 
 ANISOTROPIC = 3.0
 """From this ratio of slice thickness to pixel size (nnU-Net's threshold), slices are decoded one by one."""
@@ -130,7 +134,12 @@ def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
     seeded[0] = True
     lone = np.where(seeded[parts], 0, parts)
     seeds = np.where(lone > 0, lone + seeds.max(), seeds)
-    return watershed(-inside, seeds, mask=foreground | (likely > decoding.outline)).astype(np.int32)
+    labels = watershed(-inside, seeds, mask=foreground | (likely > decoding.outline)).astype(np.int32)
+    found, reached = (
+        np.bincount(each.ravel(), minlength=int(seeds.max()) + 1) for each in (labels * foreground, labels)
+    )
+    labels[(reached > _MOST_GROWTH * found)[labels] & ~foreground] = 0
+    return labels
 
 
 def _cut(seeds: np.ndarray, inside: np.ndarray, decoding: Decoding) -> None:

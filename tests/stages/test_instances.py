@@ -132,8 +132,8 @@ def columns(slices=5):
 
 def test_an_object_reaches_as_far_as_it_is_likely_but_is_not_found_where_it_is_not():
     probabilities = np.zeros((3, 40, 90), np.float32)
-    probabilities[1, 10:30, 10:25] = 0.95
-    probabilities[1, 10:30, 25:40] = 0.4  # the network is sure of a half of it
+    probabilities[1, 10:30, 10:32] = 0.95
+    probabilities[1, 10:30, 32:40] = 0.4  # the network is sure of the rest only
     probabilities[1, 10:30, 60:80] = 0.4
     probabilities[0] = 1 - probabilities[1:].sum(0)
     found = from_probabilities(probabilities, decoding=Decoding(certainty_share=0))
@@ -142,6 +142,16 @@ def test_an_object_reaches_as_far_as_it_is_likely_but_is_not_found_where_it_is_n
     np.testing.assert_array_equal(found, expected)
     narrow = from_probabilities(probabilities, decoding=Decoding(outline=0.5, certainty_share=0))
     np.testing.assert_array_equal(narrow > 0, probabilities[1] > 0.5)
+
+
+def test_a_network_to_which_all_is_likely_does_not_flood_the_background():
+    probabilities = np.full((3, 60, 60), 0.2, np.float32)
+    probabilities[1, 10:30, 10:30] = probabilities[1, 40:50, 40:50] = 0.7
+    probabilities[2, 10:30, 10:30] = probabilities[2, 40:50, 40:50] = 0
+    probabilities[0] = 1 - probabilities[1:].sum(0)
+    found = from_probabilities(probabilities)
+    assert found.max() == 2
+    np.testing.assert_array_equal(found > 0, probabilities[1] > 0.5)
 
 
 def test_two_that_only_share_what_is_likely_stay_two():
