@@ -17,8 +17,8 @@ and the network):
   patches, planned anew on the chosen ones where that plan does not suit them; `vnc_train_seconds_all`: seconds of
   training with all, the pre-training not counted.
 - `vnc_plain_f1_16` and the like: the same patches and iterations fine-tuned plainly: thin borders, the last weights
-  instead of their average, no mirroring at prediction, no object left out because the model is less certain of it, and
-  none cut because of its shape.
+  instead of their average, no mirroring at prediction, no object left out because the model is less certain of it,
+  none cut because of its shape, and each only as far as it is more likely than not.
 - `vnc_scratch_f1_16`, `vnc_plain_scratch_f1_16` and the like: the same two, without pre-training. The product's is
   planned on the chosen patches; the plain ones keep the plan that was made on pseudo-labels.
 - `vnc_f1_16_uncertain_kept` and the like: the same networks with only that rule left out.
@@ -66,7 +66,7 @@ ITERATIONS = {16: 500, 32: 500, None: 1500}
 """By number of patches (None: all): a round of the quick preset, and as much as three."""
 PRETRAINING = USUAL["cpu", Preset.QUICK]["pretrain"]
 """Iterations on pseudo-labels."""
-PLAIN = Decoding(certainty_share=0.0, solidity=0.0)
+PLAIN = Decoding(outline=0.5, certainty_share=0.0, solidity=0.0)
 TOUCHING_ITERATIONS = 500
 TOUCHING_SHARE = 3
 """A dense image has more than this many pixels an object that touch another object."""
