@@ -27,14 +27,14 @@ class Decoding:
     """How instances are read from probabilities; the defaults suit most images, `alapp.stages.decoding` fits them.
 
     An object is found where pixels are likely not to be background by more than `foreground`, and reaches as far as
-    they are by more than `outline`, unless it becomes half as large again by that: of objects unlike the few that
-    were labelled, a network is sure of a part only, but one that has hardly learned takes everything for likely. A seed
-    is where the depth below the outline (see `depth`) exceeds `seed_low` and somewhere `seed_high` (hysteresis): higher
-    values split more. A seed of less than this `solidity` (its area over that of its convex hull) is taken for several
-    objects, and cut where its depth has more than one top (0: never). Objects smaller than `fragment_share` of the
-    typical object's size are removed, and those less certain than `certainty_share` of the typical object's certainty
-    (mean probability not to be background): where little is labelled, what only resembles an object is found with less
-    certainty than the objects are.
+    they are by more than `outline`, unless what is connected becomes half as large again by that: of objects unlike the
+    few that were labelled, a network is sure of a part only, but one that has hardly learned takes much of the
+    background for likely. A seed is where the depth below the outline (see `depth`) exceeds `seed_low` and somewhere
+    `seed_high` (hysteresis): higher values split more. A seed of less than this `solidity` (its area over that of its
+    convex hull) is taken for several objects, and cut where its depth has more than one top (0: never). Objects smaller
+    than `fragment_share` of the typical object's size are removed, and those less certain than `certainty_share` of the
+    typical object's certainty (mean probability not to be background): where little is labelled, what only resembles an
+    object is found with less certainty than the objects are.
     """
 
     foreground: float = 0.5
@@ -56,7 +56,7 @@ _LEVELS = (0.6, 0.75, 0.85, 0.92, 0.96, 0.98, 0.99)
 _SMALLEST_SEED = 10
 
 _MOST_GROWTH = 1.5
-"""From the pixels where an object is found to those that it reaches."""
+"""From the pixels where objects are found to those that they reach."""
 
 ANISOTROPIC = 3.0
 """From this ratio of slice thickness to pixel size (nnU-Net's threshold), slices are decoded one by one."""
@@ -134,12 +134,16 @@ def _watershed(prob: np.ndarray, decoding: Decoding) -> np.ndarray:
     seeded[0] = True
     lone = np.where(seeded[parts], 0, parts)
     seeds = np.where(lone > 0, lone + seeds.max(), seeds)
-    labels = watershed(-inside, seeds, mask=foreground | (likely > decoding.outline)).astype(np.int32)
-    found, reached = (
-        np.bincount(each.ravel(), minlength=int(seeds.max()) + 1) for each in (labels * foreground, labels)
-    )
-    labels[(reached > _MOST_GROWTH * found)[labels] & ~foreground] = 0
-    return labels
+    return watershed(-inside, seeds, mask=_reached(likely, foreground, decoding.outline)).astype(np.int32)
+
+
+def _reached(likely: np.ndarray, foreground: np.ndarray, outline: float) -> np.ndarray:
+    """`foreground` and what is likelier than `outline` around it, but for connected parts that become too large:
+    there the network has not yet learned to tell the background from objects. Decided before objects compete for
+    pixels, so that a block of an image gives what the whole does."""
+    parts, count = ndimage.label(foreground | (likely > outline))
+    found, reached = (np.bincount(each.ravel(), minlength=count + 1) for each in (parts * foreground, parts))
+    return foreground | (reached <= _MOST_GROWTH * found)[parts] & (parts > 0)
 
 
 def _cut(seeds: np.ndarray, inside: np.ndarray, decoding: Decoding) -> None:

@@ -35,8 +35,7 @@ def test_a_real_network_finds_the_same_by_blocks_and_in_the_whole(store, tmp_pat
         for number in range(1, masks["blocks"].max() + 1)
         if (other := np.bincount(masks["whole"][masks["blocks"] == number]).argmax())
     )
-    # After so few iterations much of the background is likely, and where that ends is another place in a block.
-    assert 2 * same / (masks["blocks"].max() + masks["whole"].max()) > 0.95
+    assert 2 * same / (masks["blocks"].max() + masks["whole"].max()) > 0.98
     mirrored = apply.run_apply(
         store, project.id, silent, str(tmp_path / "new"), target=str(tmp_path / "m"), options={"mirroring": True}
     )
