@@ -83,7 +83,7 @@ def parts(name: str) -> dict[str, Study]:
     main = Study(source, BUDGETS, ("foreground_random", "random", "coreset", "auto"))
     bad = ("reference:drop=0.5", "reference:merge=0.5", "reference:shift=0.5", "reference:wrong=0.5")
     return {
-        "first": replace(main, strategies=("auto", "foreground_random")),
+        "first": replace(main, budgets=BUDGETS[:2], strategies=("auto", "foreground_random")),
         "main": main,
         "scratch": replace(main, strategies=("foreground_random",), starts=(NONE,)),
         "single": replace(main, strategies=("foreground_random",), schedules=(SINGLE,), full=False),
