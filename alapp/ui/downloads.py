@@ -49,11 +49,14 @@ def buttons() -> dict[str, gr.Button]:
     made = {}
     names = list(FORMATS)
     for start in range(0, len(names), 4):
+        row = names[start : start + 4]
         with gr.Row():
-            for name in names[start : start + 4]:
+            for name in row:
                 with gr.Column(min_width=240):
                     made[name] = gr.Button(FORMATS[name].title, size="sm")
                     gr.HTML(tables.note(FORMATS[name].suits), padding=False)
+            for _ in range(4 - len(row)):
+                gr.Column(min_width=240)
     return made
 
 

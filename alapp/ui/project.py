@@ -22,6 +22,8 @@ KINDS_INFO = (
     "Leave it as it is if you segment one kind of object. Else name each, with commas between them, e.g. healthy "
     "mitochondrion, damaged mitochondrion. The network finds all kinds together; the kinds are kept in your exports."
 )
+NO_IMAGE = ("Choose an image …", "")
+"""The first entry of the menu of images that can be removed."""
 PRESETS = [("Quick", Preset.QUICK), ("Standard", Preset.STANDARD), ("Full", Preset.FULL)]
 
 
@@ -31,7 +33,7 @@ def build(page: Page) -> Tab:
         with gr.Column(scale=2, min_width=290):
             _projects(page)
         with gr.Column(scale=6, min_width=560):
-            empty = gr.HTML(sheets.NO_PROJECT, padding=False)
+            empty = gr.HTML(sheets.no_project(), padding=False)
             with gr.Column(visible=False) as body:
                 table, removable = _images(page)
                 with gr.Accordion("Add images", open=False) as adding:
@@ -49,7 +51,7 @@ def build(page: Page) -> Tab:
             gr.HTML(visible=False),
             gr.Column(visible=True),
             sheets.images(page.store, project, images),
-            gr.Dropdown(choices=[image.name for image in images], value=None),
+            gr.Dropdown(choices=[NO_IMAGE, *(image.name for image in images)], value=NO_IMAGE[1]),
             gr.Accordion(open=True) if not images and not project.sample else gr.skip(),
             importer.last_report(page.store, project_id),
             *refresh_clicks(project_id),
@@ -111,7 +113,15 @@ def _images(page: Page) -> tuple[gr.HTML, gr.Dropdown]:
     store = page.store
     table = gr.HTML(padding=False, elem_id="images-table")
     with gr.Row(elem_classes="tight"):
-        chosen = gr.Dropdown([], show_label=False, container=False, scale=0, min_width=260, elem_id="remove-name")
+        chosen = gr.Dropdown(
+            [NO_IMAGE],
+            value=NO_IMAGE[1],
+            show_label=False,
+            container=False,
+            scale=0,
+            min_width=260,
+            elem_id="remove-name",
+        )
         remove = gr.Button("Remove this image", size="sm", scale=0, min_width=150, elem_id="remove-image")
         undo = gr.Button("Undo: bring it back", size="sm", visible=False, scale=0, min_width=160)
     gone = gr.State(None)
@@ -223,13 +233,13 @@ def delete_project(store: Store, project_id: int | None, visitor: str | None, ch
 
 
 def remove_image(store: Store, project_id: int | None, name: str, changed: int) -> tuple[Any, ...]:
-    """Hide an image by its name. Returns (changed + 1, its id, undo button, None for the menu)."""
+    """Hide an image by its name. Returns (changed + 1, its id, undo button, no image for the menu)."""
     project = _opened(store, project_id)
     found = next((item for item in catalogue.images(store, project.id) if item.name == (name or "").strip()), None)
     if found is None:
         raise InputError("Choose the image to remove first.")
     catalogue.set_image_deleted(store, found.id, True)
-    return changed + 1, found.id, gr.Button(visible=True), None
+    return changed + 1, found.id, gr.Button(visible=True), NO_IMAGE[1]
 
 
 def restore_image(store: Store, image_id: int, changed: int) -> tuple[int, Any]:

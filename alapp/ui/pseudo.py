@@ -48,14 +48,30 @@ def build(page: Page) -> Tab:
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
             empty = '<div class="empty"><h3>No project is open</h3>Create one on the Project tab.</div>'
-            return [empty, gr.Row(visible=False), "", [], gr.Checkbox(visible=False), "", *tune.refresh(None)]
+            return [
+                empty,
+                gr.Row(visible=False),
+                "",
+                gr.Gallery(visible=False),
+                gr.Checkbox(visible=False),
+                "",
+                *tune.refresh(None),
+            ]
         project = catalogue.project(store, project_id)
         shown, before = newest_and_before(store, project_id)
         comparable = gr.Checkbox(visible=before is not None)
         made = decision(project.pseudo_method) + labels_in_use(store, project_id)
-        previewed = preview_shown(store, shown)
+        text, pictures = preview_shown(store, shown)
         cards_now = method_cards(store, project.modality)
-        return [cards_now, gr.Row(visible=True), *previewed, comparable, made, *tune.refresh(project_id)]
+        return [
+            cards_now,
+            gr.Row(visible=True),
+            text,
+            gr.Gallery(pictures, visible=bool(pictures)),
+            comparable,
+            made,
+            *tune.refresh(project_id),
+        ]
 
     return Tab("pseudo", [cards, body, caption, gallery, compare, decided, *tune.outputs], refresh)
 
@@ -80,7 +96,7 @@ def _lay_out_previews(page: Page) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
     pictures = {"show_label": False, "columns": 5, "height": 430, "object_fit": "contain", "interactive": False}
     with gr.Column(scale=5, min_width=520):
         caption = gr.HTML(padding=False)
-        gallery = gr.Gallery(elem_id="gallery", **pictures)
+        gallery = gr.Gallery(elem_id="gallery", visible=False, **pictures)
         compare = gr.Checkbox(
             label="Compare with the method previewed before", value=False, visible=False, elem_id="compare"
         )

@@ -13,6 +13,7 @@ from alapp import jobs
 from alapp.errors import NotReadyError
 from alapp.rounds import evaluation, promotion, results
 from alapp.storage import catalogue, models
+from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.ui import adviser, comparison, diagnostics, downloads, effort, forgetting, lane, plots, tables
 from alapp.ui.errors import told
@@ -70,28 +71,31 @@ class _Predictions:
 def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
     store = page.store
-    with gr.Row():
-        with gr.Column(scale=6, min_width=420):
-            gr.Markdown("### Learning curve")
-            curve = gr.Plot(show_label=False, container=False)
-        with gr.Column(scale=4, min_width=320):
-            gr.Markdown("### What the score means")
-            summary = gr.HTML(padding=False)
-            gr.HTML(tables.note(EXPLANATION), padding=False)
     stale = gr.State(0)
-    adviser.build(page, stale)
-    lane.build(page, stale)
-    diagnostics.build(page, stale)
-    shown = _predictions()
-    forgetting.build(page, stale)
-    effort_parts = effort.build()
-    gr.Markdown("### Computing time")
-    timings = gr.HTML(padding=False)
-    export_status, files = _exports(page)
+    nothing = gr.HTML(padding=False, elem_id="results-nothing")
+    with gr.Column(visible=False) as of_model:
+        with gr.Row():
+            with gr.Column(scale=6, min_width=420):
+                gr.Markdown("### Learning curve")
+                curve = gr.Plot(show_label=False, container=False)
+            with gr.Column(scale=4, min_width=320):
+                gr.Markdown("### What the score means")
+                summary = gr.HTML(padding=False)
+                gr.HTML(tables.note(EXPLANATION), padding=False)
+        adviser.build(page, stale)
+        lane.build(page, stale)
+        diagnostics.build(page, stale)
+        shown = _predictions()
+        forgetting.build(page, stale)
+    with gr.Column(visible=False) as of_labels:
+        effort_parts = effort.build()
+        gr.Markdown("### Computing time")
+        timings = gr.HTML(padding=False)
+        export_status, files = _exports(page)
     _connect(page, shown)
     outputs = [
-        curve, summary, shown.rounds, shown.against, shown.apply, *shown.compared, *effort_parts, timings,
-        export_status, files, stale,
+        nothing, of_model, of_labels, curve, summary, shown.rounds, shown.against, shown.apply, *shown.compared,
+        *effort_parts, timings, export_status, files, stale,
     ]  # fmt: skip
     return Tab("results", outputs, lambda project: [*refresh(store, project), time.time()])
 
@@ -196,6 +200,9 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     choices = [(round_title(number, in_use), number) for number in sorted(trained, reverse=True)]
     points = results.learning_curve(store, project_id)
     return [
+        gr.HTML(visible=False),
+        gr.Column(visible=True),
+        gr.Column(visible=True),
         plots.learning_curve(points),
         summary_cards(points, in_use) + tables.note(promotion.news(store, project_id)),
         gr.Dropdown(choices, value=in_use, interactive=True),
@@ -210,14 +217,19 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
 
 
 def _nothing(store: Store, project_id: int | None) -> list[Any]:
+    """The updates before the first training: what rests on a model is not shown, nor, before there is a batch, what
+    rests on labels."""
     what = (
         "Results appear here after the first training. The button at the top of the page says what comes next."
         if project_id is not None
         else "Open or create a project first, on the Project tab."
     )
     return [
+        gr.HTML(tables.empty(what), visible=True),
+        gr.Column(visible=False),
+        gr.Column(visible=project_id is not None and round_rows.latest(store, project_id) is not None),
         plots.learning_curve([]),
-        tables.empty(what),
+        "",
         gr.Dropdown([], value=None, interactive=False),
         gr.Dropdown([], value=None, interactive=False),
         gr.Button(visible=False),

@@ -19,10 +19,47 @@ from alapp.storage.catalogue import Image, Project
 from alapp.storage.db import Store
 
 MAX_ROWS = 200
-NO_PROJECT = (
-    '<div class="empty"><h3>No project is open</h3>Create a sample with one click, or a project of your own, on the '
-    "left. Then drop your TIFF, OME-TIFF, PNG or JPEG images here.</div>"
+STEPS = (
+    ("Images", "you", "Drop them here: TIFF, OME-TIFF, OME-Zarr, PNG or JPEG, 2D or 3D. They are cut into patches."),
+    (
+        "Pseudo-labels",
+        "the computer",
+        "A foundation model or a built-in method outlines what it takes for objects. You look at ten patches and "
+        "decide.",
+    ),
+    (
+        "Pre-training",
+        "the computer",
+        "nnU-Net configures itself on your images and learns a first, rough idea of them.",
+    ),
+    (
+        "A round",
+        "you",
+        "The app picks the few patches from which it learns most. You correct the outlines by clicking.",
+    ),
+    ("Training", "the computer", "The network learns from your labels and finds the objects in all images."),
+    (
+        "Results",
+        "both",
+        "How good it is on patches that it never learned from, whether another round is worth it, and masks and tables "
+        "to take with you.",
+    ),
 )
+"""(title, who works, what happens) of what a project goes through."""
+
+
+def no_project() -> str:
+    """What stands in the place of a project's images when none is open: how it goes from images to masks."""
+    steps = "".join(
+        f'<li><b>{html.escape(title)}</b> <span class="chip plain">{html.escape(who)}</span>'
+        f"<div>{html.escape(text)}</div></li>"
+        for title, who, text in STEPS
+    )
+    return (
+        '<div class="empty"><h3>No project is open</h3>Create a sample with one click, or a project of your own, on '
+        "the left. This is how it goes from images without labels to masks:</div>"
+        f'<ol class="steps">{steps}</ol>'
+    )
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -99,6 +99,12 @@ def test_settings_are_kept_and_checked(store):
         project.keep(store, made.id, "modality", "xray", 0)
 
 
+def test_without_a_project_the_page_tells_how_it_goes():
+    shown = sheets.no_project()
+    assert "No project is open" in shown
+    assert all(title in shown for title, _, _ in sheets.STEPS)
+
+
 def test_one_click_makes_a_sample_project_with_its_job(store):
     made = spaces.create_sample(store, "bacteria", None)
     assert made.expires is None
@@ -109,7 +115,10 @@ def test_one_click_makes_a_sample_project_with_its_job(store):
 def test_removing_an_image_can_be_undone(store, opened):
     made = opened
     first = catalogue.images(store, made.id)[0]
-    _, gone, _, _ = project.remove_image(store, made.id, first.name, 0)
+    _, gone, _, chosen = project.remove_image(store, made.id, first.name, 0)
+    assert chosen == project.NO_IMAGE[1]
+    with pytest.raises(InputError, match="Choose the image"):
+        project.remove_image(store, made.id, chosen, 0)
     assert first.id not in [image.id for image in catalogue.images(store, made.id)]
     project.restore_image(store, gone, 0)
     assert first.id in [image.id for image in catalogue.images(store, made.id)]

@@ -61,7 +61,8 @@ def of_kind(updates, kind):
 def test_without_a_project(tabs):
     made = check(tabs, None)
     for updates in made.values():
-        assert any("Project tab" in value for value in of_kind(updates, gr.HTML))
+        texts = [getattr(value, "value", value) or "" for value in of_kind(updates, gr.HTML)]
+        assert any("Project tab" in text for text in texts)
 
 
 def test_with_an_empty_project(tabs, store):  # noqa: F811
@@ -75,6 +76,23 @@ def test_with_a_batch(tabs, store, project, batch):  # noqa: F811
     assert len(picks.show_round(store, project.id, picks.NEWEST)[1].value) == 4
     assert any(b.value == "Annotate the open patches first (4 left)" for b in of_kind(made["rounds"], gr.Button))
     assert not patch_map.draw_anew(store, project.id, 1.0, None)[1].visible
+
+
+def sections(tabs, project_id):
+    """Whether the sentence, what rests on a model and what rests on labels are shown on the Results tab."""
+    return [update.visible for update in list(tabs[2].refresh(project_id))[:3]]
+
+
+def test_results_show_only_what_there_is(tabs, store, project, fast):  # noqa: F811
+    assert sections(tabs, None) == [True, False, False]
+    assert sections(tabs, project.id) == [True, False, False]
+    pseudo.decide(store, project.id, pseudo.NONE)
+    selection.run_select(store, project.id, silent, budget=2)
+    assert sections(tabs, project.id) == [True, False, True]
+
+
+def test_results_show_everything_after_a_training(tabs, store, trained):  # noqa: F811
+    assert sections(tabs, trained.id) == [False, True, True]
 
 
 def test_with_a_trained_round(tabs, store, trained):  # noqa: F811

@@ -27,7 +27,7 @@ class CoreSet:
     """k-centre greedy with cosine distance; the first three picks are random while nothing is labelled."""
 
     title: ClassVar[str] = "Core-set"
-    suits: ClassVar[str] = "Covers the whole data set with few patches: each pick is the one least like all labelled."
+    suits: ClassVar[str] = "Few patches that stand for all: each pick is the one least like what is labelled."
     needs: ClassVar[frozenset[Need]] = LIKENESS
     uses_embeddings: ClassVar[bool] = True
 
