@@ -44,20 +44,20 @@ class ChannelSetting:
     colour: Colour | None = None
 
 
-def to_display(image: np.ndarray, z: int | None = None, whole: np.ndarray | None = None) -> np.ndarray:
+def to_display(image: np.ndarray, z: int | None = None, channels: Sequence[Channel] | None = None) -> np.ndarray:
     """A slice of an image as a picture.
 
     `image` (Y, X, C) or (Z, Y, X, C), any numeric dtype; `z` is the slice, the middle one by default. Returns
     uint8 (Y, X, 3). 8-bit images with three channels are shown as they are. Otherwise every channel is
     windowed between the percentiles `WINDOW` of the whole image, so that slices of a stack compare. One
-    channel is gray, two are green and magenta, of more the first three are red, green and blue. `whole`: the
-    image that `image` was cut from; its percentiles are taken then, so that its parts compare.
+    channel is gray, two are green and magenta, of more the first three are red, green and blue. `channels`: how they
+    are shown instead; those of the image that `image` was cut from let its parts compare.
     """
     stack = image if image.ndim == 4 else image[None]
     plane = np.asarray(stack[stack.shape[0] // 2 if z is None else z])
     if plane.dtype == np.uint8 and plane.shape[-1] == 3:
         return plane.copy()
-    return composite(plane, default_channels(stack if whole is None else whole))
+    return composite(plane, channels or default_channels(stack))
 
 
 def default_channels(image: np.ndarray) -> tuple[Channel, ...]:

@@ -215,7 +215,10 @@ def _of_patch(store: Store, checkpoint_id: int, patch: Patch) -> gallery.Compari
     if patch.id not in scored:
         items = [item for item in evidence.labelled(store, patch.project_id) if item.patch_id == patch.id]
         scored = evidence.scores(store, items, labels.of_checkpoint(store, checkpoint_id))
-    return gallery.Comparison(patch.name, pixels, predicted, human, _score_words(scored.get(patch.id)))
+    shown = gallery.channels(store, patch.image_path)
+    return gallery.Comparison(
+        patch.name, pixels, predicted, human, _score_words(scored.get(patch.id)), channels=shown
+    )  # fmt: skip
 
 
 def _of_image(store: Store, checkpoint_id: int, image: Image) -> gallery.Comparison:

@@ -74,7 +74,7 @@ def _picture(store: Store, message: Message) -> Message:
     if not found or found[0].patch_id is None or found[0].project_id != _project(store, message):
         raise InputError("The picture of this test is gone. Test the model again.")
     item, patch = found[0], catalogue.patch(store, found[0].patch_id)
-    drawn = gallery.picture(catalogue.read_patch(store, patch), labels.read(store, item), gallery.middle(patch))
+    drawn = gallery.patch_picture(store, patch, labels.read(store, item))
     return {"picture": sheets.data_uri(gallery.framed(drawn, PICTURE))}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image as PictureFile
 
 from alapp.domain import LabelKind
-from alapp.stages.display import to_display
+from alapp.stages.display import Channel, default_channels, to_display
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage.catalogue import Image, Patch
 from alapp.storage.db import Store
@@ -49,16 +50,34 @@ def thumbnail(store: Store, patch: Patch, side: int = THUMBNAIL) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def _thumbnail(store: Store, patch: Patch, label_id: int | None, side: int) -> np.ndarray:
-    pixels = catalogue.read_patch(store, patch)
     shown = best_labels(store, patch) if label_id is not None else None
     instances = _of_patch(store, patch, shown) if shown else None
-    return framed(picture(pixels, instances, middle(patch), filled=False), side)
+    return framed(patch_picture(store, patch, instances, filled=False), side)
 
 
-def picture(pixels: np.ndarray, instances: np.ndarray | None, z: int | None, filled: bool = True) -> np.ndarray:
+def patch_picture(store: Store, patch: Patch, instances: np.ndarray | None, filled: bool = True) -> np.ndarray:
+    """The middle slice of a patch with these objects, uint8 (Y, X, 3), in the contrast of its image."""
+    pixels = catalogue.read_patch(store, patch)
+    return picture(pixels, instances, middle(patch), filled, channels(store, patch.image_path))
+
+
+@lru_cache(maxsize=256)
+def channels(store: Store, path: str) -> tuple[Channel, ...]:
+    """How the image at this path is shown. A patch is shown in the same way: by its own darkest and brightest pixels,
+    one without objects would be all noise, and patches would not compare."""
+    return default_channels(store.files.read_array(path))
+
+
+def picture(
+    pixels: np.ndarray,
+    instances: np.ndarray | None,
+    z: int | None,
+    filled: bool = True,
+    shown: Sequence[Channel] | None = None,
+) -> np.ndarray:
     """One slice as uint8 (Y, X, 3), with its objects. `pixels` (Y, X, C) or (Z, Y, X, C); `instances` int32 of the
-    same size or None; `z` the slice, None in 2D."""
-    rgb = to_display(pixels, z)
+    same size or None; `z` the slice, None in 2D; `shown`: its channels, by default as the pixels ask for."""
+    rgb = to_display(pixels, z, shown)
     if instances is None:
         return rgb
     return overlay(rgb, instances if z is None else instances[z], filled)
@@ -100,7 +119,8 @@ def _of_patch(store: Store, patch: Patch, item: LabelMap) -> np.ndarray:
 class Comparison:
     """Pixels, predicted and human objects of the same place. `pixels` (Y, X, C) or (Z, Y, X, C); `predicted` int32 of
     the same size; `human` likewise, or None; `other`: what another model predicted, or None. `models` names that one
-    and the one of `predicted`; `truth` names `human`."""
+    and the one of `predicted`; `truth` names `human`; `channels`: how they are shown, by default as the pixels ask for.
+    """
 
     name: str
     pixels: np.ndarray
@@ -110,6 +130,7 @@ class Comparison:
     other: np.ndarray | None = None
     models: tuple[str, str] = ("", "Prediction")
     truth: str = "Your labels"
+    channels: tuple[Channel, ...] | None = None
 
     @property
     def caption(self) -> str:
@@ -125,7 +146,7 @@ class Comparison:
     def draw(self, z: int | None, filled: bool = True) -> np.ndarray:
         """The panels side by side, uint8 (Y, X, 3); `z` is the slice, None in 2D."""
         maps = [instances for _, instances in self._panels()]
-        return side_by_side(*(large(picture(self.pixels, instances, z, filled)) for instances in maps))
+        return side_by_side(*(large(picture(self.pixels, each, z, filled, self.channels)) for each in maps))
 
     def _panels(self) -> list[tuple[str, np.ndarray | None]]:
         """What is shown from left to right, each with its name."""
@@ -142,7 +163,7 @@ def predicted_thumbnail(store: Store, checkpoint_id: int, patch: Patch, side: in
 @lru_cache(maxsize=512)
 def _predicted(store: Store, patch: Patch, _label_id: int, checkpoint_id: int, side: int) -> np.ndarray:
     instances = _of_patch(store, patch, labels.of_checkpoint(store, checkpoint_id)[patch.image_id])
-    return framed(picture(catalogue.read_patch(store, patch), instances, middle(patch)), side)
+    return framed(patch_picture(store, patch, instances), side)
 
 
 def image_thumbnail(store: Store, checkpoint_id: int, image: Image, side: int = THUMBNAIL) -> np.ndarray:

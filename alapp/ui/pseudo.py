@@ -14,14 +14,12 @@ from alapp.domain import Modality, Parameter
 from alapp.errors import InputError
 from alapp.jobs import Job, JobState
 from alapp.rounds import provenance, pseudo
-from alapp.stages.display import to_display
 from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
-from alapp.ui import finetune, model_panel
+from alapp.ui import finetune, gallery, model_panel
 from alapp.ui.errors import told
 from alapp.ui.method_cards import method_cards
-from alapp.ui.overlay import overlay
 from alapp.ui.page import Page, Tab
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -41,7 +39,7 @@ def build(page: Page) -> Tab:
     model_panel.opener()
     with gr.Row(visible=False) as body:
         choice, buttons, decided = _lay_out_choice()
-        caption, gallery, compare = _lay_out_previews(page)
+        caption, thumbnails, compare = _lay_out_previews(page)
     tune = finetune.build(page)
     _wire(page, choice, buttons)
 
@@ -73,7 +71,7 @@ def build(page: Page) -> Tab:
             *tune.refresh(project_id),
         ]
 
-    return Tab("pseudo", [cards, body, caption, gallery, compare, decided, *tune.outputs], refresh)
+    return Tab("pseudo", [cards, body, caption, thumbnails, compare, decided, *tune.outputs], refresh)
 
 
 def _lay_out_choice() -> tuple[list[Any], list[gr.Button], gr.HTML]:
@@ -96,7 +94,7 @@ def _lay_out_previews(page: Page) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
     pictures = {"show_label": False, "columns": 5, "height": 430, "object_fit": "contain", "interactive": False}
     with gr.Column(scale=5, min_width=520):
         caption = gr.HTML(padding=False)
-        gallery = gr.Gallery(elem_id="gallery", visible=False, **pictures)
+        thumbnails = gr.Gallery(elem_id="gallery", visible=False, **pictures)
         compare = gr.Checkbox(
             label="Compare with the method previewed before", value=False, visible=False, elem_id="compare"
         )
@@ -105,7 +103,7 @@ def _lay_out_previews(page: Page) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
     compare.input(
         told(lambda p, on: comparison(page.store, p, on)), [page.project_id, compare], [other_caption, other], **QUIET
     )
-    return caption, gallery, compare
+    return caption, thumbnails, compare
 
 
 def _wire(page: Page, choice: list[Any], buttons: list[gr.Button]) -> None:
@@ -259,7 +257,7 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
         return [empty, []]
     result = job.result
     maps = labels.of_ids(store, result["label_maps"])
-    pictures = [(patch_picture(store, item), f"{item.n_objects} object{'s' * (item.n_objects != 1)}") for item in maps]
+    pictures = [(_picture(store, item), f"{item.n_objects} object{'s' * (item.n_objects != 1)}") for item in maps]
     total = sum(item.n_objects for item in maps)
     method = PSEUDO_LABELLERS.load(result["method"])
     titles = {item.name: item.title.lower() for item in method.parameters}
@@ -271,15 +269,9 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
     return [f"{text}{f' ({html.escape(values)})' if values else ''}. {html.escape(made)}</p>", pictures]
 
 
-def patch_picture(store: Store, item: labels.LabelMap) -> np.ndarray:
-    """A patch with its labels on it; the middle slice of a stack."""
-    pixels = catalogue.read_patch(store, catalogue.patch(store, item.patch_id))
-    whole = catalogue.read_image(store, catalogue.image(store, item.image_id))
-    found = labels.read(store, item)
-    if found.ndim == 3:
-        middle = len(found) // 2
-        return overlay(to_display(pixels, middle, whole), found[middle])
-    return overlay(to_display(pixels, whole=whole), found)
+def _picture(store: Store, item: labels.LabelMap) -> np.ndarray:
+    """The patch of a preview with its labels on it; the middle slice of a stack."""
+    return gallery.patch_picture(store, catalogue.patch(store, item.patch_id), labels.read(store, item))
 
 
 def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:
