@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from alapp.stages.select import measures
 from alapp.stages.select.avoid import Avoid, Taken, farthest_first
 from alapp.stages.select.base import LIKENESS, Context, Need, Pick, Selection, candidate_rows
 from alapp.stages.select.coreset import said
@@ -71,7 +72,7 @@ def _with_objects(candidates: np.ndarray, context: Context) -> tuple[np.ndarray,
     """Candidates in which objects are seen, all where none or nothing is known, and the words for it."""
     if context.foreground is None:
         return candidates, ""
-    holding = candidates[np.asarray(context.foreground)[candidates] > 0]
+    holding = candidates[measures.holds_objects(context.foreground)[candidates]]
     return (holding, SEEN) if len(holding) else (candidates, "")
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from alapp.stages.select import measures
 from alapp.stages.select.base import Context, Need, Pick, Selection, candidate_rows
 
 FOREGROUND_SHARE = 1 / 3
@@ -16,7 +17,8 @@ class ForegroundRandom:
     """A third of the draws only from patches with foreground, the others from all patches.
 
     The foreground-aware random baseline of nnActive (arXiv 2511.19183), with the foreground that predictions or
-    pseudo-labels show (`Context.foreground`) in place of a reference, which is not known here.
+    pseudo-labels show (`Context.foreground`) in place of a reference, which is not known here; as they also show
+    specks where nothing is, patches with no more than that do not count.
     """
 
     title: ClassVar[str] = "Random, a third with objects"
@@ -36,7 +38,7 @@ class ForegroundRandom:
         if context.foreground is None:
             return self._random(candidates, k, rng, "drawn at random: the foreground is not known yet")
         fraction = np.asarray(context.foreground, dtype=np.float64)
-        holding = candidates[fraction[candidates] > 0]
+        holding = candidates[measures.holds_objects(fraction)[candidates]]
         if len(holding) == 0:
             return self._random(candidates, k, rng, "drawn at random: no patch left has foreground")
         quota = min(max(1, round(k * FOREGROUND_SHARE)), k, len(holding))

@@ -12,6 +12,10 @@ from scipy.special import entr
 SECONDS_PER_PATCH, SECONDS_PER_OBJECT = 10.0, 6.0
 """What annotation is taken to cost as long as nobody has annotated: to look at a patch, and for each of its objects."""
 
+SPECK, MUCH = 0.05, 0.95
+"""A patch with less than this share of the foreground of patches that have much, the 95th percentile of those that
+have any, holds no object worth counting on: pseudo-labels find specks in empty patches, too."""
+
 _CELL = 4
 
 
@@ -26,6 +30,14 @@ def contrast(pixels: np.ndarray) -> float:
     rows, columns = stack.shape[1] // height, stack.shape[2] // width
     cells = stack[:, : rows * height, : columns * width].reshape(len(stack), rows, height, columns, width, -1)
     return float(cells.mean(axis=(2, 4), dtype=np.float64).std(axis=(0, 1, 2)).max())
+
+
+def holds_objects(foreground: np.ndarray) -> np.ndarray:
+    """Which patches hold objects, bool (N,), by the share of their pixels that is foreground, `foreground` float (N,),
+    0 to 1: those with more than a speck (`SPECK`)."""
+    share = np.asarray(foreground, dtype=np.float64)
+    some = share > 0
+    return some & (share >= SPECK * np.quantile(share[some], MUCH)) if some.any() else some
 
 
 def content(pixels: np.ndarray) -> int:

@@ -75,3 +75,11 @@ def test_unknown_patches_are_taken_for_average_ones():
     np.testing.assert_array_equal(measures.filled(np.array([1, np.nan, 3.0])), [1, 2, 3])
     assert measures.filled(np.array([np.nan])) is None
     np.testing.assert_array_equal(measures.cost(np.array([0, 2]), 10, 3), [10, 16])
+
+
+def test_a_speck_is_no_object():
+    foreground = np.array([0, 0.002, 0.004, 0.006, 0.1, 0.1, 0.1])
+    assert measures.holds_objects(foreground).tolist() == [False, False, False, True, True, True, True]
+    assert measures.holds_objects(np.array([0, 0.002])).tolist() == [False, True]  # nothing larger is known
+    assert not measures.holds_objects(np.zeros(3)).any()
+    assert measures.holds_objects(np.array([])).shape == (0,)

@@ -156,6 +156,14 @@ def test_automatic_takes_a_third_with_objects(labelled):
     assert {0, 1, 2} == {of[row] for row in rows(picks)}
 
 
+@pytest.mark.parametrize("labelled", [None, [0]])
+def test_automatic_does_not_take_specks_for_objects(labelled):
+    embeddings, of = groups([40, 20, 3])
+    foreground = np.where(of == 1, 0.2, 0.002)
+    picks = select(Auto, embeddings, labelled=labelled, k=9, foreground=foreground)
+    assert [of[p.row] == 1 for p in picks if SEEN in p.reason] == [True] * 3
+
+
 def test_automatic_begins_typical_and_goes_on_with_what_is_new():
     embeddings, of = groups([30, 20, 1])
     picks = select(Auto, embeddings, k=6)
