@@ -1,4 +1,5 @@
-"""The next batch: validation patches at random, the rest by the strategy.
+"""The next batch: validation patches at random, at least one with objects where they are seen, the rest by the
+strategy.
 
 Where the person wants their work measured, some of the picks start without suggestions, and some patches of earlier
 rounds are shown again (`measuring`).
@@ -15,6 +16,7 @@ from alapp.domain import PatchRole, Report, part
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds import annotation, embedding, informing, lane, measuring
 from alapp.rounds.timing import timed
+from alapp.stages.select import measures
 from alapp.stages.select.base import SELECTORS, Context, Need, Pick
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
@@ -23,6 +25,8 @@ from alapp.storage.db import Store
 from alapp.storage.rounds import Round, Selected
 
 DEFAULT_BUDGET = 8
+FOR_VALIDATION = "drawn at random, for validation"
+FOR_VALIDATION_WITH_OBJECTS = "drawn at random among patches in which objects are seen, for validation"
 
 
 def validation_count(budget: int, share: float) -> int:
@@ -53,22 +57,22 @@ def run_select(
         pool = _Pool(store, project, patches, vectors)
         if pool.n_free == 0:
             raise NotReadyError("Every patch is labelled already. Import more images to go on.")
-        known = informing.inform(store, project_id, patches, selector.needs, pool.free, part(report, 0.6, 1.0))
+        needs = {*selector.needs, Need.FOREGROUND}
+        known = informing.inform(store, project_id, patches, needs, pool.free, part(report, 0.6, 1.0))
         report(1, 1, "Picking patches")
         rng = np.random.default_rng([project.seed, number, 1])
         n_validation = validation_count(min(budget, pool.n_free), project.validation_share)
-        drawn = rng.permutation(np.flatnonzero(pool.free))[:n_validation]
-        picks = [
-            (patches[row].id, PatchRole.VALIDATION, {"sentence": "drawn at random, for validation"}) for row in drawn
-        ]
+        unseen = pool.draw_validation(n_validation, rng, known)
+        drawn = [pick.row for pick in unseen]
         n_control = lane.count(project, strategy, min(budget, pool.n_free) - n_validation)
-        control = pool.draw_lane(project, number, n_control, known, drawn.tolist()) if n_control else []
-        context = pool.context(number, known, excluding=drawn.tolist() + [pick.row for pick in control])
+        control = pool.draw_lane(project, number, n_control, known, drawn) if n_control else []
+        asked = {name: value for name, value in known.items() if name in selector.needs}
+        context = pool.context(number, asked, excluding=drawn + [pick.row for pick in control])
         chosen = selector(pool.vectors, pool.labelled, budget - n_validation - len(control), rng, context).picks
         picks = [
             *((patches[pick.row].id, PatchRole.TRAIN, _reason(pick, patches)) for pick in chosen),
             *((patches[pick.row].id, PatchRole.TRAIN, _of_lane(pick, patches)) for pick in control),
-            *picks,
+            *((patches[pick.row].id, PatchRole.VALIDATION, _reason(pick, patches)) for pick in unseen),
         ]
         training = [patch_id for patch_id, role, _ in picks if role is PatchRole.TRAIN]
         unaided = measuring.draw_controls(project, number, training)
@@ -98,7 +102,7 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     rng = np.random.default_rng([project.seed, this.number, 2, *vetoed])
     if old.role is PatchRole.VALIDATION:
         free = rng.permutation(np.flatnonzero(pool.free))[:1]
-        pick = Pick(int(free[0]), "drawn at random, for validation") if len(free) else None
+        pick = Pick(int(free[0]), FOR_VALIDATION) if len(free) else None
     elif lane.is_control(old):
         found = pool.draw_lane(project, this.number, 1, {}, again=vetoed)
         pick = found[0] if found else None
@@ -162,6 +166,20 @@ class _Pool:
         excluded = self.excluded.copy()
         excluded[excluding or []] = True
         return Context(excluded=excluded, round_number=number, **known)
+
+    def draw_validation(self, n: int, rng: np.random.Generator, known: Mapping[str, Any]) -> list[Pick]:
+        """`n` free rows at random. Where objects are seen in none of them, the last gives way to one in which they are:
+        patches without objects tell nothing of how well objects are found, and most are such where objects are rare."""
+        order = rng.permutation(np.flatnonzero(self.free))
+        picks = [Pick(int(row), FOR_VALIDATION) for row in order[:n]]
+        foreground = known.get(Need.FOREGROUND)
+        if not picks or foreground is None:
+            return picks
+        holding = measures.holds_objects(foreground)
+        instead = order[holding[order]]
+        if len(instead) and not any(holding[pick.row] for pick in picks):
+            picks[-1] = Pick(int(instead[0]), FOR_VALIDATION_WITH_OBJECTS)
+        return picks
 
     def draw_lane(
         self,
