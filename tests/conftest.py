@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,28 @@ def _user_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
         monkeypatch.setenv(name, str(folder / name.lower()))
     for name in ("DEEPCELL_ACCESS_TOKEN", "ALAPP_CELLSAM_LICENCE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all tables and nothing in it."""
+    return Store(tmp_path_factory.mktemp("migrated")).database
+
+
+@pytest.fixture(autouse=True)
+def _copied_databases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _migrated: Path) -> None:
+    """A new database is a copy of a migrated one, as to migrate takes longer than most tests; but for the tests of
+    migrating."""
+    if "storage" in request.path.parts:
+        return
+    migrate = Store._migrate
+
+    def copy(self: Store) -> None:
+        if not self.database.exists():
+            shutil.copyfile(_migrated, self.database)
+        migrate(self)
+
+    monkeypatch.setattr(Store, "_migrate", copy)
 
 
 @pytest.fixture
