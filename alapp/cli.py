@@ -84,7 +84,7 @@ def simulate(
     test_labels: Annotated[Path | None, typer.Option(help="Folder of their instance maps.")] = None,
     modality: Annotated[Modality, typer.Option(help="How the images were made.")] = Modality.LIGHT,
     patch: Annotated[int, typer.Option(help="Patch size in pixels.")] = 256,
-    strategy: Annotated[str, typer.Option(help="Selection strategy.")] = "coreset",
+    strategy: Annotated[str, typer.Option(help="Selection strategy.")] = "auto",
     pseudo: Annotated[str, typer.Option(help="Pseudo-label method: auto, none or a name.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Patches a round, validation included.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,

@@ -38,9 +38,7 @@ def create(
     budgets: Annotated[
         str, typer.Option(help="Patches to label: numbers, or shares like 6.25%; separated by commas.")
     ] = "16,32,64,128",
-    strategies: Annotated[
-        str, typer.Option(help="Strategies, separated by commas.")
-    ] = "coreset,foreground_random,random",
+    strategies: Annotated[str, typer.Option(help="Strategies, separated by commas.")] = "auto,coreset,random",
     starts: Annotated[
         str,
         typer.Option(

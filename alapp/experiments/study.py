@@ -72,7 +72,7 @@ class Study:
 
     source: Source
     budgets: tuple[float, ...] = (0.0625, 0.125, 0.25)
-    strategies: tuple[str, ...] = ("coreset", "foreground_random", "random")
+    strategies: tuple[str, ...] = ("auto", "coreset", "random")
     starts: tuple[str, ...] = ("auto",)
     schedules: tuple[str, ...] = (CHAIN,)
     seeds: tuple[int, ...] = (0, 1, 2)

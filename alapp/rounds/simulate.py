@@ -39,7 +39,7 @@ class Simulation:
     test: tuple[Path, Path] | None = None
     modality: Modality = Modality.LIGHT
     patch: int = 256
-    strategy: str = "coreset"
+    strategy: str = "auto"
     pseudo: str = pseudo.AUTO
     batch: int = 8
     rounds: int = 3

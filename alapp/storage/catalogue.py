@@ -104,7 +104,7 @@ def create_project(store: Store, name: str, **settings: Any) -> Project:
         "validation_share": 0.2,
         "seed": 0,
         "preset": Preset.QUICK,
-        "strategy": "coreset",
+        "strategy": "auto",
         "click_method": "auto",
         "pseudo_method": None,
         "pseudo_params": {},

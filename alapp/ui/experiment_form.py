@@ -88,7 +88,7 @@ def _compared() -> dict[str, Any]:
     names = [(SELECTORS.load(name).title, name) for _, name in strategies.choices()]
     chosen = gr.CheckboxGroup(
         names,
-        value=["coreset", "foreground_random", "random"],
+        value=["auto", "coreset", "random"],
         label="Strategies",
         info="The Rounds tab tells what each does.",
         elem_id="experiment-strategies",

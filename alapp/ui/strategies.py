@@ -8,7 +8,8 @@ from alapp.stages.select.base import SELECTORS, Need
 from alapp.ui import tables
 
 GROUPS = {
-    "To cover the whole data set": ("coreset", "auto", "typical", "coreset_uncertainty", "coreset_cost"),
+    "Recommended": ("auto",),
+    "To cover the whole data set": ("coreset", "typical", "coreset_uncertainty", "coreset_cost"),
     "Where the model is unsure": ("entropy", "bald", "clasp"),
     "To compare with": ("foreground_random", "random"),
 }
@@ -23,8 +24,8 @@ def menu() -> tuple[gr.Dropdown, gr.HTML]:
     strategy = gr.Dropdown(
         listed,
         label="How to choose the patches",
-        info="Core-set is the method that this app was built around; Automatic combines it with what else is known "
-        "to help. Random choices are there to compare with.",
+        info="Automatic combines what is known to help; Core-set is the method of the paper that this app follows. "
+        "Random choices are there to compare with.",
         elem_id="rounds-strategy",
         filterable=False,
     )

@@ -29,7 +29,7 @@ def folders(tmp_path):
 def test_the_result_has_every_round_and_stage(store, folders, fast, tmp_path):
     setup = simulate.Simulation(*folders, patch=64, batch=4, rounds=2, full=True, seed=3)
     result = simulate.simulate(store, setup, silent)
-    assert (result["schema"], result["strategy"], result["seed"], result["patches"]) == (1, "coreset", 3, 12)
+    assert (result["schema"], result["strategy"], result["seed"], result["patches"]) == (1, "auto", 3, 12)
     assert [row["round"] for row in result["rounds"]] == [0, 1, 2]
     assert [row["labelled"] for row in result["rounds"]] == [0, 4, 8]
     assert [row["trained_on"] for row in result["rounds"]] == [0, 3, 6]

@@ -27,7 +27,7 @@ def said(source):  # noqa: F811
 
 def test_the_form_makes_the_study(store, said):
     study = experiment_form.study_of(store, None, said | {"damages": ["merge"], "iterations": 7, "seeds": 2})
-    assert study.strategies == ("coreset", "foreground_random", "random")
+    assert study.strategies == ("auto", "coreset", "random")
     assert study.starts == ("auto", "reference:merge=0.5")
     assert (study.budgets, study.seeds, study.iterations) == ((2, 4), (0, 1), 7)
     assert study.preset is Preset.QUICK

@@ -13,7 +13,7 @@ from alapp.ui import rounds, strategies
 def test_the_menu_shows_every_strategy_once_with_its_sentence():
     shown = strategies.choices()
     assert sorted(name for _, name in shown) == sorted(SELECTORS)
-    assert [name for _, name in shown][:2] == ["coreset", "auto"]
+    assert [name for _, name in shown][:2] == ["auto", "coreset"]
     for words, name in shown:
         assert words == f"{SELECTORS.load(name).title}: {SELECTORS.load(name).suits}"
 

@@ -122,8 +122,8 @@ def candidate_rows(embeddings: np.ndarray, labelled: np.ndarray, k: int, context
 SELECTORS: Registry[Selector] = Registry(
     "selection strategy",
     {
-        "coreset": "alapp.stages.select.coreset:CoreSet",
         "auto": "alapp.stages.select.auto:Auto",
+        "coreset": "alapp.stages.select.coreset:CoreSet",
         "typical": "alapp.stages.select.typical:Typical",
         "coreset_uncertainty": "alapp.stages.select.coreset_uncertainty:CoreSetUncertainty",
         "coreset_cost": "alapp.stages.select.coreset_cost:CoreSetCost",
