@@ -85,6 +85,7 @@ def progress(store: Store, project_id: int) -> Progress:
         pretrained=any(item.round_id is None for item in checkpoints),
         trained=bool(checkpoints),
         batch=batch,
+        unpicked=catalogue.any_unpicked(store, project_id),
     )
     return Progress(project, facts.steps(), facts.next(), batch)
 
@@ -108,6 +109,7 @@ class _Facts:
     pretrained: bool
     trained: bool
     batch: Batch | None
+    unpicked: bool
 
     @property
     def pseudo_off(self) -> bool:
@@ -129,6 +131,8 @@ class _Facts:
             return NextStep(f"Annotate the next patch ({self.batch.left} left)", "annotate")
         if not self.batch.trained:
             return NextStep(f"Train round {self.batch.round.number}", "train", "train")
+        if not self.unpicked:
+            return NextStep("No patch is left: see the results", "results")
         return NextStep(f"Select the batch of round {self.batch.round.number + 1}", "rounds")
 
     def steps(self) -> tuple[Step, ...]:

@@ -259,6 +259,14 @@ def patch_counts(store: Store, project_id: int) -> dict[int, int]:
     return {row["image_id"]: row["n"] for row in rows}
 
 
+def any_unpicked(store: Store, project_id: int) -> bool:
+    """Whether a patch that can be selected was never picked; skipped ones were."""
+    sql = """SELECT 1 FROM patch JOIN image ON image.id = patch.image_id
+        WHERE image.project_id = ? AND image.deleted IS NULL AND image.role = 'train' AND patch.repeats IS NULL
+        AND NOT EXISTS (SELECT 1 FROM selection WHERE selection.patch_id = patch.id) LIMIT 1"""
+    return store.row(sql, (project_id,)) is not None
+
+
 def patch(store: Store, patch_id: int) -> Patch:
     """The patch with this id. Raises `NotReadyError` if there is none."""
     return _patch(required(store.row(_PATCH + " WHERE patch.id = ?", (patch_id,)), "This patch"))

@@ -11,6 +11,7 @@ from alapp.rounds import annotation, embedding, evaluation, importing, progress,
 from alapp.rounds.progress import StepState
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
+from alapp.ui import rounds as rounds_tab
 from tests.rounds.conftest import discs
 
 
@@ -52,6 +53,20 @@ def test_next_step_leads_through_the_whole_loop(store, fast):
     assert (following().tab, following().job) == ("train", "train")
     training.run_round(store, project.id, silent)
     assert following().text == "Select the batch of round 2"
+
+
+def test_when_no_patch_is_left_the_results_come_next(store, project, fast):
+    pseudo.decide(store, project.id, pseudo.NONE)
+    assert rounds_tab.select_button_state(store, project.id).value == "Select the batch of round 1"
+    run_round(store, project, budget=12)
+    following = progress.progress(store, project.id).next
+    assert (following.text, following.tab) == ("No patch is left: see the results", "results")
+    button = rounds_tab.select_button_state(store, project.id)
+    assert not button.interactive
+    assert "No patch is left" in button.value
+    importing.add_array(store, project.id, "more", discs(9)[0])
+    assert progress.progress(store, project.id).next.text == "Select the batch of round 2"
+    assert rounds_tab.select_button_state(store, project.id).interactive
 
 
 def test_without_pseudo_labels_the_first_round_plans_on_human_labels(store, project, fast):
