@@ -46,7 +46,8 @@ def batch(store: Store, round_id: int) -> list[BatchPatch]:
     counts = annotations.done_objects(store, [pick.patch_id for pick in picks])
     shares = annotations.not_annotated(store, [pick.patch_id for pick in picks])
     notes = annotations.notes(store, [pick.patch_id for pick in picks])
-    known = {item.id: item for item in catalogue.patches(store, round_rows.round_by_id(store, round_id).project_id)}
+    project_id = round_rows.round_by_id(store, round_id).project_id
+    known = {item.id: item for item in catalogue.patches(store, project_id, ids=list(states))}
     found = []
     for pick in picks:
         word = states[pick.patch_id]

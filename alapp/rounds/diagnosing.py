@@ -96,7 +96,7 @@ class _Project:
         split = "test" if models.scores(self.store, self.newest.id, "test") else "validation"
         scored = [(item.n_cases, self._f1(item, split)) for _, item in sorted(self.models.items()) if item.round_id]
         curve = [(n, score) for n, score in scored if score is not None]
-        everything = len(catalogue.patches(self.store, self.id)) - len(self.validation)
+        everything = catalogue.count_patches(self.store, self.id) - len(self.validation)
         # It was trained on the validation patches too, so only test images judge it.
         full = self._f1(self.full, split) if self.full and split == "test" else None
         return diagnostics.gap_to_full(curve, everything, full)

@@ -85,7 +85,7 @@ def progress(store: Store, project_id: int) -> Progress:
         pretrained=any(item.round_id is None for item in checkpoints),
         trained=bool(checkpoints),
         batch=batch,
-        unpicked=catalogue.any_unpicked(store, project_id),
+        unpicked=catalogue.any_patch(store, project_id, unpicked=True),
     )
     return Progress(project, facts.steps(), facts.next(), batch)
 

@@ -72,7 +72,7 @@ def shown_round(store: Store, project_id: int) -> int | None:
 
 def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:
     """Scores against labelled patches, one point a trained round."""
-    total = max(len(catalogue.patches(store, project_id)), 1)
+    total = max(catalogue.count_patches(store, project_id), 1)
     return [
         CurvePoint(
             number,

@@ -72,7 +72,7 @@ def simulate(store: Store, setup: Simulation, report: Report) -> dict[str, Any]:
         "schema": SCHEMA,
         "strategy": setup.strategy,
         "seed": setup.seed,
-        "patches": len(catalogue.patches(store, project.id)),
+        "patches": catalogue.count_patches(store, project.id),
         "backends": _backends(store, project),
         "rounds": results,
         "full": _full(store, project, setup, report) if setup.full else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,13 +240,29 @@ _PATCH = """
 """
 
 
-def patches(store: Store, project_id: int) -> list[Patch]:
-    """All patches that can be selected, ordered by id. Patches that repeat another one are not among them."""
-    sql = (
-        _PATCH + " WHERE image.project_id = ? AND image.deleted IS NULL AND image.role = 'train' "
-        "AND patch.repeats IS NULL ORDER BY patch.id"
-    )
-    return [_patch(row) for row in store.rows(sql, (project_id,))]
+_SELECTABLE = """ image.project_id = :project AND image.deleted IS NULL AND image.role = 'train'
+    AND patch.repeats IS NULL """
+
+
+def patches(
+    store: Store, project_id: int, image_id: int | None = None, ids: Collection[int] | None = None
+) -> list[Patch]:
+    """The patches that can be selected, ordered by id: all, those of an image, or those with these `ids`. Patches that
+    repeat another one are not among them."""
+    sql = _PATCH + "WHERE" + _SELECTABLE
+    params: dict[str, Any] = {"project": project_id}
+    if image_id is not None:
+        sql, params = sql + "AND patch.image_id = :image ", params | {"image": image_id}
+    if ids is not None:
+        sql = sql + "AND patch.id IN (SELECT value FROM json_each(:ids)) "
+        params |= {"ids": json.dumps(list(ids))}
+    return [_patch(row) for row in store.rows(sql + "ORDER BY patch.id", params)]
+
+
+def count_patches(store: Store, project_id: int) -> int:
+    """How many patches can be selected."""
+    sql = "SELECT count(*) AS n FROM patch JOIN image ON image.id = patch.image_id WHERE" + _SELECTABLE
+    return int(required(store.row(sql, {"project": project_id}), "The project")["n"])
 
 
 def patch_counts(store: Store, project_id: int) -> dict[int, int]:
@@ -259,12 +275,11 @@ def patch_counts(store: Store, project_id: int) -> dict[int, int]:
     return {row["image_id"]: row["n"] for row in rows}
 
 
-def any_unpicked(store: Store, project_id: int) -> bool:
-    """Whether a patch that can be selected was never picked; skipped ones were."""
-    sql = """SELECT 1 FROM patch JOIN image ON image.id = patch.image_id
-        WHERE image.project_id = ? AND image.deleted IS NULL AND image.role = 'train' AND patch.repeats IS NULL
-        AND NOT EXISTS (SELECT 1 FROM selection WHERE selection.patch_id = patch.id) LIMIT 1"""
-    return store.row(sql, (project_id,)) is not None
+def any_patch(store: Store, project_id: int, unpicked: bool = False) -> bool:
+    """Whether there is a patch that can be selected; with `unpicked`, one that never was (skipped ones were)."""
+    sql = f"""SELECT 1 FROM patch JOIN image ON image.id = patch.image_id WHERE {_SELECTABLE}
+        AND NOT (:unpicked AND EXISTS (SELECT 1 FROM selection WHERE selection.patch_id = patch.id)) LIMIT 1"""
+    return store.row(sql, {"project": project_id, "unpicked": unpicked}) is not None
 
 
 def patch(store: Store, patch_id: int) -> Patch:

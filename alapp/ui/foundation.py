@@ -109,7 +109,7 @@ def _try(store: Store, message: Message) -> str:
     name, project_id = _name(message), _project(store, message)
     if project_id is None:
         raise NotReadyError("Open a project first: a model is tested on one of its patches.")
-    if not catalogue.patches(store, project_id):
+    if not catalogue.any_patch(store, project_id):
         raise NotReadyError("Import images first: a model is tested on one of their patches.")
     last = foundation.last_try(store, project_id, name)
     draw = int(last.params.get("draw", 0)) + 1 if last is not None and last.result else 0

@@ -72,7 +72,7 @@ def value(project_id: int | None, stamp: float, chosen: int | None) -> dict[str,
 
 def draw_anew(store: Store, project_id: int | None, stamp: float, chosen: int | None) -> tuple[dict[str, Any], Any]:
     """The map after a refresh; the panel closes when its patch is not of this project."""
-    ours = project_id is not None and chosen in {patch.id for patch in catalogue.patches(store, project_id)}
+    ours = None not in (project_id, chosen) and bool(catalogue.patches(store, project_id, ids=[chosen]))
     return value(project_id, stamp, chosen), gr.skip() if ours else gr.Row(visible=False)
 
 

@@ -27,8 +27,7 @@ def picture(store: Store, patch: Patch, side: int = SIDE) -> np.ndarray:
     step = max(1, max(plane.shape[:2]) // (2 * side))
     shown = fit(to_display(np.array(plane[::step, ::step])), side)
     scale = shown.shape[0] / plane.shape[0], shown.shape[1] / plane.shape[1]
-    others = [item for item in catalogue.patches(store, patch.project_id) if item.image_id == patch.image_id]
-    for other in others:
+    for other in catalogue.patches(store, patch.project_id, patch.image_id):
         if other.box.z == patch.box.z:
             _outline(shown, other.box, scale, GRID, 1)
     _outline(shown, patch.box, scale, MARK, max(2, side // 100))

@@ -183,12 +183,12 @@ def select_button_state(store: Store, project_id: int) -> gr.Button:
     """The button says what it would do, or why it cannot."""
     if any(job.kind == "select" for job in jobs.active(store, project_id)):
         return gr.Button("Selecting …", interactive=False)
-    if not catalogue.patches(store, project_id):
+    if not catalogue.any_patch(store, project_id):
         return gr.Button("Import images first", interactive=False)
     latest = round_rows.latest(store, project_id)
     if waiting := selection.open_patches(store, project_id):
         return gr.Button(f"Annotate the open patches first ({len(waiting)} left)", interactive=False)
-    if not catalogue.any_unpicked(store, project_id):
+    if not catalogue.any_patch(store, project_id, unpicked=True):
         return gr.Button("No patch is left: import more images to go on", interactive=False)
     return gr.Button(f"Select the batch of round {latest.number + 1 if latest else 1}", interactive=True)
 
