@@ -90,7 +90,8 @@ def wire(header: Header, page: Page) -> None:
     inputs = [page.project_id, page.visitor, header.seen, header.dismissed]
 
     def poll(project_id: Any, visitor: Any, seen: Any, dismissed: int) -> list[Any]:
-        return look(store, project_id, visitor, seen, dismissed)
+        with store.held():
+            return look(store, project_id, visitor, seen, dismissed)
 
     header.timer.tick(poll, inputs, header.shown, queue=False, **QUIET)
     for event in (page.project_id.change, page.changed.change):

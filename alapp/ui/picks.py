@@ -122,9 +122,10 @@ def show_round(store: Store, project_id: int | None, number: Any) -> tuple[Any, 
     shown = _round(made, number)
     picked = round_rows.picked(store, shown.id)
     states = annotation.patch_states(store, [pick.patch_id for pick in picked])
-    pictures = [
-        (gallery.thumbnail(store, catalogue.patch(store, pick.patch_id)), caption(pick, states)) for pick in picked
-    ]
+    with store.held():
+        pictures = [
+            (gallery.thumbnail(store, catalogue.patch(store, pick.patch_id)), caption(pick, states)) for pick in picked
+        ]
     choices = [(f"newest round ({made[-1].number})", NEWEST)]
     choices += [(f"round {item.number}", item.number) for item in reversed(made[:-1])]
     value = NEWEST if shown is made[-1] else shown.number

@@ -53,7 +53,8 @@ def refresh_when_opened(page: Page, shown: gr.Tab, tab: Tab, current: gr.State) 
     """Refresh a tab when it is opened, and remember that it is the one which is open."""
 
     def opened(project_id: int | None) -> list[Any]:
-        return [*tab.refresh(project_id), tab.id]
+        with page.store.held():
+            return [*tab.refresh(project_id), tab.id]
 
     shown.select(told(opened), page.project_id, [*tab.outputs, current], **QUIET)
 
@@ -69,7 +70,9 @@ def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.State) -> 
 
     def changed(project_id: int | None, visible: str) -> dict[Any, Any]:
         tab = by_id[visible]
-        return dict(zip(tab.outputs, tab.refresh(project_id), strict=True))  # what is not named stays as it is
+        with page.store.held():
+            updates = tab.refresh(project_id)
+        return dict(zip(tab.outputs, updates, strict=True))  # what is not named stays as it is
 
     gr.on(
         [page.project_id.change, page.changed.change],
