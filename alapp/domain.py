@@ -90,6 +90,7 @@ class Status:
 
     @property
     def ready(self) -> bool:
+        """Whether it can be used now."""
         return self.state is BackendState.READY
 
 
@@ -117,6 +118,7 @@ class VoxelSize:
 
     @property
     def known(self) -> bool:
+        """Whether the sizes in y and x are known; z is not asked for, as 2D images have none."""
         return self.y is not None and self.x is not None
 
 
@@ -201,4 +203,5 @@ class Machine:
 
     @property
     def device(self) -> str:
+        """What torch calls it: "cuda" with a GPU, else "cpu"."""
         return "cuda" if self.gpu_gb else "cpu"

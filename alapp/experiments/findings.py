@@ -33,6 +33,7 @@ class Line:
 
     @property
     def mean(self) -> float:
+        """Mean F1 over the seeds."""
         return float(np.mean(list(self.f1.values())))
 
     @property
@@ -42,6 +43,7 @@ class Line:
 
     @property
     def mean_percent(self) -> float | None:
+        """Mean percent of the F1 with all labels; None where no seed has that one."""
         return float(np.mean(list(self.percent.values()))) if self.percent else None
 
     @property

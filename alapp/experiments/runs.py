@@ -40,6 +40,7 @@ class Result:
 
     @property
     def pooled(self) -> InstanceScores:
+        """The scores of all test images together."""
         return pool(self.scores)
 
     def as_json(self) -> dict[str, Any]:

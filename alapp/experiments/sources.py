@@ -31,6 +31,7 @@ class Labelled:
 
     @property
     def is_3d(self) -> bool:
+        """Whether it is a stack."""
         return self.labels.ndim == 3
 
 

@@ -38,10 +38,12 @@ class Changes:
 
     @property
     def better(self) -> int:
+        """How many got better by at least `SAME`."""
         return sum(item.f1 >= SAME for item in self.items)
 
     @property
     def worse(self) -> int:
+        """How many got worse by at least `SAME`."""
         return sum(item.f1 <= -SAME for item in self.items)
 
     @property

@@ -121,6 +121,7 @@ class Format:
 
     @property
     def suffix(self) -> str:
+        """How the name of the exported file ends."""
         return ".csv" if self.single else ".zip"
 
 

@@ -62,6 +62,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
+        """The strategy's F1 minus the lane's."""
         return self.strategy.f1 - self.control.f1
 
 

@@ -55,6 +55,7 @@ class Batch:
 
     @property
     def left(self) -> int:
+        """How many patches are neither done nor skipped."""
         return self.total - self.closed
 
 

@@ -46,6 +46,7 @@ class Removable:
 
     @property
     def total(self) -> int:
+        """Bytes that would become free."""
         return self.checkpoint_bytes + self.case_bytes + self.unfinished_bytes
 
 

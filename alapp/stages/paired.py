@@ -28,6 +28,7 @@ class Difference:
 
     @property
     def change(self) -> float:
+        """After minus before."""
         return self.after - self.before
 
     @property

@@ -44,6 +44,7 @@ class SampleInfo:
 
     @property
     def n_images(self) -> int:
+        """How many images a project of it has."""
         return len(self.frames)
 
 

@@ -57,6 +57,7 @@ class Store:
 
     @property
     def database(self) -> Path:
+        """The file of the SQLite database."""
         return self.root / DATABASE
 
     @contextmanager

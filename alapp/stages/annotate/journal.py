@@ -114,14 +114,17 @@ class State:
 
     @property
     def objects(self) -> Mapping[int, Instance]:
+        """The objects that are drawn or accepted, by id."""
         return self.content.objects
 
     @property
     def suggestions(self) -> Mapping[int, Instance]:
+        """What is suggested and neither accepted nor rejected, by id."""
         return self.content.suggestions
 
     @property
     def closed(self) -> bool:
+        """Whether the patch is done or skipped."""
         return self.status in (DONE, SKIPPED)
 
 

@@ -39,6 +39,7 @@ class Weights:
 
     @property
     def fingerprint(self) -> str:
+        """The hash of the file of weights."""
         return weights_hash(self.path)
 
 

@@ -41,14 +41,17 @@ class Layout:
 
     @property
     def raw(self) -> Path:
+        """nnU-Net's `nnUNet_raw`."""
         return self.root / "nnunet" / "raw"
 
     @property
     def preprocessed(self) -> Path:
+        """nnU-Net's `nnUNet_preprocessed`."""
         return self.root / "nnunet" / "preprocessed"
 
     @property
     def results(self) -> Path:
+        """nnU-Net's `nnUNet_results`."""
         return self.root / "nnunet" / "results"
 
     @property
