@@ -69,7 +69,7 @@ def lay_out() -> Picks:
         )
     shown = gr.Gallery(
         show_label=False, columns=4, height=280, object_fit="contain", allow_preview=False, buttons=[],
-        interactive=False, elem_id="picks",
+        interactive=False, elem_id="picks", elem_classes="thumbnails",
     )  # fmt: skip
     return Picks(menu, shown, gr.HTML(padding=False))
 

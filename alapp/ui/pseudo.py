@@ -91,7 +91,10 @@ def _lay_out_choice() -> tuple[list[Any], list[gr.Button], gr.HTML]:
 
 def _lay_out_previews(page: Page) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
     """The right column: the newest preview and, on request, the one before it."""
-    pictures = {"show_label": False, "columns": 5, "height": 430, "object_fit": "contain", "interactive": False}
+    pictures = {
+        "show_label": False, "columns": 5, "height": 430, "object_fit": "contain", "interactive": False,
+        "elem_classes": "thumbnails",
+    }  # fmt: skip
     with gr.Column(scale=5, min_width=520):
         caption = gr.HTML(padding=False)
         thumbnails = gr.Gallery(elem_id="gallery", visible=False, **pictures)

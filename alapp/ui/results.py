@@ -120,7 +120,7 @@ def _predictions() -> _Predictions:
             listing = gr.HTML(padding=False)
             thumbnails = gr.Gallery(
                 show_label=False, columns=3, height=330, object_fit="contain", allow_preview=False, buttons=[],
-                interactive=False, elem_id="results-thumbnails",
+                interactive=False, elem_classes="thumbnails",
             )  # fmt: skip
         with gr.Column(scale=8, min_width=560):
             caption = gr.HTML(padding=False)

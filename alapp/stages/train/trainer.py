@@ -27,6 +27,7 @@ from alapp.domain import Report
 from alapp.errors import BackendError, InputError
 from alapp.stages.train.base import EpochLog
 from alapp.stages.train.loading import Batches
+from alapp.stages.train.pasting import PastingCases
 from alapp.stages.train.reduction import check_disk
 from alapp.stages.train.sampling import PatchLoader
 from alapp.stages.train.watching import SafePoints, TrainingDice
@@ -207,7 +208,7 @@ class ObjectTrainer(nnUNetTrainer):
         return rotation, dummy_2d, initial_patch, axes
 
     def get_dataloaders(self) -> Batches:
-        """Augmented training batches, drawn with the run's weights."""
+        """Augmented training batches, drawn with the run's weights, objects pasted in where there are few."""
         configuration = self.configuration_manager
         rotation, dummy_2d, initial_patch, mirror_axes = (
             self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -219,8 +220,9 @@ class ObjectTrainer(nnUNetTrainer):
             ignore_label=self.label_manager.ignore_label,
         )  # fmt: skip
         dataset = nnUNetDatasetBlosc2(self.preprocessed_dataset_folder, list(self.run.identifiers))
+        cases = PastingCases(dataset, self.label_manager.ignore_label)
         loader = PatchLoader(
-            dataset, self.batch_size, initial_patch, configuration.patch_size, self.label_manager,
+            cases, self.batch_size, initial_patch, configuration.patch_size, self.label_manager,
             oversample_foreground_percent=self.oversample_foreground_percent,
             sampling_probabilities=self.run.weights, transforms=transforms,
         )  # fmt: skip
