@@ -20,6 +20,7 @@ from alapp.errors import CorruptFileError, InputError, NotReadyError, OutOfMemor
 from alapp.stages.train import plan_fit
 from alapp.stages.train.base import Case, EpochLog, ImageSource, Overrides, PlanSummary, PredictBox, TrainResult
 from alapp.stages.train.cases import check_shape, dataset_of, prepare_cases
+from alapp.stages.train.pasting import few_apart
 from alapp.stages.train.plan import make_plan
 from alapp.stages.train.plan_time import Timing, seconds_per_iteration
 from alapp.stages.train.reduction import difference, reduced, release_memory
@@ -261,7 +262,7 @@ def _train(
         iterations_per_epoch=plan["iterations_per_epoch"], seed=seed, optimizer=plan["optimizer"],
         learning_rate=rate, report=report, log=log,
         threads=int(options.get("threads", _loading_threads(device.type))), signature=signature,
-        mirror_axes=plan.get("mirror_axes"),
+        mirror_axes=plan.get("mirror_axes"), pasting=few_apart(cases),
     )  # fmt: skip
     torch.backends.cudnn.benchmark = device.type == "cuda"
     with nnunet_environment(layout), quiet():

@@ -8,12 +8,15 @@ surroundings). nnU-Net's own augmentation follows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from scipy import ndimage
+
+from alapp.stages.train.base import Case
+from alapp.stages.train.targets import CROWDED, touching_labels
 
 SHARE = 0.5
 """Of the cases that are drawn, those that get objects."""
@@ -68,6 +71,22 @@ class Pasted:
         return Pasted(*map(turn, (self.pixels, self.classes, self.mask, self.others)), held, self.level)
 
 
+def few_apart(cases: Iterable[Case]) -> bool:
+    """Whether pasting helps: the objects of the cases are no more than `FEW_OBJECTS`, and few touch another one
+    (`targets.CROWDED`). What is pasted stays apart from all else; where objects are crowded the network would see less
+    of how they touch."""
+    count = seen = touching = 0
+    for case in cases:
+        _, labels = case.load()
+        for plane in labels if labels.ndim == 3 else labels[None]:
+            seen += np.count_nonzero(np.unique(plane))
+            touching += len(touching_labels(plane))
+        count += np.count_nonzero(np.unique(labels))
+        if count > FEW_OBJECTS:
+            return False
+    return count > 0 and touching < CROWDED * seen
+
+
 class PastingCases:
     """`Cases` in which some objects of all cases are pasted into each other, anew whenever one is loaded, with numpy's
     global generator, as nnU-Net draws. What has the class `ignored` is not annotated: it is no object, and nothing is
@@ -79,9 +98,6 @@ class PastingCases:
         for name in cases.identifiers:
             pixels, classes, _, _ = cases.load_case(name)
             self._objects += objects(np.asarray(pixels[:], np.float32), np.asarray(classes[:])[0], ignored)
-            if len(self._objects) > FEW_OBJECTS:
-                self._objects = []
-                break
 
     @property
     def identifiers(self) -> Sequence[str]:

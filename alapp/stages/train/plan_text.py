@@ -72,7 +72,8 @@ def _view(plan: Mapping[str, Any], shape: Shape, size: ObjectSize, machine: Mach
     else:
         why = "The objects are small, so the network needs every pixel."
     window = "nnU-Net's own choice for this GPU." if machine.gpu_gb else "As much as this computer trains quickly."
-    border = "7% of the width of the objects" if plan["border_px"] > factor else "The least the network can see"
+    share = f"{size.border_share:.0%} of the width of the objects"
+    border = share if plan["border_px"] > factor else "The least the network can see"
     return [
         Fact(
             "Object size", f"{size.diameter:.0f} pixels wide",

@@ -50,6 +50,11 @@ class ObjectSize:
     count: int
     touching: float = 0.0
 
+    @property
+    def border_share(self) -> float:
+        """Width of the border that fits these objects, as a share of their width."""
+        return CROWDED_SHARE if self.touching >= CROWDED else BORDER_SHARE
+
 
 def object_sizes(labels: np.ndarray) -> list[tuple[float, float, bool, bool]]:
     """(diameter, width, touches the edge, touches another object) of every object of every slice.
@@ -60,7 +65,7 @@ def object_sizes(labels: np.ndarray) -> list[tuple[float, float, bool, bool]]:
     sizes = []
     for plane in labels if labels.ndim == 3 else labels[None]:
         height, width = plane.shape
-        touching = _touching(plane)
+        touching = touching_labels(plane)
         for region in regionprops(plane):
             top, left, bottom, right = region.bbox
             cut = top == 0 or left == 0 or bottom == height or right == width
@@ -81,7 +86,7 @@ def typical_size(sizes: list[tuple[float, float, bool, bool]]) -> ObjectSize:
     return ObjectSize(float(np.median(diameters)), float(np.median(widths)), len(used), touching)
 
 
-def _touching(plane: np.ndarray) -> set[int]:
+def touching_labels(plane: np.ndarray) -> set[int]:
     """Labels of a slice (Y, X) of which a pixel lies beside one of another object."""
     found: set[int] = set()
     for one, other in ((plane[1:], plane[:-1]), (plane[:, 1:], plane[:, :-1])):
@@ -93,8 +98,7 @@ def _touching(plane: np.ndarray) -> set[int]:
 def border_width(size: ObjectSize, downsampling: float = 1.0) -> int:
     """Width of the border in image pixels: 7% of the objects' width, 15% where they touch each other, and at least one
     pixel of the network."""
-    share = CROWDED_SHARE if size.touching >= CROWDED else BORDER_SHARE
-    return max(round(share * size.width), int(np.ceil(downsampling)), 1)
+    return max(round(size.border_share * size.width), int(np.ceil(downsampling)), 1)
 
 
 def encode(labels: np.ndarray, scheme: str, border_px: int, in_plane: bool = True) -> np.ndarray:

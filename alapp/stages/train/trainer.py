@@ -51,7 +51,7 @@ class Run:
 
     `identifiers` are preprocessed cases, `weights` how often each is drawn (None: all alike); the learning
     rate falls from `learning_rate` to 0 in `iterations`. `mirror_axes` are the axes of a window that may be mirrored
-    in training and at prediction (None: all).
+    in training and at prediction (None: all). `pasting`: objects are pasted into other cases while they are few.
     """
 
     out: Path
@@ -67,6 +67,7 @@ class Run:
     threads: int = 0
     signature: Mapping[str, Any] = field(default_factory=dict)
     mirror_axes: Sequence[int] | None = None
+    pasting: bool = False
 
 
 def moving_average(average: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor) -> None:
@@ -220,7 +221,7 @@ class ObjectTrainer(nnUNetTrainer):
             ignore_label=self.label_manager.ignore_label,
         )  # fmt: skip
         dataset = nnUNetDatasetBlosc2(self.preprocessed_dataset_folder, list(self.run.identifiers))
-        cases = PastingCases(dataset, self.label_manager.ignore_label)
+        cases = PastingCases(dataset, self.label_manager.ignore_label) if self.run.pasting else dataset
         loader = PatchLoader(
             cases, self.batch_size, initial_patch, configuration.patch_size, self.label_manager,
             oversample_foreground_percent=self.oversample_foreground_percent,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from alapp.stages.train import pasting
-from alapp.stages.train.pasting import PastingCases, objects, paste
+from alapp.stages.train.base import Case
+from alapp.stages.train.pasting import PastingCases, few_apart, objects, paste
 
 IGNORED = 3
 
@@ -146,9 +147,20 @@ def test_some_cases_get_objects_and_the_stored_ones_stay_as_they_are():
     assert all(np.array_equal(a, b) for a, b in zip(kept, after, strict=True))
 
 
-def test_with_many_objects_nothing_is_pasted(monkeypatch):
-    monkeypatch.setattr(pasting, "FEW_OBJECTS", 2)
-    many = PastingCases(Held(case(WHOLE, LEFT), case(WHOLE)))
-    assert all(np.count_nonzero(many.load_case("case1")[1]) == 96 for _ in range(50))
-    few = PastingCases(Held(case(WHOLE, LEFT), case()))
-    assert any(np.count_nonzero(few.load_case("case1")[1]) for _ in range(50))
+def labelled(*maps):
+    return [Case(f"case{n}", str(n), lambda one=one: (np.zeros((*one.shape, 1)), one)) for n, one in enumerate(maps)]
+
+
+def test_it_is_done_where_objects_are_few_and_apart(monkeypatch):
+    apart = np.zeros((40, 40), np.int32)
+    apart[2:10, 2:10], apart[20:30, 20:30] = 1, 2
+    touching = apart.copy()
+    touching[10:14, 2:10] = 3
+    assert few_apart(labelled(apart, apart))
+    assert not few_apart(labelled(apart, touching))
+    assert few_apart(labelled(*[apart] * 40, touching))  # 2 of 83
+    assert not few_apart(labelled(np.zeros((8, 8), np.int32)))
+    assert few_apart(labelled(np.stack([apart] * 3)))
+    assert not few_apart(labelled(np.stack([touching] * 3)))
+    monkeypatch.setattr(pasting, "FEW_OBJECTS", 3)
+    assert not few_apart(labelled(apart, apart))
