@@ -88,14 +88,16 @@ def few_apart(cases: Iterable[Case]) -> bool:
 
 
 class PastingCases:
-    """`Cases` in which some objects of all cases are pasted into each other, anew whenever one is loaded, with numpy's
-    global generator, as nnU-Net draws. What has the class `ignored` is not annotated: it is no object, and nothing is
-    pasted there."""
+    """`Cases` in which some objects of others are pasted, anew whenever one is loaded, with numpy's global generator,
+    as nnU-Net draws. `weights` as in `trainer.Run`: a case that is never drawn gives no objects either. What has the
+    class `ignored` is not annotated: it is no object, and nothing is pasted there."""
 
-    def __init__(self, cases: Cases, ignored: int | None = None):
+    def __init__(self, cases: Cases, ignored: int | None = None, weights: Sequence[float] | None = None):
         self._cases = cases
         self._objects: list[Pasted] = []
-        for name in cases.identifiers:
+        for name, weight in zip(cases.identifiers, weights or [1.0] * len(cases.identifiers), strict=True):
+            if weight == 0:
+                continue
             pixels, classes, _, _ = cases.load_case(name)
             self._objects += objects(np.asarray(pixels[:], np.float32), np.asarray(classes[:])[0], ignored)
 

@@ -221,7 +221,9 @@ class ObjectTrainer(nnUNetTrainer):
             ignore_label=self.label_manager.ignore_label,
         )  # fmt: skip
         dataset = nnUNetDatasetBlosc2(self.preprocessed_dataset_folder, list(self.run.identifiers))
-        cases = PastingCases(dataset, self.label_manager.ignore_label) if self.run.pasting else dataset
+        cases = dataset
+        if self.run.pasting:
+            cases = PastingCases(dataset, self.label_manager.ignore_label, self.run.weights)
         loader = PatchLoader(
             cases, self.batch_size, initial_patch, configuration.patch_size, self.label_manager,
             oversample_foreground_percent=self.oversample_foreground_percent,

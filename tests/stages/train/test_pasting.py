@@ -147,6 +147,15 @@ def test_some_cases_get_objects_and_the_stored_ones_stay_as_they_are():
     assert all(np.array_equal(a, b) for a, b in zip(kept, after, strict=True))
 
 
+def test_a_case_that_is_never_drawn_gives_no_objects():
+    held = Held(case((PLANE, slice(10, 17), slice(12, 23))), case(LEFT), case())
+    cases = PastingCases(held, weights=[0.0, 0.5, 0.5])
+    np.random.seed(4)
+    drawn = [np.count_nonzero(cases.load_case("case2")[1]) for _ in range(60)]
+    assert max(drawn) >= 48
+    assert all(count % 48 == 0 for count in drawn)  # the other object has 77 pixels
+
+
 def labelled(*maps):
     return [Case(f"case{n}", str(n), lambda one=one: (np.zeros((*one.shape, 1)), one)) for n, one in enumerate(maps)]
 
