@@ -18,9 +18,9 @@ from scipy import ndimage
 from alapp.stages.train.base import Case
 from alapp.stages.train.targets import CROWDED, touching_labels
 
-SHARE = 0.5
+SHARE = 0.8
 """Of the cases that are drawn, those that get objects."""
-MOST = 3
+MOST = 5
 """Objects that a case gets: 1 to this many, as far as there is room."""
 FEW_OBJECTS = 300
 """With more labelled objects than this there are places enough as they are, and nothing is pasted."""
