@@ -130,7 +130,9 @@ def test_bodies_are_pasted_in_stacks():
     assert not paste(item, *flat, np.zeros((2, 40, 40), bool))
 
 
-def test_some_cases_get_objects_and_the_stored_ones_stay_as_they_are():
+def test_some_cases_get_objects_and_the_stored_ones_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(pasting, "SHARE", 0.5)
+    monkeypatch.setattr(pasting, "MOST", 2)
     held = Held(case(WHOLE), case(shape=(1, 40, 40)))
     kept = [one.copy() for name in held.identifiers for one in held.load_case(name)[:2]]
     cases = PastingCases(held)
@@ -138,7 +140,7 @@ def test_some_cases_get_objects_and_the_stored_ones_stay_as_they_are():
     drawn = [cases.load_case("case1") for _ in range(200)]
     assert {properties["name"] for *_, properties in drawn} == {"case1"}
     counts = [np.count_nonzero(classes) // 96 for _, classes, _, _ in drawn]
-    assert set(counts) == {0, 1, 2, 3} or set(counts) == {0, 1, 2}
+    assert set(counts) == {0, 1, 2}
     assert 60 < sum(count > 0 for count in counts) < 140
     np.random.seed(3)
     again = [cases.load_case("case1") for _ in range(200)]
