@@ -72,7 +72,7 @@ def test_an_experiment_from_its_form_to_its_end(store, page):  # noqa: F811
     expect(page.locator("#experiment-pause")).to_be_hidden(timeout=LONG)
     expect(page.locator("#experiment-runs")).to_contain_text("pre-trained on pseudo-labels")
     expect(page.locator("#experiment-curve .js-plotly-plot")).to_contain_text("every patch labelled", timeout=LONG)
-    expect(page.locator("#experiment-table")).to_contain_text("Random, a third with objects", timeout=LONG)
+    expect(page.locator("#experiment-table")).to_contain_text("Automatic", timeout=LONG)
     expect(page.locator("#experiment-differences")).to_contain_text("against Random, 2 labelled patches", timeout=LONG)
     expect(page.locator("#experiment-fresh")).to_be_hidden()
     for what in ("csv", "json", "png"):
@@ -84,7 +84,7 @@ def test_an_experiment_from_its_form_to_its_end(store, page):  # noqa: F811
 
     page.reload()
     page.get_by_role("tab", name="Experiments").click()
-    expect(page.locator("#experiment-table")).to_contain_text("Random, a third with objects", timeout=LONG)
+    expect(page.locator("#experiment-table")).to_contain_text("Automatic", timeout=LONG)
     cells = page.locator("#experiment-table [role=row]").last.get_by_role("gridcell")
     assert float(cells.nth(list(experiment_results.COLUMNS).index("Objects in them")).inner_text()) > 0
 

@@ -82,11 +82,11 @@ def test_going_back_further_queues_the_prediction(store, refused):
 
 
 def test_results_open_with_the_model_in_use(store, refused):
-    updates = results_tab.refresh(store, refused.id)
-    assert updates[2].value == 2
-    assert ("Round 2 (in use)", 2) in updates[2].choices
-    assert "Model 4 (round 3) was kept but is not used" in updates[1]
-    assert "<b>1.00</b>" in updates[1]
+    _, _, _, _, summary, shown, *_ = results_tab.refresh(store, refused.id)
+    assert shown.value == 2
+    assert ("Round 2 (in use)", 2) in shown.choices
+    assert "Model 4 (round 3) was kept but is not used" in summary
+    assert "<b>1.00</b>" in summary
 
 
 def test_the_timeline_says_why_the_last_model_is_not_used(store, refused):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from alapp.domain import silent
@@ -46,6 +47,15 @@ def page(chromium, store, begun):  # noqa: F811
     assert not errors
 
 
+def apart(points, status):
+    """The patch of this status whose point is farthest from all others, so that the pointer meets no other one."""
+    where = np.column_stack([points["x"], points["y"]])
+    between = np.linalg.norm(where[:, None] - where[None], axis=2)
+    np.fill_diagonal(between, np.inf)
+    alone = [near if one == status else -1.0 for near, one in zip(between.min(axis=1), points["status"], strict=True)]
+    return points["id"][int(np.argmax(alone))]
+
+
 def place(points, patch_id, box):
     """Where a patch is drawn on the page: the rule of `fitted` in points.js."""
     at = points["id"].index(patch_id)
@@ -59,8 +69,7 @@ def place(points, patch_id, box):
 def test_hover_colours_click_and_keys(store, begun, page):  # noqa: F811
     expect = sync_api.expect
     points = patch_map.points(store, {"project": begun.id})
-    free = [patch for patch, status in zip(points["id"], points["status"], strict=True) if status == "unlabelled"]
-    waiting = [patch for patch, status in zip(points["id"], points["status"], strict=True) if status == "selected"]
+    free, waiting = (apart(points, status) for status in ("unlabelled", "selected"))
     legend, card = page.locator(".map-legend"), page.locator(".map-card")
     expect(legend).to_contain_text("selected now")
     expect(legend).to_contain_text("validation")
@@ -69,11 +78,11 @@ def test_hover_colours_click_and_keys(store, begun, page):  # noqa: F811
     def rest_on(patch_id):
         page.mouse.move(*place(points, patch_id, canvas.bounding_box()))
 
-    rest_on(waiting[0])
+    rest_on(waiting)
     expect(card).to_contain_text("Round 2, ")
     expect(card).to_contain_text("Why: ")
     expect(card.locator("img")).to_have_js_property("naturalWidth", 160)
-    rest_on(free[0])
+    rest_on(free)
     expect(card).to_contain_text("Not selected in any round")
 
     page.get_by_role("radio", name="round", exact=True).click()
@@ -84,7 +93,7 @@ def test_hover_colours_click_and_keys(store, begun, page):  # noqa: F811
     expect(legend).to_contain_text("0.00")
     expect(page.get_by_role("radio", name="doubt", exact=True)).to_have_attribute("aria-checked", "true")
 
-    page.mouse.click(*place(points, free[0], canvas.bounding_box()))
+    page.mouse.click(*place(points, free, canvas.bounding_box()))
     expect(page.locator("#rounds-panel")).to_contain_text("Not selected in any round")
 
     page.locator(".map-stage").focus()
@@ -94,6 +103,6 @@ def test_hover_colours_click_and_keys(store, begun, page):  # noqa: F811
     page.keyboard.press("Escape")
     expect(card).to_be_hidden()
 
-    page.mouse.click(*place(points, waiting[0], canvas.bounding_box()))
+    page.mouse.click(*place(points, waiting, canvas.bounding_box()))
     expect(page.get_by_role("tab", name="Annotate")).to_have_attribute("aria-selected", "true")
-    expect(page.locator(".ann[data-patch]")).to_have_attribute("data-patch", str(waiting[0]), timeout=60_000)
+    expect(page.locator(".ann[data-patch]")).to_have_attribute("data-patch", str(waiting), timeout=60_000)
