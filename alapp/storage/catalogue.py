@@ -238,8 +238,6 @@ _PATCH = """
            image.project_id
     FROM patch JOIN image ON image.id = patch.image_id
 """
-
-
 _SELECTABLE = """ image.project_id = :project AND image.deleted IS NULL AND image.role = 'train'
     AND patch.repeats IS NULL """
 
@@ -262,7 +260,7 @@ def patches(
 def count_patches(store: Store, project_id: int) -> int:
     """How many patches can be selected."""
     sql = "SELECT count(*) AS n FROM patch JOIN image ON image.id = patch.image_id WHERE" + _SELECTABLE
-    return int(required(store.row(sql, {"project": project_id}), "The project")["n"])
+    return int(store.rows(sql, {"project": project_id})[0]["n"])
 
 
 def patch_counts(store: Store, project_id: int) -> dict[int, int]:
