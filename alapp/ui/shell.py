@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from alapp.storage import catalogue
 from alapp.storage.db import Store
+from alapp.storage.files import atomic_write
 from alapp.ui import annotate, apply, experiments, foundation, header, project, pseudo, results, rounds, spaces, train
 from alapp.ui.errors import told
 from alapp.ui.page import TABS, Page, Tab
 
 TITLE = "Active-learning segmentation"
+BROWSER_KEY = "browser.key"
 MODULES = {
     "project": project,
     "pseudo": pseudo,
@@ -30,7 +35,8 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 def build(store: Store) -> gr.Blocks:
     """The app over a state folder. Launch it with the options of `launch.run`."""
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 86400)) as demo:
-        remembered = gr.BrowserState([None, None], storage_key="alapp")  # project, visitor
+        key = browser_key(store.root)
+        remembered = gr.BrowserState([None, None], storage_key="alapp", secret=key)  # project, visitor
         state = {name: gr.State(value) for name, value in [("changed", 0), ("open_patch", None), ("visitor", None)]}
         project_id, current = gr.State(None), gr.State("project")
         top = header.lay_out()
@@ -47,6 +53,18 @@ def build(store: Store) -> gr.Blocks:
         project_id.change(lambda *ids: list(ids), [project_id, page.visitor], remembered, **QUIET)
         demo.load(told(lambda kept: arrive(store, kept)), remembered, [project_id, page.visitor, page.changed], **QUIET)
     return demo
+
+
+def browser_key(folder: Path) -> str:
+    """What a browser encrypts its memory with: the same at every start of the app on this state folder, else the
+    browser could not read after a restart which project was open, and a visitor would lose theirs."""
+    path = folder / BROWSER_KEY
+    known = path.read_text(encoding="ascii", errors="replace") if path.is_file() else ""
+    if not re.fullmatch("[0-9a-f]{32}", known):
+        known = secrets.token_hex(16)
+        with atomic_write(path) as handle:
+            handle.write(known.encode("ascii"))
+    return known
 
 
 def refresh_when_opened(page: Page, shown: gr.Tab, tab: Tab, current: gr.State) -> None:

@@ -56,6 +56,18 @@ def test_the_page_opens_with_the_project_it_showed_last(store, project):
     assert shell.arrive(store, [project.id, None])[0] == other.id
 
 
+def test_a_browser_can_read_its_memory_after_a_restart(store):
+    def key():
+        [state] = [block for block in shell.build(store).blocks.values() if isinstance(block, gr.BrowserState)]
+        return state.secret
+
+    first = key()
+    assert key() == first
+    (store.root / shell.BROWSER_KEY).write_text("damaged ¬")
+    assert key() not in (first, "damaged ¬")
+    assert key() == shell.browser_key(store.root)
+
+
 def test_a_visitor_sees_only_their_own_project(store, project, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "someone/app")
     opened, visitor, _ = shell.arrive(store, [project.id, None])
