@@ -10,19 +10,33 @@ from alapp.rounds.pseudo import Method
 from alapp.storage.db import Store
 
 COLUMNS = {4: 4, 5: 3, 6: 3, 7: 4, 8: 4, 9: 3}
-"""By the number of cards: no row holds a single one."""
+"""By the number of cards, fewer ones have three: no row holds a single one that could have company."""
 
 
 def method_cards(store: Store, modality: Modality) -> str:
-    """A card for each method: the recommended one, then those that can be used, then the others."""
+    """A card for each method: the recommended one, then those that can be used; the others folded away, so that what
+    to do next is in sight."""
     recommended, _ = pseudo.resolve(pseudo.AUTO, modality)
     methods = sorted(
         pseudo.methods(modality),
         key=lambda item: (item.name != recommended, not item.status.ready, not item.fits_modality),
     )
     speeds = pseudo_speed.measured(store)
-    cards = "".join(_card(item, speeds.get(item.name), item.name == recommended) for item in methods)
-    return f'<div class="method-cards" style="--columns: {COLUMNS.get(len(methods), 4)}">{cards}</div>'
+
+    def grid(wanted: list[Method]) -> str:
+        cards = "".join(_card(item, speeds.get(item.name), item.name == recommended) for item in wanted)
+        return f'<div class="method-cards" style="--columns: {COLUMNS.get(len(wanted), 3)}">{cards}</div>'
+
+    missing = [item for item in methods if not item.status.ready]
+    if not missing:
+        return grid(methods)
+    what = "1 more method needs" if len(missing) == 1 else f"{len(missing)} more methods need"
+    return (
+        f"{grid([item for item in methods if item.status.ready])}"
+        f'<details class="more-methods"><summary>{what} something that is not on this computer yet: '
+        f"{html.escape(', '.join(dict.fromkeys(item.title.split(',')[0] for item in missing)))}</summary>"
+        f"{grid(missing)}</details>"
+    )
 
 
 def speed_text(seconds: float) -> str:

@@ -23,6 +23,18 @@ def test_every_method_has_a_card_and_ready_ones_come_first(store):
     assert html.count('class="chip ok"') == len(ready)
     assert html.count("recommended") == html.split("<article")[1].count("recommended") == 1
     assert "for the other kind of microscopy" in html
+    # What cannot be used yet is folded away, named.
+    shown, folded = html.split("<details")
+    assert shown.count("<article") == len(ready)
+    summary = folded.split("</summary>")[0]
+    assert f"{len(methods) - len(ready)} more methods need" in summary
+    assert all(item.title.split(",")[0] in summary for item in methods if not item.status.ready)
+
+
+def test_nothing_is_folded_away_when_every_method_can_be_used(store, monkeypatch):
+    ready = [item for item in pseudo.methods(Modality.LIGHT) if item.status.ready]
+    monkeypatch.setattr(pseudo, "methods", lambda modality: ready)
+    assert "<details" not in method_cards.method_cards(store, Modality.LIGHT)
 
 
 def test_the_speed_is_that_of_the_last_preview(store, project, monkeypatch):
