@@ -116,6 +116,12 @@ class _Facts:
     def pseudo_off(self) -> bool:
         return self.project.pseudo_method == pseudo.NONE
 
+    @property
+    def _pseudo_done(self) -> bool:
+        """Once a network has learned, images that came later may still lack theirs."""
+        chosen = self.n_images > 0 and self.project.pseudo_method is not None
+        return chosen and (self.trained or self.pseudo_left == 0)
+
     def next(self) -> NextStep:
         """The first thing that is missing."""
         if self.n_images == 0:
@@ -140,7 +146,7 @@ class _Facts:
         """The rail. The first step that is neither done nor off is the current one."""
         rail = [
             ("Images", self.n_images > 0, str(self.n_images) if self.n_images else ""),
-            ("Pseudo-labels", self.n_images > 0 and self.project.pseudo_method is not None, self._pseudo_detail()),
+            ("Pseudo-labels", self._pseudo_done, self._pseudo_detail()),
             ("Pre-trained", self.pretrained, "off" if self.pseudo_off else ""),
         ]
         batch = self.batch

@@ -55,6 +55,24 @@ def test_next_step_leads_through_the_whole_loop(store, fast):
     assert following().text == "Select the batch of round 2"
 
 
+def test_pseudo_labels_are_ticked_off_when_every_image_has_them(store, fast):
+    project = catalogue.create_project(store, "ticks", patch_size=64)
+
+    def step():
+        return next(each for each in progress.progress(store, project.id).steps if each.title == "Pseudo-labels")
+
+    importing.add_array(store, project.id, "image_0", discs(0)[0])
+    pseudo.decide(store, project.id, "log_watershed")
+    assert (step().state, step().detail) == (StepState.CURRENT, "0/1")
+    pseudo.run_all(store, project.id, silent)
+    assert (step().state, step().detail) == (StepState.DONE, "")
+    importing.add_array(store, project.id, "image_1", discs(1)[0])
+    assert (step().state, step().detail) == (StepState.CURRENT, "1/2")
+    training.run_pretrain(store, project.id, silent)
+    importing.add_array(store, project.id, "image_2", discs(2)[0])
+    assert (step().state, step().detail) == (StepState.DONE, "2/3")
+
+
 def test_when_no_patch_is_left_the_results_come_next(store, project, fast):
     pseudo.decide(store, project.id, pseudo.NONE)
     assert rounds_tab.select_button_state(store, project.id).value == "Select the batch of round 1"
