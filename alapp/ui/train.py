@@ -89,7 +89,7 @@ def build(page: Page) -> Tab:
     live = [status, loss, log, timer]
     outputs = [plan, preset, why, start, check, *live]
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    timer.tick(told(lambda p: watch(store, p)), page.project_id, live, queue=False, **quick)
+    timer.tick(told(lambda p: watch_all(store, p)), page.project_id, [plan, *live], queue=False, **quick)
     preset.input(
         told(lambda p, value: choose_preset(store, p, value)), [page.project_id, preset], [plan, why, start], **quick
     )
@@ -208,6 +208,12 @@ def start_training(
         raise NotReadyError(begin.why)
     jobs.enqueue(store, begin.job, project_id, {"iterations": int(iterations)} if iterations else {})
     return gr.Button("Training …", interactive=False), gr.Timer(active=True), changed + 1
+
+
+def watch_all(store: Store, project_id: int | None) -> list[Any]:
+    """The plan, which is made while the first training begins, and what `watch` gives."""
+    plan = "" if project_id is None else plan_part.text(store, project_id, catalogue.project(store, project_id).preset)
+    return [plan, *watch(store, project_id)]
 
 
 def watch(store: Store, project_id: int | None) -> list[Any]:

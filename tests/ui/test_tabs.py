@@ -12,7 +12,7 @@ from alapp.errors import InputError, NotReadyError
 from alapp.rounds import annotation, export, lineage, pseudo, selection, training
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
-from alapp.ui import comparison, downloads, patch_map, picks, rounds, tables, train
+from alapp.ui import comparison, downloads, patch_map, picks, plan, rounds, tables, train
 from alapp.ui import models as model_list
 from alapp.ui import results as results_tab
 from alapp.ui.page import Page
@@ -140,6 +140,22 @@ def test_starting_a_training_queues_one_job(store, project, fast):  # noqa: F811
     status, _, _, again = train.watch(store, project.id)
     assert "Waiting" in status
     assert again.active
+
+
+def test_the_plan_is_shown_as_soon_as_the_running_training_has_made_it(store, project, fast):  # noqa: F811
+    pseudo.decide(store, project.id, "log_watershed")
+    train.start_training(store, project.id, 7, 0)
+    assert plan.EMPTY in train.watch_all(store, project.id)[0]
+    seen = []
+
+    def look(done, total, message=""):
+        if message == "loss 0.5":
+            seen.append(train.watch_all(store, project.id)[0])
+
+    training.run_pretrain(store, project.id, look)
+    assert seen
+    assert all(plan.EMPTY not in each and "A threshold." in each for each in seen)
+    assert train.watch_all(store, None)[0] == ""
 
 
 def test_a_preset_from_the_browser_is_checked(store, project):  # noqa: F811
