@@ -66,7 +66,7 @@ def _nnunet_checkpoint(store: Store, path: str, plan: dict[str, Any]) -> bytes:
     prepare()
     import torch
 
-    from alapp.stages.train.trainer import read_checkpoint
+    from alapp.stages.train.checkpoints import read_checkpoint
 
     content = read_checkpoint(store.files.resolve(path))
     if content is None:

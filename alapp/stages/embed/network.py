@@ -108,9 +108,9 @@ class NetworkFeatures:
             if self.network is None or not self.network.checkpoint.exists():
                 raise NotReadyError("No network is trained yet, so it cannot compare patches. Train a round first.")
             prepare()
+            from alapp.stages.train.checkpoints import read_checkpoint
             from alapp.stages.train.nnunet import choose_device
             from alapp.stages.train.predict import ObjectPredictor
-            from alapp.stages.train.trainer import read_checkpoint
             from alapp.stages.train.workspace import Layout
 
             content = read_checkpoint(self.network.checkpoint)

@@ -21,7 +21,7 @@ from alapp.stages.train import plan_fit
 from alapp.stages.train.base import Case, EpochLog, ImageSource, Overrides, PlanSummary, PredictBox, TrainResult
 from alapp.stages.train.cases import check_shape, dataset_of, prepare_cases
 from alapp.stages.train.pasting import few_apart
-from alapp.stages.train.plan import make_plan
+from alapp.stages.train.plan import crowded_borders, make_plan
 from alapp.stages.train.plan_time import Timing, seconds_per_iteration
 from alapp.stages.train.reduction import difference, reduced, release_memory
 from alapp.stages.train.workspace import Layout, nnunet_environment, own_randomness, quiet, remove_unfinished, resources
@@ -207,7 +207,7 @@ def choose_device(wanted: str | None) -> Any:
 
 
 def _readable(checkpoint: Path) -> dict[str, Any]:
-    from alapp.stages.train.trainer import read_checkpoint
+    from alapp.stages.train.checkpoints import read_checkpoint
 
     content = read_checkpoint(checkpoint)
     if content is None:
@@ -229,7 +229,8 @@ def _train(
 ) -> TrainResult:
     import torch
 
-    from alapp.stages.train.trainer import FINAL, ObjectTrainer, Run, read_checkpoint
+    from alapp.stages.train.checkpoints import FINAL, read_checkpoint
+    from alapp.stages.train.trainer import ObjectTrainer, Run
 
     if not cases:
         raise NotReadyError("There is no labelled patch to train on: label some first.")
@@ -262,7 +263,7 @@ def _train(
         iterations_per_epoch=plan["iterations_per_epoch"], seed=seed, optimizer=plan["optimizer"],
         learning_rate=rate, report=report, log=log,
         threads=int(options.get("threads", _loading_threads(device.type))), signature=signature,
-        mirror_axes=plan.get("mirror_axes"), pasting=few_apart(cases),
+        mirror_axes=plan.get("mirror_axes"), pasting=few_apart(cases), contacts=crowded_borders(plan),
     )  # fmt: skip
     torch.backends.cudnn.benchmark = device.type == "cuda"
     with nnunet_environment(layout), quiet():

@@ -32,8 +32,8 @@ from alapp.stages.train.plan_network import (
     write_shape,
 )
 from alapp.stages.train.plan_time import Timing, choose_iterations
+from alapp.stages.train.targets import BORDER_CORE, SCHEMES, ObjectSize, border_width, object_sizes, typical_size
 from alapp.stages.train.targets import DEFAULT as TARGETS
-from alapp.stages.train.targets import SCHEMES, ObjectSize, border_width, object_sizes, typical_size
 from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, quiet, write_json
 
 ANISOTROPIC = 3.0
@@ -131,7 +131,20 @@ def _configured(
         "mirror_axes": [1, 2] if three_d and thick and not machine.gpu_gb else None,
         "border_in_plane": not three_d or thick,
         "border_px": border_width(size, downsampling),
+        "crowded": size.crowded,
     }
+
+
+def crowded_borders(plan: Mapping[str, Any]) -> list[float] | None:
+    """Width of the borders in pixels of the network, ((z,) y, x), where objects are crowded; None where they are not,
+    and in plans of before."""
+    if not plan.get("crowded") or plan["targets"] != BORDER_CORE:
+        return None
+    spacing = read_shape(plan["nnunet"], plan["configuration"]).spacing
+    widths = [plan["border_px"] / step for step in spacing[-2:]]
+    if len(spacing) == 2:
+        return widths
+    return [0.0 if plan["border_in_plane"] else plan["border_px"] * plan["spacing"][0] / spacing[0], *widths]
 
 
 def _three_d(nnunet: Mapping[str, Any], machine: Machine, overrides: Overrides) -> bool:

@@ -19,7 +19,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from alapp.domain import Box, Report, silent
 from alapp.stages.train.base import ImageSource
-from alapp.stages.train.trainer import load_weights
+from alapp.stages.train.checkpoints import load_weights
 from alapp.stages.train.view import NetworkView
 from alapp.stages.train.workspace import quiet
 

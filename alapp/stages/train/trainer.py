@@ -5,11 +5,9 @@ Imports torch and nnunetv2; loaded by `alapp.stages.train.nnunet` once the envir
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,20 +18,19 @@ import numpy as np
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from alapp.domain import Report
-from alapp.errors import BackendError, InputError
+from alapp.errors import BackendError
 from alapp.stages.train.base import EpochLog
+from alapp.stages.train.checkpoints import FINAL, LATEST, PREVIOUS, dump, load_latest, load_weights
+from alapp.stages.train.contacts import ContactLoss
 from alapp.stages.train.loading import Batches
 from alapp.stages.train.pasting import PastingCases
 from alapp.stages.train.reduction import check_disk
 from alapp.stages.train.sampling import PatchLoader
 from alapp.stages.train.watching import SafePoints, TrainingDice
 from alapp.stages.train.workspace import seed_everything, write_atomic
-
-LATEST, PREVIOUS, FINAL = "checkpoint_latest.pth", "checkpoint_previous.pth", "checkpoint_final.pth"
 
 _log = logging.getLogger(__name__)
 _REPORT_EVERY = 10
@@ -52,6 +49,8 @@ class Run:
     `identifiers` are preprocessed cases, `weights` how often each is drawn (None: all alike); the learning
     rate falls from `learning_rate` to 0 in `iterations`. `mirror_axes` are the axes of a window that may be mirrored
     in training and at prediction (None: all). `pasting`: objects are pasted into other cases while they are few.
+    `contacts`: the width of borders along ((z,) y, x) in pixels of the network, where those between objects that touch
+    are to count more (`contacts.ContactLoss`).
     """
 
     out: Path
@@ -68,6 +67,7 @@ class Run:
     signature: Mapping[str, Any] = field(default_factory=dict)
     mirror_axes: Sequence[int] | None = None
     pasting: bool = False
+    contacts: Sequence[float] | None = None
 
 
 def moving_average(average: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor) -> None:
@@ -128,6 +128,10 @@ class ObjectTrainer(nnUNetTrainer):
         self.log_file = str(run.out / "training_log.txt")
         seed_everything(run.seed, 0)
         self.initialize()
+        if run.contacts is not None:
+            # Inside of what applies it to every resolution.
+            window = self.configuration_manager.patch_size
+            self.loss.loss = ContactLoss(self.loss.loss, run.contacts, window, self.label_manager.ignore_label)
         check_disk(run.out, sum(weights.numel() for weights in self.network.parameters()))
         self.set_deep_supervision_enabled(True)
         self.num_epochs = math.ceil(run.iterations / run.iterations_per_epoch)
@@ -250,7 +254,7 @@ class ObjectTrainer(nnUNetTrainer):
 
     def _write_latest(self) -> None:
         out = self.run.out
-        content = _dump(
+        content = dump(
             {
                 **self.network_state(),
                 "moving_weights": self.network.state_dict(),
@@ -279,48 +283,6 @@ class ObjectTrainer(nnUNetTrainer):
     def _write_final(self, seconds: float) -> None:
         """The finished run: without the optimiser's state, a third of the size."""
         out = self.run.out
-        write_atomic(
-            out / FINAL, _dump({**self.network_state(), "iterations": self.run.iterations, "seconds": seconds})
-        )
+        write_atomic(out / FINAL, dump({**self.network_state(), "iterations": self.run.iterations, "seconds": seconds}))
         for name in (LATEST, PREVIOUS):
             (out / name).unlink(missing_ok=True)
-
-
-def _dump(checkpoint: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    return buffer.getvalue()
-
-
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """The content of a checkpoint file; None when it is missing or cut short."""
-    if not path.exists():
-        return None
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError):
-        return None
-
-
-def load_latest(out: Path, device: torch.device | str, signature: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The last readable checkpoint of the unfinished run `signature` in `out`; None to start over.
-
-    Files that are cut short or belong to another run are removed.
-    """
-    for name in (LATEST, PREVIOUS):
-        checkpoint = read_checkpoint(out / name, device)
-        if checkpoint is not None and checkpoint["signature"] == dict(signature):
-            return checkpoint
-        (out / name).unlink(missing_ok=True)
-    return None
-
-
-def load_weights(network: nn.Module, weights: Mapping[str, Any]) -> None:
-    """All weights, the segmentation head too. Raises `InputError` when they belong to another network."""
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(
-            "The model to continue from belongs to another network configuration (another preset or project): "
-            "choose one that was trained with this preset, or start from scratch."
-        ) from error

@@ -11,10 +11,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from alapp.domain import silent
 from alapp.errors import InputError
 from alapp.stages.train.cases import dataset_of, identifier, prepare_cases
+from alapp.stages.train.checkpoints import read_checkpoint
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.sampling import PatchLoader
 from alapp.stages.train.targets import DEFAULT, SCHEMES
-from alapp.stages.train.trainer import ObjectTrainer, read_checkpoint
+from alapp.stages.train.trainer import ObjectTrainer
 from alapp.stages.train.workspace import Layout, nnunet_environment, quiet
 from tests.stages.train.nnunet_discs import case, disc_cases, discs, plan_small
 

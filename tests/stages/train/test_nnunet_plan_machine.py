@@ -9,6 +9,7 @@ from alapp.domain import Machine, Preset, VoxelSize, silent
 from alapp.errors import Cancelled, InputError
 from alapp.stages.train import plan_time
 from alapp.stages.train.base import Overrides
+from alapp.stages.train.checkpoints import read_checkpoint
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.plan_network import (
     DEEP,
@@ -21,7 +22,6 @@ from alapp.stages.train.plan_network import (
     within_memory,
 )
 from alapp.stages.train.plan_time import choose_iterations
-from alapp.stages.train.trainer import read_checkpoint
 from alapp.stages.train.workspace import Layout
 from tests.stages.train.nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small, stack
 

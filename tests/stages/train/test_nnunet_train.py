@@ -14,9 +14,9 @@ import torch
 from alapp.domain import Preset, VoxelSize, silent
 from alapp.errors import Cancelled, InputError, NotReadyError, ResourceError
 from alapp.stages.train import workspace as workspace_module
+from alapp.stages.train.checkpoints import FINAL, LATEST, PREVIOUS, read_checkpoint
 from alapp.stages.train.loading import Batches
 from alapp.stages.train.nnunet import NnUNet
-from alapp.stages.train.trainer import FINAL, LATEST, PREVIOUS, read_checkpoint
 from tests.stages.train import nnunet_discs
 from tests.stages.train.nnunet_discs import GPU, case, disc_cases, discs, plan_small, stack
 

@@ -16,8 +16,9 @@ import torch
 from alapp.domain import silent
 from alapp.errors import Cancelled, DiskFullError, OutOfMemoryError, Paused
 from alapp.stages.train import reduction
+from alapp.stages.train.checkpoints import LATEST, PREVIOUS, read_checkpoint
 from alapp.stages.train.nnunet import NnUNet
-from alapp.stages.train.trainer import LATEST, PREVIOUS, ObjectTrainer, read_checkpoint
+from alapp.stages.train.trainer import ObjectTrainer
 from alapp.stages.train.watching import SafePoints, TrainingDice
 from tests.stages.train import nnunet_discs
 from tests.stages.train.nnunet_discs import disc_cases

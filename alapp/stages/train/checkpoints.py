@@ -1,0 +1,61 @@
+"""Checkpoints of nnU-Net trainings: their names, and reading them although a file may be cut short.
+
+Imports torch.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from alapp.errors import InputError
+
+LATEST, PREVIOUS, FINAL = "checkpoint_latest.pth", "checkpoint_previous.pth", "checkpoint_final.pth"
+"""Of an unfinished training the newest and the one before, and of a finished one."""
+
+
+def dump(checkpoint: Mapping[str, Any]) -> bytes:
+    """A checkpoint as the content of its file."""
+    buffer = io.BytesIO()
+    torch.save(dict(checkpoint), buffer)
+    return buffer.getvalue()
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """The content of a checkpoint file; None when it is missing or cut short."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError):
+        return None
+
+
+def load_latest(out: Path, device: torch.device | str, signature: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The last readable checkpoint of the unfinished run `signature` in `out`; None to start over.
+
+    Files that are cut short or belong to another run are removed.
+    """
+    for name in (LATEST, PREVIOUS):
+        checkpoint = read_checkpoint(out / name, device)
+        if checkpoint is not None and checkpoint["signature"] == dict(signature):
+            return checkpoint
+        (out / name).unlink(missing_ok=True)
+    return None
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Any]) -> None:
+    """All weights, the segmentation head too. Raises `InputError` when they belong to another network."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            "The model to continue from belongs to another network configuration (another preset or project): "
+            "choose one that was trained with this preset, or start from scratch."
+        ) from error
