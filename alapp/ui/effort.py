@@ -15,7 +15,6 @@ from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.ui import tables
 
-NOTHING = "Minutes and clicks are counted while you annotate on the Annotate tab."
 NOT_MEASURED = "Not measured. To measure it, open “Measure my work” on the Rounds tab before you select a batch."
 EXPLANATION = (
     "Time runs from act to act while you work; a gap of more than a minute is a break and counts nothing. An object "
@@ -41,34 +40,36 @@ STARTS = {"nothing": "nothing", "model": "the model", "pseudo": "pseudo-labels"}
 
 def build() -> list[Any]:
     """Lay out the section in the context that is open; returns the components that `refresh` updates."""
-    gr.Markdown("### Effort")
-    cards = gr.HTML(padding=False)
-    rounds = gr.HTML(padding=False)
-    with gr.Row():
-        saved = gr.HTML(padding=False)
-        agreed = gr.HTML(padding=False)
-    patches = gr.Dataframe(
-        elem_id="results-effort",
-        headers=list(COLUMNS),
-        datatype=list(COLUMNS.values()),
-        interactive=False,
-        show_label=False,
-        wrap=False,
-        max_height=300,
-        visible=False,
-    )
-    gr.HTML(tables.note(EXPLANATION, "The export “Effort” below has one row for each object."), padding=False)
-    return [cards, rounds, saved, agreed, patches]
+    with gr.Column(visible=False) as section:
+        gr.Markdown("### Effort")
+        cards = gr.HTML(padding=False)
+        rounds = gr.HTML(padding=False)
+        with gr.Row():
+            saved = gr.HTML(padding=False)
+            agreed = gr.HTML(padding=False)
+        patches = gr.Dataframe(
+            elem_id="results-effort",
+            headers=list(COLUMNS),
+            datatype=list(COLUMNS.values()),
+            interactive=False,
+            show_label=False,
+            wrap=False,
+            max_height=300,
+            visible=False,
+        )
+        gr.HTML(tables.note(EXPLANATION, "The export “Effort” below has one row for each object."), padding=False)
+    return [section, cards, rounds, saved, agreed, patches]
 
 
 def refresh(store: Store, project_id: int | None) -> list[Any]:
-    """Updates of the components of `build`, in order."""
+    """Updates of the components of `build`, in order. Before anybody has worked the section is not shown."""
     rounds = ledger.by_round(store, project_id) if project_id is not None else {}
     if project_id is None or not any(part.seconds or part.clicks or part.made for part in rounds.values()):
-        return [tables.empty(NOTHING), "", "", "", gr.Dataframe(visible=False)]
+        return [gr.Column(visible=False), "", "", "", "", gr.Dataframe(visible=False)]
     project = catalogue.project(store, project_id)
     rows = patch_rows(store, project_id)
     return [
+        gr.Column(visible=True),
         cards(list(rounds.values())),
         round_table(rounds),
         saved_text(savings.time_saved(store, project_id), project.control_share > 0),

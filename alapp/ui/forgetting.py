@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 
@@ -13,29 +14,35 @@ from alapp.storage.db import Store
 from alapp.ui import tables
 from alapp.ui.page import Page, fill_when_stale
 
+TITLE = "### Does it forget?"
 EXPLANATION = (
     "A network that learns a new kind of image can get worse on the old kind. Older patches are the validation patches "
     "that earlier rounds selected, new patches those of the round itself; the models before and after training are "
     "scored on the same ones. Labels of all rounds are trained on together; the newest batch is seen more often, but "
     "for at most half of the time, unless there are only a few older labels."
 )
-NOTHING = "From the second trained round on: how the score on the patches of earlier rounds changed."
 HEAD = ["Training of", "Older patches", "F1 before", "F1 after", "Change (95% interval)", "New patches", "F1 before",
         "F1 after", ""]  # fmt: skip
 
 
 def build(page: Page, stale: gr.State) -> None:
     """Lay out the section in the context that is open; it is filled whenever `stale` changes."""
-    gr.Markdown("### Does it forget?")
+    title = gr.Markdown(TITLE, visible=False)
     panel = gr.HTML(padding=False, elem_id="results-forgetting")
-    fill_when_stale(page, stale, text, panel)
+    fill_when_stale(page, stale, section, [title, panel])
+
+
+def section(store: Store, project_id: int | None) -> list[Any]:
+    """Title and text; neither before a second round is trained."""
+    shown = text(store, project_id)
+    return [gr.Markdown(TITLE, visible=bool(shown)), shown]
 
 
 def text(store: Store, project_id: int | None) -> str:
-    """The section of a project, as HTML."""
+    """The section of a project, as HTML; "" while there is nothing to forget."""
     known = forgetting.memories(store, project_id) if project_id is not None else []
     if not any(memory.old for memory in known):
-        return tables.empty(NOTHING)
+        return ""
     newest = [memory for memory in known if memory.old][-1]
     found = forgetting.forgetting(known)
     return "<br>".join(

@@ -43,17 +43,18 @@ class Page:
     visitor: gr.State
 
 
-def fill_when_stale(page: Page, stale: gr.State, text: Callable[[Store, int | None], str], panel: gr.HTML) -> None:
-    """Fill `panel` with `text(store, project_id)`, which may take a moment, whenever `stale` changes.
+def fill_when_stale(page: Page, stale: gr.State, content: Callable[[Store, int | None], Any], panels: Any) -> None:
+    """Fill `panels`, one or several, with `content(store, project_id)`, which may take a moment, whenever `stale`
+    changes.
 
     Not as long as `stale` is 0: Gradio tells of a change when a page is opened, too, and what is on a tab that nobody
     sees yet would hold up the one that is shown.
     """
 
     def fill(project_id: int | None, stamp: float) -> Any:
-        return text(page.store, project_id) if stamp else gr.skip()
+        return content(page.store, project_id) if stamp else gr.skip()
 
-    stale.change(told(fill), [page.project_id, stale], panel, show_progress="hidden", api_visibility="private")
+    stale.change(told(fill), [page.project_id, stale], panels, show_progress="hidden", api_visibility="private")
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,17 @@ def worked(store, project, monkeypatch):
 
 
 def test_the_section_is_empty_before_any_work(store, project):
-    assert "while you annotate" in effort.refresh(store, project.id)[0]
-    assert "while you annotate" in effort.refresh(store, None)[0]
+    for which in (project.id, None):
+        section, *texts, table = effort.refresh(store, which)
+        assert not section.visible
+        assert texts == [""] * 4
+        assert not table.visible
+
+
+def test_the_section_is_shown_once_somebody_has_worked(store, worked):
+    section, cards, *_ = effort.refresh(store, worked[0].project_id)
+    assert section.visible
+    assert "3" in cards
 
 
 def test_rows_are_numbers_so_that_they_sort(store, worked):
