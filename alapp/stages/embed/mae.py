@@ -198,7 +198,7 @@ class MaskedAutoencoder:
         images: list[torch.Tensor] = []
         content = hashlib.sha256()
         for done, row in enumerate(rows):
-            report(done, len(rows), "reading patches")
+            report(done, len(rows), "Reading patches")
             image = preprocess.read(patches[int(row)], side, first.shape[1])
             images.append((image * 255).round().to(torch.uint8))
             content.update(images[-1].numpy().tobytes())
@@ -212,14 +212,14 @@ class MaskedAutoencoder:
         features = np.zeros((len(images), self.architecture.width))
         start = 0
         for batch in _read_ahead(images):
-            report(start, len(images), "embedding patches")
+            report(start, len(images), "Embedding patches")
             with torch.inference_mode():
                 tokens = encode(self._encoder, torch.cat(batch).to(device))
                 means = tokens[:, 1:].double().mean(dim=1).cpu()
             for one in means.split([len(image) for image in batch]):
                 features[start] = one.mean(dim=0).numpy()
                 start += 1
-        report(len(images), len(images), "embedding patches")
+        report(len(images), len(images), "Embedding patches")
         return features
 
 

@@ -83,7 +83,7 @@ class Training:
                 self._look(sum(recent) / len(recent))
                 recent.clear()
             shown = self.losses[-1] if self.losses else recent[-1]
-            report(self.step, self.steps, f"training the embeddings, loss {shown:.3f}")
+            report(self.step, self.steps, f"Training the embeddings, loss {shown:.3f}")
         for name, network in self.networks.items():
             network.load_state_dict(self._best[name])
 

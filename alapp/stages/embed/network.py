@@ -129,7 +129,7 @@ class NetworkFeatures:
         for owners, windows in _batches(_all_windows(predictor, patches, report)):
             np.add.at(sums, owners, _averages(predictor, windows))
             np.add.at(counts, owners, 1)
-        report(len(patches), len(patches), "embedding patches")
+        report(len(patches), len(patches), "Embedding patches")
         return sums / np.maximum(counts, 1)[:, None]
 
 
@@ -153,7 +153,7 @@ def _all_windows(
     from alapp.stages.train.cases import check_shape
 
     for row in range(len(patches)):
-        report(row, len(patches), "embedding patches")
+        report(row, len(patches), "Embedding patches")
         patch = np.asarray(patches[row])
         check_shape(predictor.plan, patch, "Comparing patches")
         for window in _windows(predictor, patch if patch.ndim == 4 else patch[None]):

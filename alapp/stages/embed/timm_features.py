@@ -79,9 +79,9 @@ class TimmFeatures:
         encoder = self._load_encoder()
         rows = []
         for done in range(len(patches)):
-            report(done, len(patches), "embedding patches")
+            report(done, len(patches), "Embedding patches")
             rows.append(np.mean(list(self._features(encoder, patches[done])), axis=0))
-        report(len(patches), len(patches), "embedding patches")
+        report(len(patches), len(patches), "Embedding patches")
         return preprocess.unit_rows(rows) if rows else np.zeros((0, encoder.num_features), dtype=np.float32)
 
     def save(self, path: Path) -> None:
