@@ -14,13 +14,16 @@ from alapp.storage.db import Store, to_json
 
 @contextmanager
 def timed(store: Store, project_id: int, stage: str, round_number: int | None = None) -> Iterator[None]:
-    """Record the seconds of the block under `stage`; without a number, for the newest round (0 before the first)."""
+    """Record the seconds of the block under `stage`; without a number, for the newest round (0 before the first). Also
+    when the block is paused or cancelled: what it learned by then is kept, and it goes on from there."""
     if round_number is None:
         latest = round_rows.latest(store, project_id)
         round_number = latest.number if latest else 0
     start = time.perf_counter()
-    yield
-    models.add_timing(store, project_id, round_number, stage, time.perf_counter() - start)
+    try:
+        yield
+    finally:
+        models.add_timing(store, project_id, round_number, stage, time.perf_counter() - start)
 
 
 def content_hash(*parts: object) -> str:

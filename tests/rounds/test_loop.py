@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
 from alapp.domain import ImageRole, LabelKind, PatchRole, silent
-from alapp.errors import Cancelled, InputError, NotReadyError
+from alapp.errors import Cancelled, InputError, NotReadyError, Paused
 from alapp.rounds import annotation, embedding, evaluation, importing, progress, pseudo, results, selection, training
 from alapp.rounds.progress import StepState
 from alapp.storage import catalogue, labels, models
@@ -71,6 +73,21 @@ def test_pseudo_labels_are_ticked_off_when_every_image_has_them(store, fast):
     training.run_pretrain(store, project.id, silent)
     importing.add_array(store, project.id, "image_2", discs(2)[0])
     assert (step().state, step().detail) == (StepState.DONE, "2/3")
+
+
+def test_the_time_before_a_pause_counts(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    seconds = []
+
+    def pause(done, total, message=""):
+        if message == "loss 0.5":
+            raise Paused
+
+    for report in (pause, silent):
+        with contextlib.suppress(Paused):
+            training.run_pretrain(store, project.id, report)
+        seconds.append(models.timings(store, project.id)[0]["train"])
+    assert 0 < seconds[0] < seconds[1]
 
 
 def test_when_no_patch_is_left_the_results_come_next(store, project, fast):
