@@ -20,8 +20,8 @@ from alapp.errors import CorruptFileError, InputError, NotReadyError, OutOfMemor
 from alapp.stages.train import plan_fit
 from alapp.stages.train.base import Case, EpochLog, ImageSource, Overrides, PlanSummary, PredictBox, TrainResult
 from alapp.stages.train.cases import check_shape, dataset_of, prepare_cases
-from alapp.stages.train.pasting import few_apart
-from alapp.stages.train.plan import crowded_borders, make_plan
+from alapp.stages.train.crowding import crowding
+from alapp.stages.train.plan import border_widths, make_plan
 from alapp.stages.train.plan_time import Timing, seconds_per_iteration
 from alapp.stages.train.reduction import difference, reduced, release_memory
 from alapp.stages.train.workspace import Layout, nnunet_environment, own_randomness, quiet, remove_unfinished, resources
@@ -258,12 +258,14 @@ def _train(
     initial = _readable(start_from)["network_weights"] if start_from else None
     identifiers = prepare_cases(layout, plan, cases, report, iterations)
     device = choose_device(device_name)
+    crowd = crowding(cases)
     run = Run(
         out=out, identifiers=identifiers, weights=weights, iterations=iterations,
         iterations_per_epoch=plan["iterations_per_epoch"], seed=seed, optimizer=plan["optimizer"],
         learning_rate=rate, report=report, log=log,
         threads=int(options.get("threads", _loading_threads(device.type))), signature=signature,
-        mirror_axes=plan.get("mirror_axes"), pasting=few_apart(cases), contacts=crowded_borders(plan),
+        mirror_axes=plan.get("mirror_axes"), pasting=crowd.few_apart,
+        contacts=border_widths(plan) if crowd.dense else None,
     )  # fmt: skip
     torch.backends.cudnn.benchmark = device.type == "cuda"
     with nnunet_environment(layout), quiet():

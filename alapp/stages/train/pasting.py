@@ -8,23 +8,17 @@ surroundings). nnU-Net's own augmentation follows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from scipy import ndimage
 
-from alapp.stages.train.base import Case
-from alapp.stages.train.targets import CROWDED, touching_labels
-
 SHARE = 0.8
 """Of the cases that are drawn, those that get objects."""
 MOST = 5
 """Objects that a case gets: 1 to this many, as far as there is room."""
-FEW_OBJECTS = 300
-"""With more labelled objects than this there are places enough as they are, and nothing is pasted."""
-
 _TRIES = 10
 _MARGIN = 5
 """Pixels around an object that come with it, for its blended outline."""
@@ -69,22 +63,6 @@ class Pasted:
 
         held = (z, y and y * mirrored[0], x and x * mirrored[1])
         return Pasted(*map(turn, (self.pixels, self.classes, self.mask, self.others)), held, self.level)
-
-
-def few_apart(cases: Iterable[Case]) -> bool:
-    """Whether pasting helps: the objects of the cases are no more than `FEW_OBJECTS`, and few touch another one
-    (`targets.CROWDED`). What is pasted stays apart from all else; where objects are crowded the network would see less
-    of how they touch."""
-    count = seen = touching = 0
-    for case in cases:
-        _, labels = case.load()
-        for plane in labels if labels.ndim == 3 else labels[None]:
-            seen += np.count_nonzero(np.unique(plane))
-            touching += len(touching_labels(plane))
-        count += np.count_nonzero(np.unique(labels))
-        if count > FEW_OBJECTS:
-            return False
-    return count > 0 and touching < CROWDED * seen
 
 
 class PastingCases:

@@ -131,14 +131,12 @@ def _configured(
         "mirror_axes": [1, 2] if three_d and thick and not machine.gpu_gb else None,
         "border_in_plane": not three_d or thick,
         "border_px": border_width(size, downsampling),
-        "crowded": size.crowded,
     }
 
 
-def crowded_borders(plan: Mapping[str, Any]) -> list[float] | None:
-    """Width of the borders in pixels of the network, ((z,) y, x), where objects are crowded; None where they are not,
-    and in plans of before."""
-    if not plan.get("crowded") or plan["targets"] != BORDER_CORE:
+def border_widths(plan: Mapping[str, Any]) -> list[float] | None:
+    """Width of the borders in pixels of the network, ((z,) y, x); None where the targets have none."""
+    if plan.get("targets", BORDER_CORE) != BORDER_CORE:
         return None
     spacing = read_shape(plan["nnunet"], plan["configuration"]).spacing
     widths = [plan["border_px"] / step for step in spacing[-2:]]

@@ -11,7 +11,6 @@ from alapp.stages.train.plan_network import FLAT, Shape, memory_gb
 from alapp.stages.train.targets import ObjectSize
 
 YOURS = "Your choice."
-_CROWDED = " Many do, so what lies between two of them counts more in the loss than any other border."
 
 
 def sentence(plan: Mapping[str, Any], shape: Shape, size: ObjectSize, machine: Machine, preset: Preset) -> str:
@@ -94,7 +93,7 @@ def _view(plan: Mapping[str, Any], shape: Shape, size: ObjectSize, machine: Mach
         ),
         Fact(
             "Border", "1 pixel" if plan["border_px"] == 1 else f"{plan['border_px']} pixels",
-            f"{border}, so that objects that touch come apart.{_CROWDED if plan['crowded'] else ''}",
+            f"{border}, so that objects that touch come apart.",
             "The network learns three things: background, the inside of objects, and a border along their outline.",
         ),
     ]  # fmt: skip

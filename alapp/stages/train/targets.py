@@ -34,7 +34,7 @@ BORDER_SHARE, CROWDED_SHARE = 0.07, 0.15
 """Width of the border as a share of the objects' width: a border is learned at the cost of the rest, so it is wide only
 where objects touch and the network must keep them apart."""
 CROWDED = 0.05
-"""From this share of objects that touch another one, borders are wide, and count more where objects touch."""
+"""From this share of objects that touch another one, borders are wide."""
 
 _ENOUGH_OBJECTS = 5
 _BOTTOMLESS = 1e6
@@ -51,14 +51,9 @@ class ObjectSize:
     touching: float = 0.0
 
     @property
-    def crowded(self) -> bool:
-        """Whether keeping objects apart that touch each other is worth something else."""
-        return self.touching >= CROWDED
-
-    @property
     def border_share(self) -> float:
         """Width of the border that fits these objects, as a share of their width."""
-        return CROWDED_SHARE if self.crowded else BORDER_SHARE
+        return CROWDED_SHARE if self.touching >= CROWDED else BORDER_SHARE
 
 
 def object_sizes(labels: np.ndarray) -> list[tuple[float, float, bool, bool]]:

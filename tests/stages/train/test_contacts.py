@@ -6,15 +6,16 @@ import torch
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 
-from alapp.domain import Preset, silent
+from alapp.domain import Preset, VoxelSize, silent
 from alapp.stages.train import contacts
+from alapp.stages.train.base import Overrides
 from alapp.stages.train.checkpoints import read_checkpoint
 from alapp.stages.train.contacts import WEIGHT, ContactLoss
 from alapp.stages.train.nnunet import NnUNet
-from alapp.stages.train.plan import crowded_borders
-from alapp.stages.train.targets import BORDER, CORE, border_core
+from alapp.stages.train.plan import border_widths
+from alapp.stages.train.targets import BORDER, CORE, LEVELS, border_core
 from alapp.stages.train.workspace import Layout
-from tests.stages.train.nnunet_discs import CPU, case, disc_cases, discs, plan_small
+from tests.stages.train.nnunet_discs import CPU, case, disc_cases, discs, plan_small, stack
 
 IGNORE = 3
 
@@ -115,26 +116,36 @@ def test_at_half_the_resolution_borders_are_half_as_wide():
     assert half > plain()(output((16, 16)), target)
 
 
-def test_a_plan_for_objects_that_touch_weights_contacts(tmp_path):
-    NnUNet("cpu", timing=None).plan(tmp_path / "apart", disc_cases(), Preset.QUICK, CPU, silent)
-    summary = NnUNet("cpu", timing=None).plan(tmp_path / "crowded", touching_cases(), Preset.QUICK, CPU, silent)
-    assert crowded_borders(Layout(tmp_path / "apart").read_plan()) is None
-    plan = Layout(tmp_path / "crowded").read_plan()
-    assert crowded_borders(plan) == [plan["border_px"] / plan["downsampling"]] * 2
-    [border] = [fact for fact in summary.facts if fact.name == "Border"]
-    assert "counts more" in border.why
-    assert crowded_borders({key: value for key, value in plan.items() if key != "crowded"}) is None
+def test_borders_are_as_wide_in_the_network_as_in_the_targets(tmp_path):
+    for factor in (1.0, 2.5):
+        root = tmp_path / str(factor)
+        overrides = Overrides(downsampling=factor)
+        NnUNet("cpu", timing=None).plan(root, disc_cases(), Preset.QUICK, CPU, silent, overrides)
+        plan = Layout(root).read_plan()
+        assert border_widths(plan) == [plan["border_px"] / factor] * 2
+        assert border_widths({**plan, "targets": LEVELS}) is None
+
+
+def test_borders_run_within_thick_slices_and_around_bodies_of_thin_ones(tmp_path):
+    for thickness, across in ((5.0, False), (1.0, True)):
+        cases = [case(f"gt_{n}", *stack(n), voxel=VoxelSize(thickness, 1.0, 1.0)) for n in range(2)]
+        root = tmp_path / str(thickness)
+        NnUNet("cpu", timing=None).plan(root, cases, Preset.QUICK, CPU, silent, Overrides(three_d=True))
+        z, y, x = border_widths(Layout(root).read_plan())
+        assert (z > 0) == across
+        assert y == x > 0
 
 
 def test_a_training_where_objects_touch_uses_the_loss(tmp_path, monkeypatch):
-    plan_small(tmp_path / "workspace", touching_cases())
-    weights = []
-    for factor in (WEIGHT, 0.0):
-        monkeypatch.setattr(contacts, "WEIGHT", factor)
-        out = tmp_path / f"run-{factor}"
-        made = NnUNet("cpu").train(tmp_path / "workspace", touching_cases(), out, 4, 0, None, silent, lambda e: None)
-        weights.append(read_checkpoint(made.checkpoint)["network_weights"])
-    assert not all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    for name, cases, same in (("apart", disc_cases(), True), ("touching", touching_cases(), False)):
+        plan_small(tmp_path / name, cases)
+        weights = []
+        for factor in (WEIGHT, 0.0):
+            monkeypatch.setattr(contacts, "WEIGHT", factor)
+            out = tmp_path / name / f"run-{factor}"
+            made = NnUNet("cpu").train(tmp_path / name, cases, out, 4, 0, None, silent, lambda e: None)
+            weights.append(read_checkpoint(made.checkpoint)["network_weights"])
+        assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items()) == same
 
 
 def test_the_targets_of_touching_discs_hold_contacts():

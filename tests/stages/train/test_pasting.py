@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from alapp.stages.train import pasting
-from alapp.stages.train.base import Case
-from alapp.stages.train.pasting import PastingCases, few_apart, objects, paste
+from alapp.stages.train.pasting import PastingCases, objects, paste
 
 IGNORED = 3
 
@@ -156,22 +155,3 @@ def test_a_case_that_is_never_drawn_gives_no_objects():
     drawn = [np.count_nonzero(cases.load_case("case2")[1]) for _ in range(60)]
     assert max(drawn) >= 48
     assert all(count % 48 == 0 for count in drawn)  # the other object has 77 pixels
-
-
-def labelled(*maps):
-    return [Case(f"case{n}", str(n), lambda one=one: (np.zeros((*one.shape, 1)), one)) for n, one in enumerate(maps)]
-
-
-def test_it_is_done_where_objects_are_few_and_apart(monkeypatch):
-    apart = np.zeros((40, 40), np.int32)
-    apart[2:10, 2:10], apart[20:30, 20:30] = 1, 2
-    touching = apart.copy()
-    touching[10:14, 2:10] = 3
-    assert few_apart(labelled(apart, apart))
-    assert not few_apart(labelled(apart, touching))
-    assert few_apart(labelled(*[apart] * 40, touching))  # 2 of 83
-    assert not few_apart(labelled(np.zeros((8, 8), np.int32)))
-    assert few_apart(labelled(np.stack([apart] * 3)))
-    assert not few_apart(labelled(np.stack([touching] * 3)))
-    monkeypatch.setattr(pasting, "FEW_OBJECTS", 3)
-    assert not few_apart(labelled(apart, apart))
