@@ -16,7 +16,7 @@ from torch.nn import functional
 from alapp.stages.train.targets import BORDER
 
 WEIGHT = 5.0
-"""How often a pixel of such a border counts beside once that any pixel counts."""
+"""How often a pixel of such a border counts, beside the once that every pixel does."""
 
 
 class ContactLoss(nn.Module):
