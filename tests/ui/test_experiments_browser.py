@@ -15,7 +15,7 @@ from alapp.ui import experiment_results, shell
 from alapp.ui.security import launch_options
 from alapp.ui.theme import CSS, THEME
 from tests.rounds.conftest import fast  # noqa: F401  (fixture)
-from tests.ui.test_journey_browser import page  # noqa: F401  (fixture)
+from tests.ui.test_journey_browser import page, reload  # noqa: F401  (fixture)
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -82,7 +82,7 @@ def test_an_experiment_from_its_form_to_its_end(store, page):  # noqa: F811
     page.emulate_media(color_scheme="dark")
     shot(page, "done_dark")
 
-    page.reload()
+    reload(page, "Start with a sample")
     page.get_by_role("tab", name="Experiments").click()
     expect(page.locator("#experiment-table")).to_contain_text("Automatic", timeout=LONG)
     cells = page.locator("#experiment-table [role=row]").last.get_by_role("gridcell")

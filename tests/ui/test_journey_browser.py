@@ -56,11 +56,11 @@ def page(chromium, url):
     assert not errors
 
 
-def reload(tab):
-    """Load the page anew. The browser tells of each request that this cuts off as an error, which it is not."""
+def reload(tab, ready="Images"):
+    """Load the page anew, until its header says `ready`. The browser tells of each request that this cuts off as an error, which it is not."""
     before = len(tab.errors)
     tab.reload()
-    sync_api.expect(tab.locator("#header-rail")).to_contain_text("Images")
+    sync_api.expect(tab.locator("#header-rail")).to_contain_text(ready)
     cut = ("signal is aborted", "Connection errored out")
     tab.errors[before:] = [text for text in tab.errors[before:] if not any(words in text for words in cut)]
 
