@@ -235,12 +235,13 @@ Made by `python -m benchmarks.evidence --write docs` from stored runs of `python
 
 Every run trains as the app does on a computer without a GPU (preset "quick"): nnU-Net plans and pre-trains itself on
 the pseudo-labels that "auto" chooses without downloaded weights, then each budget is trained from the model of the
-smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at IoU
-0.5 of all objects of the test images, which are the last quarter of each data set. nuclei_fluo was run before the
+smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at
+IoU 0.5 of all objects of the test images, which are the last quarter of each data set. nuclei_fluo was run before the
 borders between objects that touch counted more. "all" trains on every patch, for as many iterations as all rounds
-together. Percent are of the F1 of "all" with the same start and seed. With three seeds an interval is wide: a difference is called better or worse only when its 95% interval (Student's
-t, paired by seed) leaves out zero. A line of one seed says nothing yet. Training seconds are those of computers that
-did other things too, and of runs that were paused.
+together. Percent are of the F1 of "all" with the same start and seed. With three seeds an interval is wide: a
+difference is called better or worse only when its 95% interval (Student's t, paired by seed) leaves out zero. A line
+of one seed says nothing yet. Training seconds are those of computers that did other things too, and of runs that were
+paused.
 
 A patch is not the same work everywhere: "objects" is how many the labelled patches showed on average, of which each has
 to be outlined. A strategy that prefers crowded patches asks for more work.

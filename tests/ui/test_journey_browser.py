@@ -57,7 +57,8 @@ def page(chromium, url):
 
 
 def reload(tab, ready="Images"):
-    """Load the page anew, until its header says `ready`. The browser tells of each request that this cuts off as an error, which it is not."""
+    """Load the page anew, until its header says `ready`. The browser tells of each request that this cuts off as an
+    error, which it is not."""
     before = len(tab.errors)
     tab.reload()
     sync_api.expect(tab.locator("#header-rail")).to_contain_text(ready)
