@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from alapp.errors import Cancelled, Paused
 from alapp.storage import models
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store, to_json
@@ -20,10 +21,17 @@ def timed(store: Store, project_id: int, stage: str, round_number: int | None = 
         latest = round_rows.latest(store, project_id)
         round_number = latest.number if latest else 0
     start = time.perf_counter()
+
+    def record() -> None:
+        models.add_timing(store, project_id, round_number, stage, time.perf_counter() - start)
+
     try:
         yield
-    finally:
-        models.add_timing(store, project_id, round_number, stage, time.perf_counter() - start)
+    except (Paused, Cancelled):
+        record()
+        raise
+    # After any other error nothing is written: on a full disk that would hide what happened.
+    record()
 
 
 def content_hash(*parts: object) -> str:

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 from alapp.domain import ImageRole, LabelKind, PatchRole, silent
-from alapp.errors import Cancelled, InputError, NotReadyError, Paused
-from alapp.rounds import annotation, embedding, evaluation, importing, progress, pseudo, results, selection, training
+from alapp.errors import Cancelled, DiskFullError, InputError, NotReadyError, Paused
+from alapp.rounds import (
+    annotation,
+    embedding,
+    evaluation,
+    importing,
+    progress,
+    pseudo,
+    results,
+    selection,
+    timing,
+    training,
+)
 from alapp.rounds.progress import StepState
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -88,6 +99,15 @@ def test_the_time_before_a_pause_counts(store, project, fast):
             training.run_pretrain(store, project.id, report)
         seconds.append(models.timings(store, project.id)[0]["train"])
     assert 0 < seconds[0] < seconds[1]
+
+
+def test_an_error_is_not_hidden_by_recording_its_time(store, project, monkeypatch):
+    def full(*_):
+        raise OSError("the disk is full, also for the database")
+
+    monkeypatch.setattr(models, "add_timing", full)
+    with pytest.raises(DiskFullError), timing.timed(store, project.id, "train"):
+        raise DiskFullError("The disk is full.")
 
 
 def test_when_no_patch_is_left_the_results_come_next(store, project, fast):
