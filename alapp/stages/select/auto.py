@@ -21,7 +21,8 @@ SEEN = ", among patches in which objects are seen"
 
 
 class Auto:
-    """A combination of what is known to help, each part where it helps.
+    """A combination of what was found to help elsewhere; on EM a plain core-set was better with 9 patches, and the
+    same with 18 (docs/evidence.md).
 
     A third of a batch, at least one patch, are patches in which objects are seen: nothing reliably beats random
     selection that does so (nnActive, arXiv 2511.19183). The rest may be any patch. Almost empty patches and those that
