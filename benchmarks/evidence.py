@@ -16,7 +16,7 @@ Figures, each followed by `.NAME` of the data set:
   percent of F1 with all of them, by the strategy that projects have by default; `percent_of_full_coreset_at_...` by
   the paper's core-set;
 - `auto_minus_fg_random_at_12_5`, `coreset_minus_random_at_12_5` and the like: mean difference in F1 points (0 to 100),
-  paired by seed, with `_low` and `_high` of its 95% interval by Student's t;
+  paired by seed, with `_low` and `_high` of its 95% interval by Student's t; `.everything` is over all data sets;
 - `pretrained_minus_scratch_at_...`, `chain_minus_single_at_...`: likewise.
 """
 
@@ -36,33 +36,19 @@ from alapp.console import printer
 from alapp.domain import Modality
 from alapp.experiments import exchange, findings, runner
 from alapp.experiments import sources as experiment_sources
-from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE, Run, Source, Study
+from alapp.experiments.study import CHAIN, NONE, SINGLE, Run, Source, Study
 from alapp.rounds.simulate import write_json
 from alapp.stages.foundation import folders
 from alapp.storage import experiments
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
+from benchmarks import evidence_page as page
 from benchmarks.clicks_to_mask import DATA
 
 BUDGETS = (0.0625, 0.125, 0.25)
-SHOWN = {0.0625: "6_25", 0.125: "12_5", 0.25: "25"}
 KNOWN = Path(__file__).resolve().parents[1] / "docs" / "evidence_runs.json"
 Known = Mapping[str, Sequence[dict[str, Any]]]
 """Runs by the name of their data set, as `exchange.portable` tells them."""
-COMPARED = (
-    ("auto", "foreground_random"),
-    ("auto", "random"),
-    ("auto", "coreset"),
-    ("coreset", "foreground_random"),
-    ("coreset", "random"),
-)
-SHORT = {"foreground_random": "fg_random"}
-DEFAULT = "auto"
-"""The strategy that a new project has."""
-REFERENCES = {
-    "paper": "Paper (arXiv 2511.04811), MitoEM, 3D: F1 0.4025 with pseudo-labels alone, 0.577 at random and 0.600 by "
-    "core-set with few labels; 90% of full annotation with 6.25 to 12.5% of the labels; pre-training +2 to 4%.",
-}
 
 
 def sources() -> dict[str, Source]:
@@ -125,57 +111,6 @@ def without_weights() -> Iterator[None]:
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def figures(name: str, known: Sequence[findings.Line]) -> dict[str, float]:
-    """The figures of one data set, as far as its runs are finished."""
-    found: dict[str, float] = {}
-
-    def put(key: str, one: findings.Line | None, other: findings.Line | None) -> None:
-        compared = findings.paired(one, other)
-        if compared is not None:
-            found[f"{key}.{name}"] = round(100 * compared.difference, 2)
-            if compared.interval:
-                low, high = compared.interval
-                found[f"{key}_low.{name}"], found[f"{key}_high.{name}"] = round(100 * low, 2), round(100 * high, 2)
-
-    for budget, text in SHOWN.items():
-        by = {
-            each.condition[2]: each
-            for each in known
-            if each.condition[:2] == ("auto", CHAIN) and each.condition[3] == budget
-        }
-        for strategy, key in ((DEFAULT, "percent_of_full"), ("coreset", "percent_of_full_coreset")):
-            if strategy in by and by[strategy].mean_percent is not None:
-                found[f"{key}_at_{text}.{name}"] = round(by[strategy].mean_percent, 1)
-        for one, other in COMPARED:
-            put(f"{one}_minus_{SHORT.get(other, other)}_at_{text}", by.get(one), by.get(other))
-        scratch = findings.line(known, NONE, CHAIN, "foreground_random", budget)
-        single = findings.line(known, "auto", SINGLE, "foreground_random", budget)
-        put(f"pretrained_minus_scratch_at_{text}", by.get("foreground_random"), scratch)
-        put(f"chain_minus_single_at_{text}", by.get("foreground_random"), single)
-        for start in sorted({each.condition[0] for each in known if each.condition[0].startswith("reference")}):
-            line = findings.line(known, start, CHAIN, "foreground_random", budget)
-            put(f"{start.replace(':', '_').replace('=', '_')}_minus_scratch_at_{text}", line, scratch)
-    full = findings.line(known, "auto", SINGLE, ALL, None)
-    if full is not None:
-        found[f"full_f1.{name}"] = round(full.mean, 3)
-    return found
-
-
-def told(name: str, known: Sequence[findings.Line]) -> str:
-    """One data set in Markdown: the table, and in words what is more than chance."""
-    lines = [f"## {name}", "", findings.as_text(known), ""]
-    for budget, text in SHOWN.items():
-        for one, other in COMPARED:
-            compared = findings.paired(*(findings.line(known, "auto", CHAIN, each, budget) for each in (one, other)))
-            if compared is not None and compared.interval is not None:
-                low, high = (100 * value for value in compared.interval)
-                lines.append(
-                    f"- {one} minus {other} at {text.replace('_', '.')}%: {100 * compared.difference:+.1f} F1 points "
-                    f"(95% interval {low:+.1f} to {high:+.1f}, {compared.n} seeds): {compared.told}."
-                )
-    return "\n".join(lines)
-
-
 def merged(store: Store, name: str, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The runs of a data set that are known from before or finished here; in doubt, the ones from here."""
     here = {item.name for item in experiments.every(store)}
@@ -190,26 +125,32 @@ def merged(store: Store, name: str, before: Sequence[dict[str, Any]]) -> list[di
 
 def write(store: Store, names: Sequence[str], folder: Path, before: Known) -> dict[str, Any]:
     """Write evidence.md, evidence.json and evidence_runs.json from what is finished; returns the second."""
-    found: dict[str, float] = {}
-    text = [INTRODUCTION, ""]
-    done: dict[str, int] = {}
     # Data sets that were not asked for, or whose images are absent here, keep what is known of them.
     everything = {name: merged(store, name, before.get(name, ())) for name in dict.fromkeys([*before, *names])}
-    for name, told_of in everything.items():
-        known = findings.tabulated([(Run(**each["run"]), exchange.result_of(each)) for each in told_of])
-        done[name] = sum(len(line.f1) for line in known)
-        if known:
-            found |= figures(name, known)
-            text += [told(name, known), ""]
+    known = {
+        name: findings.tabulated([(Run(**each["run"]), exchange.result_of(each)) for each in made])
+        for name, made in everything.items()
+    }
+    found: dict[str, float] = {}
+    for name, lines in known.items():
+        found |= page.figures(name, lines)
+    found |= page.figures_of_everything(known)
+    parts = [page.INTRODUCTION, page.beside_the_paper(known), page.told_of_everything(known)]
+    parts += [page.told(name, lines) for name, lines in known.items() if lines]
     result = {
         "figures": found,
-        "settings": {"budgets": BUDGETS, "default": DEFAULT, "finished_runs": done, **REFERENCES},
+        "settings": {
+            "budgets": BUDGETS,
+            "default": page.DEFAULT,
+            "finished_runs": {name: sum(len(line.f1) for line in lines) for name, lines in known.items()},
+            "paper": page.PAPER_VALUES,
+        },
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "evidence.json", result)
     write_runs(folder / KNOWN.name, everything)
     with atomic_write(folder / "evidence.md") as handle:
-        handle.write(("\n".join(text).rstrip() + "\n").encode())
+        handle.write(("\n\n".join(part.strip() for part in parts if part) + "\n").encode())
     return result
 
 
@@ -227,29 +168,6 @@ def write_runs(path: Path, known: Known) -> None:
     ]
     with atomic_write(path) as handle:
         handle.write(("{\n" + ",\n".join(sets) + "\n}\n").encode())
-
-
-INTRODUCTION = """# What the method is worth, measured
-
-Made by `python -m benchmarks.evidence --write docs` from stored runs of `python -m alapp experiment`; do not edit.
-
-Every run trains as the app does on a computer without a GPU (preset "quick"): nnU-Net plans and pre-trains itself on
-the pseudo-labels that "auto" chooses without downloaded weights, then each budget is trained from the model of the
-smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at
-IoU 0.5 of all objects of the test images, which are the last quarter of each data set. nuclei_fluo was run before the
-borders between objects that touch counted more. "all" trains on every patch, for as many iterations as all rounds
-together. Percent are of the F1 of "all" with the same start and seed. With three seeds an interval is wide: a
-difference is called better or worse only when its 95% interval (Student's t, paired by seed) leaves out zero. A line
-of one seed says nothing yet. Training seconds are those of computers that did other things too, and of runs that were
-paused.
-
-A patch is not the same work everywhere: "objects" is how many the labelled patches showed on average, of which each has
-to be outlined. A strategy that prefers crowded patches asks for more work.
-
-The paper (arXiv 2511.04811, MitoEM in 3D, a GPU, nnU-Net's own schedule): instance F1 0.4025 with pseudo-labels alone,
-0.577 at random and 0.600 by core-set; 90% of full annotation with 6.25 to 12.5% of the labels; pre-training gives 2 to
-4%. What differs here: smaller data sets, 2D slices but for cho, two cores and minutes instead of GPU days, and
-pseudo-labels of built-in methods."""
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from alapp.experiments.study import ALL, CHAIN, SINGLE, Run
 from alapp.stages.foundation import folders
 from alapp.storage import experiments
 from alapp.storage.experiments import RunState
-from benchmarks import evidence
+from benchmarks import evidence, evidence_page
 
 FOUND = {"foreground_random": 60, "random": 70, "coreset": 75, "auto": 80, ALL: 90}
 """Of 100 objects, how many a strategy finds with seed 0; with the next seed it is one more."""
@@ -43,7 +43,7 @@ def everything(seeds: int) -> list[dict]:
 def test_figures_are_of_the_default_strategy_and_paired_by_seed(store, tmp_path):
     figures = evidence.write(store, [], tmp_path, {"hela": everything(3)})["figures"]
     f1 = {name: [2 * (tp + seed) / (100 + tp + seed) for seed in range(3)] for name, tp in FOUND.items()}
-    percent = [100 * one / full for one, full in zip(f1[evidence.DEFAULT], f1[ALL], strict=True)]
+    percent = [100 * one / full for one, full in zip(f1[evidence_page.DEFAULT], f1[ALL], strict=True)]
     assert figures["percent_of_full_at_12_5.hela"] == round(sum(percent) / 3, 1)
     assert figures["percent_of_full_coreset_at_12_5.hela"] < figures["percent_of_full_at_12_5.hela"]
     gain = [100 * (one - other) for one, other in zip(f1["auto"], f1["foreground_random"], strict=True)]
@@ -56,6 +56,38 @@ def test_figures_are_of_the_default_strategy_and_paired_by_seed(store, tmp_path)
     assert "auto minus foreground_random at 12.5%: +13.7 F1 points" in text
     assert "(95% interval" in text
     assert json.loads((tmp_path / "evidence.json").read_text(encoding="utf-8"))["figures"] == figures
+
+
+def test_strategies_are_compared_over_all_data_sets(store, tmp_path):
+    known = {"hela": everything(2), "bacteria": everything(2)}
+    figures = evidence.write(store, [], tmp_path, known)["figures"]
+    key = "auto_minus_fg_random_at_12_5"
+    assert figures[f"{key}.everything"] == figures[f"{key}.hela"] == figures[f"{key}.bacteria"]
+    low, high = (figures[f"{key}_high.{name}"] - figures[f"{key}_low.{name}"] for name in ("everything", "hela"))
+    assert 0 < low < high  # four pairs tell more than two
+    text = (tmp_path / "evidence.md").read_text(encoding="utf-8")
+    assert "4 pairs: hela, bacteria" in text.split("## All data sets together")[1]
+
+
+def test_one_data_set_is_not_all_of_them(store, tmp_path):
+    evidence.write(store, [], tmp_path, {"hela": everything(3)})
+    assert "All data sets together" not in (tmp_path / "evidence.md").read_text(encoding="utf-8")
+
+
+def test_the_papers_table_stands_beside_ours(store, tmp_path):
+    evidence.write(store, [], tmp_path, {"hela": everything(1), "bacteria": []})
+    text = (tmp_path / "evidence.md").read_text(encoding="utf-8")
+    table = text.split("## The paper's table beside ours")[1].split("##")[0]
+    rows = {cells[0]: cells[1:] for line in table.splitlines() if line.startswith("|")
+            for cells in [[cell.strip() for cell in line.strip("|").split("|")]]}  # fmt: skip
+    f1 = {name: 2 * tp / (100 + tp) for name, tp in FOUND.items()}
+    assert rows[""] == ["Paper, MitoEM in 3D", "hela"]  # no column for a data set without runs
+    assert rows["Pseudo-labels alone"] == ["0.4025", f"{2 * 20 / 120:.3f} ({100 * 2 * 20 / 120 / f1[ALL]:.0f}%)"]
+    full = 100 * f1["coreset"] / f1[ALL]
+    assert rows["12.5%, core-set"] == ["0.600 (about 90%)", f"{f1['coreset']:.3f} ({full:.0f}%)"]
+    assert rows["All labels"] == ["", f"{f1[ALL]:.3f}"]
+    assert not any(words.startswith("6.25%") for words in rows)  # nobody has a value
+    assert rows["Hardware"] == ["a GPU", "one CPU core"]
 
 
 def test_one_seed_has_no_interval(store, tmp_path):

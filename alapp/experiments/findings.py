@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,20 +113,30 @@ def line(known: Sequence[Line], *condition: str | float | None) -> Line | None:
 
 def paired(one: Line | None, other: Line | None) -> Paired | None:
     """`one` minus `other`, seed by seed; None without a common seed."""
-    if one is None or other is None:
+    return paired_over([(one, other)])
+
+
+def paired_over(pairs: Iterable[tuple[Line | None, Line | None]]) -> Paired | None:
+    """The first of each pair minus the second, seed by seed, of several data sets: every seed of each one counts
+    alike. None without a common seed."""
+    differences = np.array(
+        [
+            one.f1[seed] - other.f1[seed]
+            for one, other in pairs
+            if one is not None and other is not None
+            for seed in sorted(one.f1.keys() & other.f1.keys())
+        ]
+    )
+    if not len(differences):
         return None
-    seeds = sorted(one.f1.keys() & other.f1.keys())
-    if not seeds:
-        return None
-    differences = np.array([one.f1[seed] - other.f1[seed] for seed in seeds])
     interval = None
-    if len(seeds) > 1:
+    if len(differences) > 1:
         if np.ptp(differences) == 0:
             interval = (float(differences[0]), float(differences[0]))
         else:
             low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
             interval = (float(low), float(high))
-    return Paired(len(seeds), float(differences.mean()), interval)
+    return Paired(len(differences), float(differences.mean()), interval)
 
 
 def as_text(known: Sequence[Line]) -> str:
