@@ -18,6 +18,7 @@ from alapp.domain import BackendState, Status
 from alapp.environment import machine
 from alapp.errors import AlappError
 from alapp.finding import Finding, Level
+from alapp.storage import dead_jobs
 from alapp.storage import jobs as job_rows
 from alapp.storage.db import DATABASE, Store
 from alapp.storage.files import sha256_of
@@ -284,7 +285,7 @@ def _unrecorded(store: Store, recorded: set[Path]) -> tuple[list[Path], list[Pat
 def _worker(store: Store) -> Finding:
     record = worker_record(store.root)
     waiting = job_rows.active(store)
-    stalled = [job for job in waiting if job_rows.is_dead(job)]
+    stalled = [job for job in waiting if dead_jobs.is_dead(job)]
     if record and record.alive:
         return Finding(Level.OK, "Worker", f"runs as process {record.pid}; {len(waiting)} jobs wait or run")
     if stalled:

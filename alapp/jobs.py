@@ -14,9 +14,10 @@ from typing import Any
 
 from alapp.domain import Report
 from alapp.errors import InputError
+from alapp.storage import dead_jobs
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
-from alapp.storage.jobs import Job, JobState
+from alapp.storage.job import Job, JobState
 
 __all__ = ["KINDS", "Job", "JobFunction", "JobKind", "JobState", "Report"]
 
@@ -137,7 +138,7 @@ def resume(store: Store, job_id: int) -> Job:
 
 def stalled(job: Job) -> bool:
     """Whether a running job shows no sign of life; it goes on as soon as a worker runs."""
-    return rows.is_dead(job)
+    return dead_jobs.is_dead(job)
 
 
 def eta_seconds(job: Job) -> float | None:

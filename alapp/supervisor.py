@@ -21,8 +21,8 @@ import psutil
 
 from alapp import __version__
 from alapp.oom import killed_for_memory, out_of_memory_kills
+from alapp.storage import dead_jobs, processes
 from alapp.storage import jobs as rows
-from alapp.storage import processes
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
 
@@ -141,7 +141,7 @@ def _recover_killed(store: Store) -> None:
         if process.args[-1] != str(store.root) or process.poll() is None:
             continue
         if killed_for_memory(process.returncode, _kills_before.pop(process.pid, None)):
-            rows.recover_killed(store, process.pid)
+            dead_jobs.recover_killed(store, process.pid)
 
 
 class Supervisor:

@@ -29,10 +29,10 @@ from filelock import FileLock, Timeout
 from alapp import __version__, jobs
 from alapp.environment import prepare
 from alapp.errors import AlappError, Cancelled, ConflictError, Paused, StorageError
+from alapp.storage import dead_jobs, processes
 from alapp.storage import jobs as rows
-from alapp.storage import processes
 from alapp.storage.db import Store
-from alapp.storage.jobs import Asked, Job, JobState
+from alapp.storage.job import Asked, Job, JobState
 from alapp.supervisor import (
     TOKEN_VARIABLE,
     Supervisor,
@@ -239,7 +239,7 @@ class Worker:
             record_worker(self.store.root, self.token)
             beside = threading.Thread(target=self._beside, name="jobs beside", daemon=True)
             try:
-                rows.recover_dead(self.store)
+                dead_jobs.recover_dead(self.store)
                 beside.start()
                 self._loop()
             finally:
@@ -268,7 +268,7 @@ class Worker:
                 idle_since = time.monotonic()
             if time.monotonic() - checked > HEARTBEAT_SECONDS:
                 checked = time.monotonic()
-                rows.recover_dead(self.store)
+                dead_jobs.recover_dead(self.store)
                 if app_alive(self.store.root):
                     idle_since = checked
             if time.monotonic() - idle_since > self.idle_seconds and not self._waited_for():

@@ -12,7 +12,7 @@ import pytest
 from alapp import jobs, worker
 from alapp.errors import ConflictError, InputError, NotReadyError
 from alapp.jobs import JobState
-from alapp.storage import catalogue, processes
+from alapp.storage import catalogue, dead_jobs, processes
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
 from tests.job_kinds import KINDS
@@ -27,7 +27,7 @@ def die(store: Store, job: jobs.Job, token: str = "gone") -> jobs.Job:
     """Claim a job in the name of a process of another host that stops beating."""
     claimed = rows.claim(store, f"elsewhere:1:{token}", job.id)
     assert claimed is not None
-    store.execute("UPDATE job SET heartbeat = ? WHERE id = ?", (time.time() - rows.DEAD_SECONDS - 1, job.id))
+    store.execute("UPDATE job SET heartbeat = ? WHERE id = ?", (time.time() - dead_jobs.DEAD_SECONDS - 1, job.id))
     return rows.job(store, job.id)
 
 
@@ -108,7 +108,7 @@ def test_a_dead_job_is_queued_again_and_given_up_after_three_attempts(store: Sto
     job = jobs.enqueue(store, "count")
     for attempt in (1, 2, 3):
         assert jobs.stalled(die(store, job))
-        (recovered,) = rows.recover_dead(store)
+        (recovered,) = dead_jobs.recover_dead(store)
         assert recovered.attempts == attempt
         assert recovered.state is (JobState.FAILED if attempt == 3 else JobState.QUEUED)
     assert "ended unexpectedly 3 times" in recovered.error
@@ -120,13 +120,13 @@ def test_a_job_cancelled_while_dead_is_cancelled(store: Store) -> None:
     job = jobs.enqueue(store, "count")
     die(store, job)
     assert jobs.cancel(store, job.id).state is JobState.CANCELLED
-    assert rows.recover_dead(store) == []
+    assert dead_jobs.recover_dead(store) == []
 
 
 def test_a_living_job_is_left_alone(store: Store) -> None:
     elsewhere = rows.claim(store, "elsewhere:1:t", jobs.enqueue(store, "count").id)
     here = rows.claim(store, processes.worker_name("t"), jobs.enqueue(store, "loud").id)
-    assert rows.recover_dead(store) == []
+    assert dead_jobs.recover_dead(store) == []
     assert not jobs.stalled(elsewhere)
     assert not jobs.stalled(here)
 
@@ -142,7 +142,7 @@ def test_a_free_pid_on_this_host_is_dead_at_once(store: Store) -> None:
 def test_a_worker_that_lost_its_job_cannot_write(store: Store) -> None:
     job = jobs.enqueue(store, "count")
     dead = die(store, job)
-    rows.recover_dead(store)
+    dead_jobs.recover_dead(store)
     assert rows.beat(store, job.id, dead.worker, 1, 2, "", None) is None
     assert not rows.finish(store, job.id, dead.worker, JobState.DONE)
     assert jobs.get(store, job.id).state is JobState.QUEUED
@@ -151,7 +151,7 @@ def test_a_worker_that_lost_its_job_cannot_write(store: Store) -> None:
 def test_a_heartbeat_in_the_meantime_prevents_recovery(store: Store) -> None:
     seen = die(store, jobs.enqueue(store, "count"))
     rows.beat(store, seen.id, seen.worker, 1, 2, "awake again", None)
-    assert rows.recover(store, seen) is None
+    assert dead_jobs.recover(store, seen) is None
 
 
 def test_released_jobs_do_not_lose_an_attempt(store: Store) -> None:

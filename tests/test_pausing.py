@@ -15,8 +15,8 @@ import pytest
 from alapp import jobs, oom, supervisor, worker
 from alapp.errors import InputError
 from alapp.jobs import JobState
+from alapp.storage import dead_jobs, processes
 from alapp.storage import jobs as rows
-from alapp.storage import processes
 from alapp.storage.db import Store
 from tests.job_kinds import KINDS
 from tests.test_worker import ROOT, unique, until
@@ -108,7 +108,7 @@ def test_a_pause_that_is_taken_back_in_time_has_no_effect(store: Store) -> None:
 def test_a_job_that_was_to_pause_when_its_process_died_is_paused(store: Store) -> None:
     job = running(store)
     rows.request_pause(store, job.id)
-    store.execute("UPDATE job SET heartbeat = ? WHERE id = ?", (time.time() - rows.DEAD_SECONDS - 1, job.id))
+    store.execute("UPDATE job SET heartbeat = ? WHERE id = ?", (time.time() - dead_jobs.DEAD_SECONDS - 1, job.id))
     assert jobs.pause(store, job.id).state is JobState.PAUSED
 
 
@@ -136,7 +136,7 @@ def test_a_paused_job_frees_its_process_and_goes_on_where_it_was(store: Store, s
     assert 3 <= done < 14
     # Another start of app and worker leaves it alone.
     reopened = Store(store.root)
-    assert rows.recover_dead(reopened) == []
+    assert dead_jobs.recover_dead(reopened) == []
     assert not rows.any_queued(reopened)
     jobs.resume(reopened, job.id)
     start("second")
@@ -205,7 +205,7 @@ def test_another_kill_is_no_end_of_memory(store: Store, start: Callable, monkeyp
     process.wait()
     supervisor._recover_killed(store)
     assert jobs.get(store, job.id).state is JobState.RUNNING
-    (recovered,) = rows.recover_dead(store)
+    (recovered,) = dead_jobs.recover_dead(store)
     assert (recovered.state, recovered.killed) == (JobState.QUEUED, 0)
 
 

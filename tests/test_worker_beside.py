@@ -10,6 +10,7 @@ import pytest
 
 from alapp import jobs, supervisor
 from alapp.jobs import JobState
+from alapp.storage import dead_jobs
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
 from tests.test_worker import kinds, posix, start, state, until
@@ -70,7 +71,7 @@ def test_one_beside_is_not_blamed_for_memory(store: Store, both: tuple[jobs.Job,
     record = supervisor.worker_record(store.root)
     os.kill(record.pid, signal.SIGKILL)
     until(lambda: not record.alive, "the worker to be gone")
-    rows.recover_killed(store, record.pid)
+    dead_jobs.recover_killed(store, record.pid)
     assert [(jobs.get(store, job.id).state, jobs.get(store, job.id).killed) for job in both] == [
         (JobState.QUEUED, 1),
         (JobState.QUEUED, 0),

@@ -1,0 +1,80 @@
+"""Jobs whose process is gone: how they are known, and what becomes of them."""
+
+from __future__ import annotations
+
+import time
+
+from alapp.storage.db import Store, now
+from alapp.storage.job import Job, JobState, job_of, update
+from alapp.storage.processes import hostname, pid_alive, runs_beside
+
+DEAD_SECONDS = 15.0
+"""A running job without a sign of life for this long belongs to a dead process."""
+
+MAX_ATTEMPTS = 3
+"""A job whose process died this often is not tried again."""
+
+MAX_KILLED = 1
+"""A job that the system ended more often than this, because memory ran out, is not tried again."""
+
+
+def recover(store: Store, dead: Job, out_of_memory: bool = False) -> Job | None:
+    """Queue a dead job again: cancelled or paused if that was asked for, failed after `MAX_ATTEMPTS`, or after the
+    system ended it more than `MAX_KILLED` times because memory ran out (`out_of_memory`: this time it did).
+
+    None if somebody else did it first, or the job lives after all.
+    """
+    killed = dead.killed + out_of_memory
+    given_up = killed > MAX_KILLED or dead.attempts >= MAX_ATTEMPTS
+    sentence = (
+        f"The system ended this job {killed} times, probably because memory ran out. What was finished is kept. Close "
+        "other programs, or choose a smaller preset, and start it again."
+        if killed > MAX_KILLED
+        else f"The process that ran this job ended unexpectedly {dead.attempts} times; often the computer ran out of "
+        f"memory. The details are in {dead.log}. Start it again, with a smaller preset if it happens again."
+    )
+    return update(
+        store,
+        """UPDATE job SET
+               state = CASE WHEN cancel_requested THEN 'cancelled' WHEN :given_up THEN 'failed'
+                            WHEN pause_requested THEN 'paused' ELSE 'queued' END,
+               error = CASE WHEN NOT cancel_requested AND :given_up THEN :error END,
+               finished = CASE WHEN cancel_requested OR :given_up THEN :now END,
+               pause_requested = 0, worker = NULL, heartbeat = NULL, eta = NULL, killed = :killed
+           WHERE id = :id AND state = 'running' AND worker IS :worker AND heartbeat IS :heartbeat RETURNING *""",
+        {
+            "id": dead.id,
+            "worker": dead.worker,
+            "heartbeat": dead.heartbeat,
+            "given_up": given_up,
+            "killed": killed,
+            "error": sentence,
+            "now": now(),
+        },
+    )
+
+
+def recover_killed(store: Store, pid: int) -> None:
+    """Recover the jobs of the process `pid` of this host, which the system ended because memory ran out. One that ran
+    beside another is not blamed for that."""
+    for row in store.rows("SELECT * FROM job WHERE state = 'running'"):
+        found = job_of(row)
+        if (found.worker or "").startswith(f"{hostname()}:{pid}:"):
+            recover(store, found, out_of_memory=not runs_beside(found.worker))
+
+
+def recover_dead(store: Store) -> list[Job]:
+    """Recover every dead job; returns them as they are now."""
+    running = [job_of(row) for row in store.rows("SELECT * FROM job WHERE state = 'running'")]
+    recovered = [recover(store, item) for item in running if is_dead(item)]
+    return [item for item in recovered if item is not None]
+
+
+def is_dead(item: Job) -> bool:
+    """Whether the process of a running job is gone: its heartbeat is old, or on this host its pid is free."""
+    if item.state is not JobState.RUNNING:
+        return False
+    if time.time() - (item.heartbeat or 0.0) > DEAD_SECONDS:
+        return True
+    host, pid, _ = (item.worker or "::").split(":")
+    return host == hostname() and not pid_alive(int(pid))
