@@ -35,7 +35,7 @@ def build(page: Page) -> Tab:
         with gr.Column(scale=6, min_width=560):
             empty = gr.HTML(sheets.no_project(), padding=False)
             with gr.Column(visible=False) as body:
-                table, removable = _images(page)
+                table, removable, remove = _images(page)
                 with gr.Accordion("Add images", open=False) as adding:
                     report = importer.build(page)
                 with gr.Accordion("Settings", open=False):
@@ -44,20 +44,21 @@ def build(page: Page) -> Tab:
 
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
-            return [gr.HTML(visible=True), gr.Column(visible=False), *[gr.skip()] * (4 + len(clicks))]
+            return [gr.HTML(visible=True), gr.Column(visible=False), *[gr.skip()] * (5 + len(clicks))]
         images = catalogue.images(page.store, project_id)
         project = catalogue.project(page.store, project_id)
         return [
             gr.HTML(visible=False),
             gr.Column(visible=True),
             sheets.images(page.store, project, images),
-            gr.Dropdown(choices=[NO_IMAGE, *(image.name for image in images)], value=NO_IMAGE[1]),
+            gr.Dropdown(choices=[NO_IMAGE, *(image.name for image in images)], value=NO_IMAGE[1], visible=bool(images)),
+            gr.Button(visible=bool(images)),
             gr.Accordion(open=True) if not images and not project.sample else gr.skip(),
             importer.last_report(page.store, project_id),
             *refresh_clicks(project_id),
         ]
 
-    return Tab("project", [empty, body, table, removable, adding, report, *clicks], refresh)
+    return Tab("project", [empty, body, table, removable, remove, adding, report, *clicks], refresh)
 
 
 def _projects(page: Page) -> None:
@@ -109,7 +110,8 @@ def _projects(page: Page) -> None:
     )
 
 
-def _images(page: Page) -> tuple[gr.HTML, gr.Dropdown]:
+def _images(page: Page) -> tuple[gr.HTML, gr.Dropdown, gr.Button]:
+    """The table of images, and the menu and button to remove one."""
     store = page.store
     table = gr.HTML(padding=False, elem_id="images-table")
     with gr.Row(elem_classes="tight"):
@@ -137,7 +139,7 @@ def _images(page: Page) -> tuple[gr.HTML, gr.Dropdown]:
         [page.changed, undo],
         **QUIET,
     )
-    return table, chosen
+    return table, chosen, remove
 
 
 def _settings(page: Page) -> None:

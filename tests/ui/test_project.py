@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 import tifffile
@@ -13,6 +14,7 @@ from alapp.errors import InputError
 from alapp.rounds import annotation
 from alapp.storage import catalogue
 from alapp.ui import importer, project, sheets, spaces
+from alapp.ui.page import Page
 from alapp.worker import run_inline
 
 VISITOR = "0" * 32
@@ -110,6 +112,16 @@ def test_one_click_makes_a_sample_project_with_its_job(store):
     assert made.expires is None
     (job,) = jobs.active(store, made.id)
     assert (job.kind, job.params) == ("sample", {"sample": "bacteria"})
+
+
+def test_only_what_is_there_can_be_removed(store, opened):
+    with gr.Blocks():
+        tab = project.build(Page(store, gr.State(None), gr.Tabs(), gr.State(0), gr.State(None), gr.State(None)))
+    ids = [component.elem_id for component in tab.outputs]
+    empty = catalogue.create_project(store, "empty")
+    for project_id, shown in ((opened.id, True), (empty.id, False)):
+        updates = dict(zip(ids, tab.refresh(project_id), strict=True))
+        assert updates["remove-name"].visible is updates["remove-image"].visible is shown
 
 
 def test_removing_an_image_can_be_undone(store, opened):
