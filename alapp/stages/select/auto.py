@@ -1,45 +1,36 @@
-"""What the app recommends: typical patches and objects first, then what is new and doubtful."""
+"""What the app recommends: a core-set that sees to it that objects are in every batch."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from alapp.stages.select import measures
-from alapp.stages.select.avoid import Avoid, Taken, farthest_first
+from alapp.stages.select.avoid import Avoid, Taken, farthest_first, in_order
 from alapp.stages.select.base import LIKENESS, Context, Need, Pick, Selection, candidate_rows
-from alapp.stages.select.coreset import said
-from alapp.stages.select.coreset_uncertainty import doubt_weights
-from alapp.stages.select.entropy import NO_MODEL
+from alapp.stages.select.coreset import RANDOM_START, said
 from alapp.stages.select.foreground_random import FOREGROUND_SHARE
 from alapp.stages.select.kcentre import NearestCentre
-from alapp.stages.select.typical import typical
 
 SEEN = ", among patches in which objects are seen"
 
 
 class Auto:
-    """A combination of what was found to help elsewhere; on EM a plain core-set was better with 9 patches, and the
-    same with 18 (docs/evidence.md).
+    """Core-set, of which a third of each batch, at least one patch, are patches in which objects are seen.
 
-    A third of a batch, at least one patch, are patches in which objects are seen: nothing reliably beats random
-    selection that does so (nnActive, arXiv 2511.19183). The rest may be any patch. Almost empty patches and those that
-    show the same are avoided.
+    A core-set spreads over what the images look like; where objects are rare, most of that is background, and a batch
+    teaches little of the objects. Nothing reliably beats random selection that sees to it that objects are in it
+    (nnActive, arXiv 2511.19183); this does so, and spreads out, too. Where most patches have objects, it is close to
+    `CoreSet`: while nothing is labelled it begins with as many random patches, as far as may be with objects.
 
-    While nothing is labelled, that third are typical patches: with few labels they teach more than rare ones
-    (Hacohen et al. 2022, arXiv 2202.02794). The others spread out from there as a core-set does, in place of the
-    random patches with which it would begin.
-
-    Once something is labelled, both parts are a core-set. As soon as there is a model, which may be the pre-trained
-    one, the distances are weighted by its doubt: doubt alone picks patches that are much alike, distance alone odd
-    ones that teach little.
+    Without what shows objects, it is a core-set, and its first patches are drawn from all. Almost empty patches and
+    those that show the same are avoided.
     """
 
     title: ClassVar[str] = "Automatic"
-    suits: ClassVar[str] = "Typical patches first, then new-looking ones that the model doubts; a third show objects."
-    needs: ClassVar[frozenset[Need]] = LIKENESS | {Need.FOREGROUND, Need.UNCERTAINTY}
+    suits: ClassVar[str] = "Patches least like what is labelled and like each other; a third of them show objects."
+    needs: ClassVar[frozenset[Need]] = LIKENESS | {Need.FOREGROUND}
     uses_embeddings: ClassVar[bool] = True
 
     def __call__(
@@ -54,18 +45,15 @@ class Auto:
         quota = min(max(1, round(k * FOREGROUND_SHARE)), len(holding))
         picks: list[Pick] = []
         if not labelled.any():
-            first = typical(embeddings, labelled, holding, quota, rng, context, fill=False).picks
-            picks = [replace(pick, reason=f"{pick.reason}{words}") for pick in first]
+            picks = _start(embeddings, candidates, holding, words, min(RANDOM_START, k), quota, rng, context)
         centres = np.array([*np.flatnonzero(labelled), *(pick.row for pick in picks)], dtype=np.int64)
-        weights = None if context.uncertainty is None else doubt_weights(context.uncertainty)
-        nearest = NearestCentre(embeddings, candidates, centres, weights)
+        nearest = NearestCentre(embeddings, candidates, centres)
         avoid = Avoid(context, len(embeddings), centres)
-        if labelled.any():
-            nearest.allow(holding)
-            found = farthest_first(nearest, quota, avoid, fill=False)
-            picks += [_pick(taken, words, context) for taken in found]
-            nearest.allow(candidates)
-        picks += [_pick(taken, "", context) for taken in farthest_first(nearest, k - len(picks), avoid)]
+        still = quota - np.isin([pick.row for pick in picks], holding).sum()
+        nearest.allow(holding)
+        picks += [_pick(taken, words) for taken in farthest_first(nearest, still, avoid, fill=False)]
+        nearest.allow(candidates)
+        picks += [_pick(taken, "") for taken in farthest_first(nearest, k - len(picks), avoid)]
         return Selection(tuple(picks))
 
 
@@ -77,9 +65,28 @@ def _with_objects(candidates: np.ndarray, context: Context) -> tuple[np.ndarray,
     return (holding, SEEN) if len(holding) else (candidates, "")
 
 
-def _pick(taken: Taken, words: str, context: Context) -> Pick:
+def _start(
+    embeddings: np.ndarray,
+    candidates: np.ndarray,
+    holding: np.ndarray,
+    words: str,
+    k: int,
+    quota: int,
+    rng: np.random.Generator,
+    context: Context,
+) -> list[Pick]:
+    """`k` random patches, of which `quota` at most are drawn from `holding`, the others from all candidates."""
+    none = np.array([], dtype=np.int64)
+    first = in_order(rng.permutation(holding), min(quota, k), embeddings, none, context, fill=False)
+    drawn = np.array([taken.row for taken in first], dtype=np.int64)
+    others = rng.permutation(np.setdiff1d(candidates, drawn))
+    rest = in_order(others, k - len(drawn), embeddings, drawn, context)
+    picks = [Pick(taken.row, said(f"random start{words}", taken)) for taken in first]
+    return [*picks, *(Pick(taken.row, said("random start", taken)) for taken in rest)]
+
+
+def _pick(taken: Taken, words: str) -> Pick:
     reason = "nothing is there to compare with"
     if taken.distance is not None:
         reason = f"unlike everything labelled or picked: cosine distance {taken.distance:.2f}"
-    doubt = NO_MODEL if context.uncertainty is None else f"doubt {context.uncertainty[taken.row]:.3f} of at most 1"
-    return Pick(taken.row, said(f"{reason}{words}; {doubt}", taken), taken.distance, taken.nearest)
+    return Pick(taken.row, said(f"{reason}{words}", taken), taken.distance, taken.nearest)

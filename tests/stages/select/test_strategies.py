@@ -164,21 +164,43 @@ def test_automatic_does_not_take_specks_for_objects(labelled):
     assert [of[p.row] == 1 for p in picks if SEEN in p.reason] == [True] * 3
 
 
-def test_automatic_begins_typical_and_goes_on_with_what_is_new():
+@pytest.mark.parametrize("seed", range(5))
+def test_automatic_begins_at_random_with_objects_and_goes_on_with_what_is_new(seed):
     embeddings, of = groups([30, 20, 1])
-    picks = select(Auto, embeddings, k=6)
-    assert "the most typical of a group of 30" in picks[0].reason
-    assert of[picks[1].row] == 1
-    assert of[picks[2].row] == 2  # the odd one comes as soon as distance counts
-    assert "there is no model yet" in picks[2].reason
+    foreground = np.where(of == 1, 0.2, 0)
+    picks = select(Auto, embeddings, k=6, seed=seed, foreground=foreground)
+    assert [p.reason.startswith("random start") for p in picks] == [True] * 3 + [False] * 3
+    assert [of[p.row] == 1 for p in picks[:2]] == [True] * 2  # the third of the batch; the next is drawn from all
+    assert 2 in of[rows(picks)[:5]]  # the odd one comes as soon as distance counts
 
 
-def test_automatic_is_core_set_by_doubt_once_both_are_known():
+def test_automatic_differs_by_seed():
+    embeddings, of = groups([30, 20])
+    foreground = np.where(of == 1, 0.2, 0)
+    first = {select(Auto, embeddings, seed=seed, foreground=foreground)[0].row for seed in range(9)}
+    assert len(first) > 1
+
+
+def test_automatic_counts_what_the_start_holds():
+    embeddings, _ = groups([20, 20])
+    picks = select(Auto, embeddings, k=12, foreground=np.full(40, 0.2))
+    assert [SEEN in p.reason for p in picks] == [True] * 4 + [False] * 8
+
+
+@pytest.mark.parametrize("labelled", [None, [0]])
+def test_automatic_is_core_set_where_objects_are_everywhere(labelled):
     embeddings, _ = groups([20, 20], spread=0.3)
-    doubt = np.random.default_rng(1).random(40)
-    picks = select(Auto, embeddings, labelled=[0], k=8, uncertainty=doubt)
-    assert rows(picks) == rows(select(CoreSetUncertainty, embeddings, labelled=[0], k=8, uncertainty=doubt))
-    assert f"doubt {doubt[picks[0].row]:.3f}" in picks[0].reason
+    picks = select(Auto, embeddings, labelled=labelled, k=8, foreground=np.full(40, 0.2))
+    first = rows(picks)[: 0 if labelled else 3]
+    rest = select(CoreSet, embeddings, labelled=labelled or first, k=8 - len(first))
+    assert rows(picks) == [*first, *rows(rest)]
+
+
+def test_automatic_is_core_set_where_no_objects_are_known():
+    embeddings, _ = groups([20, 20], spread=0.3)
+    picks = select(Auto, embeddings, labelled=[0], k=8)
+    assert rows(picks) == rows(select(CoreSet, embeddings, labelled=[0], k=8))
+    assert not any(SEEN in p.reason for p in picks)
 
 
 def test_automatic_takes_no_repeated_objects_while_others_are_left():
