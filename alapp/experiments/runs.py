@@ -16,6 +16,7 @@ from alapp.domain import InstanceScores, Report, part
 from alapp.experiments import informing
 from alapp.experiments.lab import Lab
 from alapp.experiments.study import ALL, CHAIN, NONE, Run
+from alapp.rounds import rehearsal
 from alapp.stages import decoding, segment
 from alapp.stages.instances import decoded_at_once
 from alapp.stages.metrics import pool, score_instances
@@ -84,10 +85,15 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
     if not cases:  # nothing to learn: a model, if there is one, stays as it is
         scores = before.scores if before else tuple(_empty(image.labels) for image in lab.images.test)
         return Result(rows, total, 0, 0.0, scores, before.checkpoint if before else None, objects=objects)
+    weights = None
+    if rehearsal.is_needed(objects) and run.start != NONE:
+        others = [row for row in range(total) if row not in rows]
+        cases, weights = rehearsal.mixed(cases, lab.cases(lab.pseudo(run.start, run.seed, report), "pl", others))
     began = time.perf_counter()
     made = lab.network.train(
-        workspace, cases, workspace / "run", iterations, run.seed, start, part(report, 0.3, 0.9), lambda entry: None
-    )
+        workspace, cases, workspace / "run", iterations, run.seed, start, part(report, 0.3, 0.9), lambda entry: None,
+        {"weights": weights},
+    )  # fmt: skip
     seconds = time.perf_counter() - began
     scores = tuple(_test(lab, workspace, made.checkpoint, rows, part(report, 0.9, 1.0)))
     kept = lab.keep(run, workspace, made.checkpoint)

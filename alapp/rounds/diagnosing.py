@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from alapp.domain import InstanceScores, LabelKind, PatchRole
-from alapp.rounds import diagnostics, drift, embedding, evidence, forgetting, pseudo, results, training
+from alapp.rounds import diagnostics, drift, embedding, evidence, forgetting, pseudo, results, training, training_cases
 from alapp.rounds.diagnostics import Diagnosis, State
 from alapp.stages.metrics import pool
 from alapp.stages.train.targets import typical_size
@@ -142,7 +142,7 @@ def _trained_on_everything(store: Store, project_id: int) -> Checkpoint | None:
     candidates = [item for item in models.checkpoints(store, project_id) if item.round_id is None]
     if not candidates or not labels.latest_by_image(store, project_id, LabelKind.REFERENCE):
         return None
-    cases = training.reference_cases(store, catalogue.project(store, project_id))
+    cases = training_cases.reference_cases(store, catalogue.project(store, project_id))
     for item in reversed(candidates):
         parent = models.checkpoint(store, item.parent_id) if item.parent_id else None
         run = training.Run(None, cases, parent, item.iterations, item.seed)

@@ -10,7 +10,7 @@ import numpy as np
 from alapp.domain import LabelKind, PatchRole, Report, part
 from alapp.environment import machine
 from alapp.errors import NotReadyError, WeightsMissingError
-from alapp.rounds import annotation, training
+from alapp.rounds import annotation, training_cases
 from alapp.rounds.timing import timed
 from alapp.stages.foundation import choice, own
 from alapp.stages.foundation.choice import Weights
@@ -36,7 +36,7 @@ def starts(store: Store, project_id: int) -> list[Weights]:
 
 def samples(store: Store, project: Project, role: PatchRole) -> list[Sample]:
     """Labelled 2D images of the finished patches of a role; at most `MOST_SAMPLES`, drawn at random."""
-    cases = list(training.finished_cases(store, project, role).values())
+    cases = list(training_cases.finished_cases(store, project, role).values())
     order = np.random.default_rng([project.seed, 40]).permutation(len(cases))
     found: list[Sample] = []
     for row in order:

@@ -7,7 +7,7 @@ from typing import Any
 
 from alapp.domain import Report, part
 from alapp.errors import NotReadyError
-from alapp.rounds import plan_in_use, pseudo, training
+from alapp.rounds import plan_in_use, pseudo, training_cases
 from alapp.stages.train import plan_overrides
 from alapp.stages.train.base import Overrides
 from alapp.storage import catalogue, models
@@ -28,10 +28,10 @@ def run_plan(
     if (current := same_plan(store, project_id, wanted)) is not None:
         return {"plan": current.id}
     check(store, project_id, wanted)
-    cases = training.human_cases(store, project)
+    cases = training_cases.human_cases(store, project)
     if not cases:
         pseudo.run_all(store, project_id, part(report, 0.0, 0.5))
-        cases = training.pseudo_cases(store, project)
+        cases = training_cases.pseudo_cases(store, project)
     plan = plan_in_use.make_plan(store, project, cases, part(report, 0.5, 1.0), wanted)
     return {"plan": plan.id}
 
@@ -42,7 +42,7 @@ def same_plan(store: Store, project_id: int, overrides: Overrides) -> Plan | Non
     plans = models.plans(store, project_id, project.preset)
     if not plans or plans[-1].summary.get("overrides", {}) != overrides.chosen:
         return None
-    cases = training.human_cases(store, project) or training.pseudo_cases(store, project)
+    cases = training_cases.human_cases(store, project) or training_cases.pseudo_cases(store, project)
     made_from = plan_in_use.plan_hash(project.preset, cases, len(plans) - 1, overrides.chosen)
     return plans[-1] if plans[-1].input_hash == made_from else None
 
@@ -55,7 +55,7 @@ def check(store: Store, project_id: int, overrides: Overrides) -> None:
     if images:
         plan_overrides.check_dimensions(overrides, 3 if any(image.is_3d for image in images) else 2)
     project = catalogue.project(store, project_id)
-    if project.pseudo_method in (None, pseudo.NONE) and not training.human_cases(store, project):
+    if project.pseudo_method in (None, pseudo.NONE) and not training_cases.human_cases(store, project):
         raise NotReadyError(
             "nnU-Net measures your objects to make its plan, and there are none yet: choose a method on the "
             "Pseudo-labels tab, or annotate a first patch."

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
+from alapp.rounds.training_cases import human_cases, pseudo_cases, reference_cases
 from alapp.stages.metrics import pool
 from alapp.storage import catalogue, models, verdicts
 from alapp.storage import rounds as round_rows
@@ -174,8 +175,6 @@ def _workspaces(store: Store, project_id: int) -> list[Path]:
 
 def _stale_cases(store: Store, project_id: int) -> Iterator[Path]:
     """Preprocessed files that no patch with its labels of today needs."""
-    # Here and not above: training calls this module too.
-    from alapp.rounds.training import human_cases, pseudo_cases, reference_cases
     from alapp.stages.train.cases import identifier
     from alapp.stages.train.workspace import DATASET, Layout
 

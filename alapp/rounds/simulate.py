@@ -14,7 +14,7 @@ import numpy as np
 
 from alapp.domain import ImageRole, LabelKind, Modality, Preset, Report
 from alapp.errors import InputError
-from alapp.rounds import evaluation, importing, oracle, plan_in_use, pseudo, selection, training
+from alapp.rounds import evaluation, importing, oracle, plan_in_use, pseudo, selection, training, training_cases
 from alapp.stages import images as image_files
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue, labels, models, verdicts
@@ -151,7 +151,7 @@ def _import(
 def _full(store: Store, project: Project, setup: Simulation, report: Report) -> dict[str, Any]:
     """Scores with every patch labelled, from the same pre-trained model, with as many iterations as all rounds
     together."""
-    cases = training.reference_cases(store, project)
+    cases = training_cases.reference_cases(store, project)
     plan = plan_in_use.ensure_plan(store, project, cases, report)
     first = next((item for item in models.checkpoints(store, project.id) if item.round_id is None), None)
     each = setup.iterations or plan.summary["iterations"]["round"]

@@ -7,13 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from alapp.domain import LabelKind, PatchRole, Report, part
+from alapp.domain import PatchRole, Report, part
 from alapp.errors import NotReadyError
 from alapp.rounds import (
-    annotation,
-    annotation_region,
     decoding,
     evaluation,
     lineage,
@@ -22,21 +18,26 @@ from alapp.rounds import (
     pretrain_check,
     promotion,
     pseudo,
+    rehearsal,
     replay,
     retention,
 )
 from alapp.rounds.timing import content_hash, timed
+from alapp.rounds.training_cases import (
+    finished_cases,
+    human_cases,
+    keys_of,
+    labelled_objects,
+    pseudo_cases,
+    unlabelled_cases,
+)
 from alapp.stages.train.base import NETWORK, TRAINERS, Case, EpochLog, TrainResult
-from alapp.storage import catalogue, labels, models, verdicts
+from alapp.storage import catalogue, models, verdicts
 from alapp.storage import rounds as round_rows
-from alapp.storage.catalogue import Patch, Project
+from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
-from alapp.storage.labels import LabelMap
 from alapp.storage.models import Checkpoint, Plan
 from alapp.storage.rounds import Round
-
-PRETRAIN_PATCHES = 400
-"""At most this many patches with pseudo-labels are trained on, drawn at random."""
 
 DEMO_ITERATIONS = 150
 """A visitor of the public demo trains at most this long."""
@@ -53,6 +54,8 @@ class Run:
     seed: int
     weights: Mapping[str, float] | None = None
     """How often cases are drawn, by key, relative to 1 of the others; None: all alike."""
+    rehearsed: int = 0
+    """How many of the cases are pseudo-labels that a round rehearses."""
 
 
 def run_pretrain(
@@ -94,12 +97,14 @@ def run_round(
     cases = human_cases(store, project)
     if not cases:
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
-    new = _keys_of(store, this)
+    new = keys_of(store, this)
     earlier = {case.key for case in cases} - set(new)
     plan = plan_in_use.fitted(store, project, cases, earlier, part(report, 0.0, 0.05))
     length, seed = _iterations(project, plan, "round", iterations), project.seed + this.number
     start_from, begin = start_checkpoint(store, project, this), 0.05
-    if start_from is not None and pretrain_check.due(project, start_from):
+    few = rehearsal.is_needed(labelled_objects(store, project))
+    # Two trials on next to nothing would tell nothing.
+    if start_from is not None and not few and pretrain_check.due(project, start_from):
         labelled = pretrain_check.Labelled(
             finished_cases(store, project, PatchRole.TRAIN), finished_cases(store, project, PatchRole.VALIDATION)
         )
@@ -108,7 +113,8 @@ def run_round(
             store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin), killed
         )
     drawn = replay.weights([case.key for case in cases], new)
-    run = Run(this, cases, start_from, length, seed, drawn)
+    seen, drawn = rehearsal.mixed(cases, unlabelled_cases(store, project) if few else (), drawn)
+    run = Run(this, seen, start_from, length, seed, drawn, len(seen) - len(cases))
     checkpoint = train(store, project, plan, run, part(report, begin, 0.8), killed)
     decoding.fit_for_round(store, checkpoint, this, start_from, part(report, 0.8, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
@@ -202,72 +208,9 @@ def run_hash(plan: Plan, run: Run) -> str:
     )
 
 
-def human_cases(store: Store, project: Project) -> tuple[Case, ...]:
-    """Every finished training patch with its newest human labels; validation patches are never among them."""
-    found = finished_cases(store, project, PatchRole.TRAIN)
-    maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
-    return tuple(found.values()) if any(maps[patch_id].n_objects for patch_id in found) else ()
-
-
-def finished_cases(store: Store, project: Project, role: PatchRole) -> dict[int, Case]:
-    """Every finished patch of a role with its newest human labels, by patch id."""
-    chosen = round_rows.selected_in_project(store, project.id)
-    done = annotation.patch_states(store, list(chosen))
-    maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
-    return {
-        patch_id: _patch_case(store, catalogue.patch(store, patch_id), maps[patch_id])
-        for patch_id, item in chosen.items()
-        if item.role is role and done.get(patch_id) == annotation.DONE and patch_id in maps
-    }
-
-
-def pseudo_cases(store: Store, project: Project) -> tuple[Case, ...]:
-    """Patches with pseudo-labels, a random part of them in a large project; none if no object was found."""
-    maps = pseudo.pseudo_maps(store, project.id)
-    if not any(item.n_objects for item in maps.values()):
-        return ()
-    patches = [patch for patch in catalogue.patches(store, project.id) if patch.image_id in maps]
-    order = np.random.default_rng([project.seed, 20]).permutation(len(patches))[:PRETRAIN_PATCHES]
-    return tuple(_crop_case(store, patches[row], maps[patches[row].image_id], "pl") for row in sorted(order))
-
-
-def reference_cases(store: Store, project: Project) -> tuple[Case, ...]:
-    """Every patch with its reference masks: full annotation, for comparison."""
-    maps = labels.latest_by_image(store, project.id, LabelKind.REFERENCE)
-    patches = [patch for patch in catalogue.patches(store, project.id) if patch.image_id in maps]
-    return tuple(_crop_case(store, patch, maps[patch.image_id], "ref") for patch in patches)
-
-
-def _keys_of(store: Store, this: Round) -> list[str]:
-    """Keys of the cases that a round's batch brought."""
-    return [_human_key(pick.patch_id) for pick in round_rows.picked(store, this.id)]
-
-
-def _human_key(patch_id: int) -> str:
-    return f"gt_{patch_id}"
-
-
 def _iterations(project: Project, plan: Plan, what: str, wanted: int | None) -> int:
     iterations = wanted or plan.summary["iterations"][what]
     return min(iterations, DEMO_ITERATIONS) if project.visitor else iterations
-
-
-def _patch_case(store: Store, patch: Patch, item: LabelMap) -> Case:
-    def load() -> tuple[np.ndarray, np.ndarray]:
-        return catalogue.read_patch(store, patch), labels.read(store, item)
-
-    key, region = _human_key(patch.id), annotation_region.map_of(store, item)
-    if region is None:
-        return Case(key, content_hash(patch.id, item.sha256), load, patch.voxel_size)
-    content = content_hash(patch.id, item.sha256, region.sha256)
-    return Case(key, content, load, patch.voxel_size, lambda: labels.read(store, region) > 0)
-
-
-def _crop_case(store: Store, patch: Patch, item: LabelMap, prefix: str) -> Case:
-    def load() -> tuple[np.ndarray, np.ndarray]:
-        return catalogue.read_patch(store, patch), catalogue.crop(labels.read(store, item), patch)
-
-    return Case(f"{prefix}_{patch.id}", content_hash(patch.id, item.sha256), load, patch.voxel_size)
 
 
 def _record(store: Store, project: Project, plan: Plan, run: Run, key: str, path: Path, seconds: float) -> Checkpoint:
@@ -279,7 +222,7 @@ def _record(store: Store, project: Project, plan: Plan, run: Run, key: str, path
         "parent_id": run.start_from.id if run.start_from else None,
         "preset": project.preset,
         "iterations": run.iterations,
-        "n_cases": len(run.cases),
+        "n_cases": len(run.cases) - run.rehearsed,
         "seed": run.seed,
         "seconds": seconds,
         "input_hash": key,

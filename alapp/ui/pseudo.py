@@ -13,7 +13,7 @@ from alapp import jobs
 from alapp.domain import Modality, Parameter
 from alapp.errors import InputError
 from alapp.jobs import Job, JobState
-from alapp.rounds import provenance, pseudo
+from alapp.rounds import provenance, pseudo, rehearsal
 from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
@@ -26,8 +26,9 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MAX_PARAMETERS = 4
 NOTE = (
     "Pseudo-labels are labels that nobody checked. nnU-Net configures itself on them and learns a first, rough idea "
-    "of your objects, which your own labels then correct. They are never mixed with your labels. If no method gets "
-    "near, do without: training then starts with your first batch."
+    "of your objects, which your own labels then correct. Your labels are learned from alone as soon as they show "
+    f"{rehearsal.FEW_OBJECTS} objects. If no method gets near, do without: training then starts with your first "
+    "batch."
 )
 
 

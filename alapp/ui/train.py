@@ -13,8 +13,9 @@ from alapp.domain import Machine, Preset
 from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import Job
-from alapp.rounds import evaluation, planning, progress, promotion, pseudo
+from alapp.rounds import evaluation, planning, progress, promotion, pseudo, rehearsal, training_cases
 from alapp.storage import catalogue, models
+from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
 from alapp.ui import disk, tables
@@ -144,7 +145,7 @@ def what_to_start(store: Store, project_id: int) -> Start:
     if state.next.job == "pretrain":
         return Start("pretrain", state.next.text, "The network first learns from the automatic pseudo-labels.")
     if state.next.job == "train":
-        return Start("train", state.next.text, "The network goes on from the model in use, with all you have labelled.")
+        return Start("train", state.next.text, _goes_on(store, state.project))
     if batch and batch.left == 0 and batch.trained:
         return Start(
             "train",
@@ -159,6 +160,18 @@ def what_to_start(store: Store, project_id: int) -> Start:
             "This network is new and knows nothing yet. It first learns from the automatic pseudo-labels.",
         )
     return Start(None, "Nothing to train yet", f"Next: {state.next.text}.")
+
+
+def _goes_on(store: Store, project: Project) -> str:
+    """What the next round learns from."""
+    n_objects = training_cases.labelled_objects(store, project)
+    if not (rehearsal.is_needed(n_objects) and training_cases.unlabelled_cases(store, project)):
+        return "The network goes on from the model in use, with all you have labelled."
+    shown = "one object" if n_objects == 1 else f"{n_objects} objects"
+    return (
+        f"Your labels show only {shown}. So that the network does not forget all others, pseudo-labels stay half "
+        f"of what it sees until you have marked {rehearsal.FEW_OBJECTS} objects."
+    )
 
 
 def start_button(store: Store, project_id: int, begin: Start) -> gr.Button:

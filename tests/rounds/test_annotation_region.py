@@ -13,7 +13,7 @@ import tifffile
 
 from alapp.domain import LabelKind, PatchRole, silent
 from alapp.errors import ConflictError, InputError, NotReadyError
-from alapp.rounds import annotation, annotation_region, annotation_view, evaluation, export, training
+from alapp.rounds import annotation, annotation_region, annotation_view, evaluation, export, training, training_cases
 from alapp.stages.annotate import journal, masks
 from alapp.storage import annotations, catalogue, labels, models
 from alapp.storage import rounds as round_rows
@@ -176,10 +176,10 @@ def test_an_empty_patch_is_checked_and_trained_on_beside_others(store, project, 
     assert human(store, batch[0]).params["empty"] is True
     assert [item.empty for item in annotation.batch(store, 1)] == [True, False, False, False]
     assert [item["empty"] for item in annotation_view.batch(store, project.id)["patches"]][:2] == [True, False]
-    assert training.human_cases(store, project) == ()
+    assert training_cases.human_cases(store, project) == ()
     annotation.accept(store, batch[1].id, ME, mask(0, 0, 10, 10))
     annotation.mark_done(store, batch[1].id, ME)
-    cases = training.human_cases(store, project)
+    cases = training_cases.human_cases(store, project)
     assert [case.key for case in cases] == [f"gt_{patch.id}" for patch in batch[:2]]
     assert not cases[0].load()[1].any()
     assert cases[0].ignored is None
@@ -189,11 +189,11 @@ def test_a_case_carries_its_region(store, project, batch):
     patch = batch[0]
     annotation.accept(store, patch.id, ME, mask(0, 0, 10, 10))
     annotation.mark_done(store, patch.id, ME)
-    (whole,) = training.human_cases(store, project)
+    (whole,) = training_cases.human_cases(store, project)
     annotation.reopen(store, patch.id, ME)
     annotation_region.mark(store, patch.id, ME, mask(20, 0, 64, 64))
     annotation.mark_done(store, patch.id, ME)
-    (partly,) = training.human_cases(store, project)
+    (partly,) = training_cases.human_cases(store, project)
     assert partly.hash != whole.hash
     assert np.array_equal(partly.load()[1], whole.load()[1])
     assert np.array_equal(partly.ignored(), rectangle(20, 0, 64, 64))

@@ -17,6 +17,7 @@ from alapp.rounds import (
     importing,
     pseudo,
     training,
+    training_cases,
 )
 from alapp.rounds.diagnostics import State
 from alapp.stages.annotate import masks
@@ -98,7 +99,7 @@ def test_a_model_trained_on_everything_is_recognised(store, two_rounds):
     plan = models.find_plan(store, project.id, "quick")
     first = models.checkpoints(store, project.id)[0]
     assert diagnosing._trained_on_everything(store, project.id) is None
-    run = training.Run(None, training.reference_cases(store, project), first, 7, 1000)
+    run = training.Run(None, training_cases.reference_cases(store, project), first, 7, 1000)
     full = training.train(store, project, plan, run, silent)
     evaluation.predict_and_score(store, project.id, full, silent)
     assert diagnosing._trained_on_everything(store, project.id).id == full.id

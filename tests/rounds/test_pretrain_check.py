@@ -7,7 +7,7 @@ import pytest
 
 from alapp.domain import PatchRole, silent
 from alapp.errors import Cancelled, OutOfMemoryError
-from alapp.rounds import pretrain_check, pseudo, training
+from alapp.rounds import pretrain_check, pseudo, training, training_cases
 from alapp.rounds.pretrain_check import Labelled
 from alapp.stages.train.base import TRAINERS, Case
 from alapp.storage import catalogue, models, verdicts
@@ -219,8 +219,8 @@ def test_no_trial_where_one_side_has_nothing_to_learn_or_to_find(objects):
 def test_roles_are_kept_apart(store, trainer):
     project = dense_project(store)
     annotate(store, project, 6)
-    train = training.finished_cases(store, project, PatchRole.TRAIN)
-    held = training.finished_cases(store, project, PatchRole.VALIDATION)
+    train = training_cases.finished_cases(store, project, PatchRole.TRAIN)
+    held = training_cases.finished_cases(store, project, PatchRole.VALIDATION)
     assert len(train) == len(held) == 3
     assert not train.keys() & held.keys()
-    assert {item.key for item in training.human_cases(store, project)} == {item.key for item in train.values()}
+    assert {item.key for item in training_cases.human_cases(store, project)} == {item.key for item in train.values()}

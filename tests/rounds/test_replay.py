@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alapp.domain import silent
-from alapp.rounds import pseudo, replay, training
+from alapp.rounds import pseudo, replay, training, training_cases
 from alapp.storage import models
 from tests.rounds.test_loop import run_round
 
@@ -54,7 +54,7 @@ def test_a_run_with_other_weights_is_another_run(store, project, fast):
     pseudo.decide(store, project.id, pseudo.NONE)
     run_round(store, project, 4)
     plan = models.find_plan(store, project.id, "quick")
-    cases = training.human_cases(store, project)
+    cases = training_cases.human_cases(store, project)
     even = training.Run(None, cases, None, 5, 0)
     weighted = training.Run(None, cases, None, 5, 0, {cases[0].key: 2.0})
     assert training.run_hash(plan, even) != training.run_hash(plan, weighted)

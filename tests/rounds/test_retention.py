@@ -11,7 +11,7 @@ import pytest
 from alapp import doctor, jobs
 from alapp.domain import LabelKind, silent
 from alapp.errors import InputError, NotReadyError, OutOfMemoryError
-from alapp.rounds import annotation, lineage, memory, pseudo, retention, selection, training
+from alapp.rounds import annotation, lineage, memory, pseudo, retention, selection, training, training_cases
 from alapp.stages.train.base import TrainResult
 from alapp.stages.train.cases import identifier
 from alapp.stages.train.workspace import DATASET, Layout
@@ -144,7 +144,7 @@ def prepared(store, project, keys):
 
 
 def test_only_cases_of_superseded_labels_are_removed(store, trained):
-    current = training.human_cases(store, trained)[0]
+    current = training_cases.human_cases(store, trained)[0]
     fresh, stale = prepared(store, trained, [identifier(current), f"{current.key}--0123456789ab"])
     runs = store.files.project(trained.id) / "nnunet" / "quick" / "runs"
     given_up, waiting = runs / ("0" * 16), runs / ("f" * 16)

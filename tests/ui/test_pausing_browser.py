@@ -12,7 +12,7 @@ import pytest
 from alapp import jobs
 from alapp.domain import silent
 from alapp.jobs import JobState
-from alapp.rounds import plan_in_use, pseudo, training
+from alapp.rounds import plan_in_use, pseudo, training_cases
 from alapp.storage import catalogue, models
 from alapp.supervisor import worker_record
 from tests.ui.test_journey_browser import page, url  # noqa: F401  (fixtures)
@@ -28,7 +28,7 @@ def project(store, project):
     pseudo.decide(store, project.id, "log_watershed")
     pseudo.run_all(store, project.id, silent)
     project = catalogue.project(store, project.id)
-    plan = plan_in_use.ensure_plan(store, project, training.pseudo_cases(store, project), silent)
+    plan = plan_in_use.ensure_plan(store, project, training_cases.pseudo_cases(store, project), silent)
     path = store.root / plan.workspace / "plan.json"
     content = json.loads(path.read_text())
     content["nnunet"]["configurations"][content["configuration"]]["batch_size"] = 2
