@@ -24,8 +24,8 @@ def menu() -> tuple[gr.Dropdown, gr.HTML]:
     strategy = gr.Dropdown(
         listed,
         label="How to choose the patches",
-        info="Automatic is Core-set, the method of the paper that this app follows, with a third of each batch among "
-        "patches in which objects are seen. Random choices are there to compare with.",
+        info="Core-set is the method of the paper that this app follows; Automatic sees to it that objects are in the "
+        "batch. Random choices are there to compare with.",
         elem_id="rounds-strategy",
         filterable=False,
     )

@@ -29,7 +29,7 @@ class Auto:
     """
 
     title: ClassVar[str] = "Automatic"
-    suits: ClassVar[str] = "Patches least like what is labelled and like each other; a third of them show objects."
+    suits: ClassVar[str] = "Patches that differ from the labelled ones; a third show objects."
     needs: ClassVar[frozenset[Need]] = LIKENESS | {Need.FOREGROUND}
     uses_embeddings: ClassVar[bool] = True
 
