@@ -8,7 +8,8 @@ from alapp.domain import silent
 from alapp.errors import Cancelled, InputError
 from alapp.experiments import findings, runner
 from alapp.experiments.runs import Result, count
-from alapp.experiments.study import ALL, CHAIN, SINGLE, Study
+from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE, Study
+from alapp.rounds import rehearsal
 from alapp.storage import experiments
 from alapp.storage.experiments import RunState
 from tests.rounds.fakes import ThresholdTrainer
@@ -28,6 +29,22 @@ def test_every_run_is_done_once(store, study):
     assert len(ThresholdTrainer.seen) == 12
     assert runner.run(store, made.id, silent) == {"done": 12, "failed": 0}
     assert len(ThresholdTrainer.seen) == 12
+
+
+def test_few_objects_are_rehearsed_with_the_pseudo_labels_of_the_start(store, source, monkeypatch):
+    monkeypatch.setattr(rehearsal, "FEW_OBJECTS", 1000)
+    made = runner.create(store, "discs", Study(source, (2,), ("random",), ("auto", NONE), seeds=(0,), full=False))
+    ThresholdTrainer.seen.clear()
+    runner.run(store, made.id, silent)
+    _, pretrained, scratch = ThresholdTrainer.seen  # after the pre-training itself
+    rows = Result.of(experiments.runs(store, made.id)[1].result).rows
+    assert {key for key in pretrained["keys"] if key.startswith("gt_")} == {f"gt_{row}" for row in rows}
+    assert {key for key in pretrained["keys"] if key.startswith("pl_")} == {
+        f"pl_{row}" for row in range(12) if row not in rows
+    }
+    assert sum(pretrained["weights"].values()) == pytest.approx(10)
+    assert all(key.startswith("gt_") for key in scratch["keys"])
+    assert scratch["weights"] is None
 
 
 def test_runs_see_what_their_condition_says(store, study):
