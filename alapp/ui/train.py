@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from alapp import jobs
-from alapp.domain import Machine, Preset
+from alapp.domain import Machine, PatchRole, Preset
 from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import Job
@@ -295,11 +295,18 @@ def newest_sentence(store: Store, item: Checkpoint) -> str:
     result = (
         f" It scores F1 {tables.score(scored.scores.f1_50, scored.interval)} on {scored.n} validation patches."
         if scored
-        else " It has no score yet, because no validation patch is finished."
+        else f" It has no score yet, because {_why_no_score(store, item)}."
     )
     refused = promotion.refused(store, item.project_id)
     kept = "" if refused is None else " It is not used; the list of models below says why."
     return f"The newest model trained for {tables.minutes(item.seconds)} on {item.n_cases} patches.{result}{kept}"
+
+
+def _why_no_score(store: Store, item: Checkpoint) -> str:
+    project = catalogue.project(store, item.project_id)
+    if training_cases.finished_cases(store, project, PatchRole.VALIDATION):
+        return "the validation patches were finished after it; the next training gives it one, too"
+    return "no validation patch is finished"
 
 
 def log_text(store: Store, project_id: int) -> str:

@@ -158,6 +158,18 @@ def test_the_plan_is_shown_as_soon_as_the_running_training_has_made_it(store, pr
     assert train.watch_all(store, None)[0] == ""
 
 
+def test_why_a_model_has_no_score_yet(store, project, fast):  # noqa: F811
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    newest = models.latest_checkpoint(store, project.id)
+    assert "because no validation patch is finished" in train.newest_sentence(store, newest)
+    for patch_id in selection.run_select(store, project.id, silent, budget=5)["patches"]:
+        annotation.submit_labels(store, patch_id, np.ones((64, 64), np.int32), "oracle")
+    assert "the validation patches were finished after it" in train.newest_sentence(store, newest)
+    training.run_round(store, project.id, silent)
+    assert "It scores F1" in train.newest_sentence(store, newest)  # the pre-trained one, too
+
+
 def test_a_preset_from_the_browser_is_checked(store, project):  # noqa: F811
     with pytest.raises(InputError, match="'enormous'"):
         train.choose_preset(store, project.id, "enormous")
