@@ -21,6 +21,10 @@ from alapp.storage.verdicts import DecidedBy, Verdict, VerdictKind
 MIN_PATCHES, MIN_OBJECTS = 2, 20
 """With fewer validation patches, or fewer labelled objects in all of them, two models are not compared."""
 
+LOST_OBJECTS = 5
+"""A model that finds none where the one in use finds so many is worse, however few patches there are: one that still
+finds half of them would miss all five once in 32 times."""
+
 MIN_PROBABILITY = 0.95
 """How sure the paired bootstrap over patches must be that the new model is worse."""
 
@@ -28,24 +32,34 @@ MIN_PROBABILITY = 0.95
 @dataclass(frozen=True)
 class Paired:
     """Two models on the same validation patches: pooled F1 at IoU 0.5 of the one in use and of the new one,
-    `p_worse` the probability that the new one is worse; the scores are None without a patch."""
+    `p_worse` the probability that the new one is worse; the scores are None without a patch. `tp_current` and `tp_new`
+    objects are found."""
 
     patches: int
     objects: int
     f1_current: float | None = None
     f1_new: float | None = None
     p_worse: float | None = None
+    tp_current: int = 0
+    tp_new: int = 0
+
+    @property
+    def lost_all(self) -> bool:
+        """Whether the new model finds nothing any more, as after a batch with hardly an object."""
+        return self.tp_new == 0 and self.tp_current >= LOST_OBJECTS
 
     @property
     def checked(self) -> bool:
         """Whether there were enough patches and objects to tell."""
-        return self.patches >= MIN_PATCHES and self.objects >= MIN_OBJECTS
+        return self.lost_all or (self.patches >= MIN_PATCHES and self.objects >= MIN_OBJECTS)
 
     @property
     def clearly_worse(self) -> bool:
         """Whether the new model should not replace the other."""
         if not self.checked or self.f1_current is None or self.f1_new is None or self.p_worse is None:
             return False
+        if self.lost_all:
+            return True
         return self.f1_current - self.f1_new > margin(self.patches) and self.p_worse >= MIN_PROBABILITY
 
 
@@ -65,7 +79,8 @@ def compare(current: Sequence[InstanceScores], new: Sequence[InstanceScores]) ->
     if not current:
         return Paired(0, 0)
     before, after = pool(current), pool(new)
-    return Paired(len(current), before.n_true, before.f1_50, after.f1_50, probability_lower(current, new))
+    p_worse = probability_lower(current, new)
+    return Paired(len(current), before.n_true, before.f1_50, after.f1_50, p_worse, before.tp_50, after.tp_50)
 
 
 def compare_models(store: Store, current: Checkpoint, new: Checkpoint) -> Paired:
@@ -196,8 +211,8 @@ def sentence(store: Store, verdict: Verdict) -> str:
         return ""
     if not facts["checked"]:
         return _unchecked(this, other, verdict)
-    numbers = f"F1 {facts['f1_new']:.2f} against {facts['f1_current']:.2f} on the same {facts['patches']} "
-    numbers += "validation patches"
+    where = "validation patch" if facts["patches"] == 1 else f"{facts['patches']} validation patches"
+    numbers = f"F1 {facts['f1_new']:.2f} against {facts['f1_current']:.2f} on the same {where}"
     if not verdict.accepted:
         return f"{this} was kept but is not used, because it is clearly worse than {other}: {numbers}."
     better = facts["f1_new"] >= facts["f1_current"]

@@ -86,14 +86,26 @@ def test_a_large_fall_on_one_of_many_patches_is_not_certain():
     ("before", "after"),
     [
         ([], []),
-        ([scores(60, 0, 0)], [scores(0, 60, 60)]),  # one patch
-        ([scores(3, 0, 0)] * 6, [scores(0, 3, 3)] * 6),  # 18 objects
+        ([scores(60, 0, 0)], [scores(1, 59, 59)]),  # one patch
+        ([scores(3, 0, 0)] * 6, [scores(0, 3, 3)] * 5 + [scores(1, 2, 2)]),  # 18 objects
     ],
 )
 def test_with_too_few_patches_or_objects_nothing_is_said(before, after):
     found = promotion.compare(before, after)
     assert not found.checked
     assert not found.clearly_worse
+
+
+@pytest.mark.parametrize("patches", [1, 2])
+def test_a_model_that_finds_nothing_any_more_is_refused_however_little_there_is(patches):
+    empty = [scores(0, 0, 0)] * (patches - 1)
+    found = promotion.compare([scores(5, 1, 10), *empty], [scores(0, 3, 15), *empty])
+    assert found.checked
+    assert found.clearly_worse
+    few = promotion.compare([scores(4, 1, 11), *empty], [scores(0, 3, 15), *empty])
+    one = promotion.compare([scores(5, 1, 10), *empty], [scores(1, 3, 14), *empty])
+    assert not few.checked
+    assert not one.checked
 
 
 def test_few_patches_need_a_larger_fall():
