@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from alapp.domain import LabelKind, PatchRole
@@ -23,18 +21,26 @@ PRETRAIN_PATCHES = 400
 
 def human_cases(store: Store, project: Project) -> tuple[Case, ...]:
     """Every finished training patch with its newest human labels; validation patches are never among them."""
-    found = finished_cases(store, project, PatchRole.TRAIN)
-    maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
-    return tuple(found.values()) if any(maps[patch_id].n_objects for patch_id in found) else ()
+    if not labelled_objects(store, project):
+        return ()
+    return tuple(finished_cases(store, project, PatchRole.TRAIN).values())
 
 
 def finished_cases(store: Store, project: Project, role: PatchRole) -> dict[int, Case]:
     """Every finished patch of a role with its newest human labels, by patch id."""
+    return {
+        patch_id: _patch_case(store, catalogue.patch(store, patch_id), item)
+        for patch_id, item in finished(store, project, role).items()
+    }
+
+
+def finished(store: Store, project: Project, role: PatchRole) -> dict[int, LabelMap]:
+    """The newest human labels of every finished patch of a role, by patch id."""
     chosen = round_rows.selected_in_project(store, project.id)
     done = annotation.patch_states(store, list(chosen))
     maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
     return {
-        patch_id: _patch_case(store, catalogue.patch(store, patch_id), maps[patch_id])
+        patch_id: maps[patch_id]
         for patch_id, item in chosen.items()
         if item.role is role and done.get(patch_id) == annotation.DONE and patch_id in maps
     }
@@ -42,8 +48,7 @@ def finished_cases(store: Store, project: Project, role: PatchRole) -> dict[int,
 
 def labelled_objects(store: Store, project: Project) -> int:
     """How many objects the finished training patches show."""
-    maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
-    return sum(maps[patch_id].n_objects for patch_id in finished_cases(store, project, PatchRole.TRAIN))
+    return sum(item.n_objects for item in finished(store, project, PatchRole.TRAIN).values())
 
 
 def unlabelled_cases(store: Store, project: Project) -> tuple[Case, ...]:
@@ -62,14 +67,15 @@ def pseudo_cases(store: Store, project: Project) -> tuple[Case, ...]:
         return ()
     patches = [patch for patch in catalogue.patches(store, project.id) if patch.image_id in maps]
     order = np.random.default_rng([project.seed, 20]).permutation(len(patches))[:PRETRAIN_PATCHES]
-    return tuple(_crop_case(store, patches[row], maps[patches[row].image_id], _pseudo_key) for row in sorted(order))
+    chosen = [patches[row] for row in sorted(order)]
+    return tuple(_crop_case(store, patch, maps[patch.image_id], _pseudo_key(patch.id)) for patch in chosen)
 
 
 def reference_cases(store: Store, project: Project) -> tuple[Case, ...]:
     """Every patch with its reference masks: full annotation, for comparison."""
     maps = labels.latest_by_image(store, project.id, LabelKind.REFERENCE)
     patches = [patch for patch in catalogue.patches(store, project.id) if patch.image_id in maps]
-    return tuple(_crop_case(store, patch, maps[patch.image_id], _reference_key) for patch in patches)
+    return tuple(_crop_case(store, patch, maps[patch.image_id], f"ref_{patch.id}") for patch in patches)
 
 
 def keys_of(store: Store, this: Round) -> list[str]:
@@ -85,10 +91,6 @@ def _pseudo_key(patch_id: int) -> str:
     return f"pl_{patch_id}"
 
 
-def _reference_key(patch_id: int) -> str:
-    return f"ref_{patch_id}"
-
-
 def _patch_case(store: Store, patch: Patch, item: LabelMap) -> Case:
     def load() -> tuple[np.ndarray, np.ndarray]:
         return catalogue.read_patch(store, patch), labels.read(store, item)
@@ -100,8 +102,8 @@ def _patch_case(store: Store, patch: Patch, item: LabelMap) -> Case:
     return Case(key, content, load, patch.voxel_size, lambda: labels.read(store, region) > 0)
 
 
-def _crop_case(store: Store, patch: Patch, item: LabelMap, key: Callable[[int], str]) -> Case:
+def _crop_case(store: Store, patch: Patch, item: LabelMap, key: str) -> Case:
     def load() -> tuple[np.ndarray, np.ndarray]:
         return catalogue.read_patch(store, patch), catalogue.crop(labels.read(store, item), patch)
 
-    return Case(key(patch.id), content_hash(patch.id, item.sha256), load, patch.voxel_size)
+    return Case(key, content_hash(patch.id, item.sha256), load, patch.voxel_size)

@@ -169,8 +169,8 @@ def _goes_on(store: Store, project: Project) -> str:
         return "The network goes on from the model in use, with all you have labelled."
     shown = "one object" if n_objects == 1 else f"{n_objects} objects"
     return (
-        f"Your labels show only {shown}. So that the network does not forget all others, pseudo-labels stay half "
-        f"of what it sees until you have marked {rehearsal.FEW_OBJECTS} objects."
+        f"Your labels to train on show only {shown}. So that the network does not forget all others, pseudo-labels "
+        f"stay half of what it sees until your labels show {rehearsal.FEW_OBJECTS} objects."
     )
 
 
@@ -304,7 +304,7 @@ def newest_sentence(store: Store, item: Checkpoint) -> str:
 
 def _why_no_score(store: Store, item: Checkpoint) -> str:
     project = catalogue.project(store, item.project_id)
-    if training_cases.finished_cases(store, project, PatchRole.VALIDATION):
+    if training_cases.finished(store, project, PatchRole.VALIDATION):
         return "the validation patches were finished after it; the next training gives it one, too"
     return "no validation patch is finished"
 

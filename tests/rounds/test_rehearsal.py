@@ -101,6 +101,6 @@ def test_the_page_says_so_before_the_training(store, pretrained, fast):
     patches = selection.run_select(store, pretrained.id, silent, 4)["patches"]
     label(store, patches, 2)
     why = train_tab.what_to_start(store, pretrained.id).why
-    assert "Your labels show only 2 objects" in why
+    assert "Your labels to train on show only 2 objects" in why
     label(store, patches, rehearsal.FEW_OBJECTS)
     assert train_tab.what_to_start(store, pretrained.id).why.endswith("with all you have labelled.")
