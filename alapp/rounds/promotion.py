@@ -19,7 +19,8 @@ from alapp.storage.models import Checkpoint
 from alapp.storage.verdicts import DecidedBy, Verdict, VerdictKind
 
 MIN_PATCHES, MIN_OBJECTS = 2, 20
-"""With fewer validation patches, or fewer labelled objects in all of them, two models are not compared."""
+"""With fewer validation patches, or fewer labelled objects in all of them, two models are not compared, but for
+`LOST_OBJECTS`."""
 
 LOST_OBJECTS = 5
 """A model that finds none where the one in use finds so many is worse, however few patches there are: one that still
@@ -32,8 +33,8 @@ MIN_PROBABILITY = 0.95
 @dataclass(frozen=True)
 class Paired:
     """Two models on the same validation patches: pooled F1 at IoU 0.5 of the one in use and of the new one,
-    `p_worse` the probability that the new one is worse; the scores are None without a patch. `tp_current` and `tp_new`
-    objects are found."""
+    `p_worse` the probability that the new one is worse; the scores are None without a patch. They find
+    `tp_current` and `tp_new` objects."""
 
     patches: int
     objects: int
@@ -56,10 +57,10 @@ class Paired:
     @property
     def clearly_worse(self) -> bool:
         """Whether the new model should not replace the other."""
-        if not self.checked or self.f1_current is None or self.f1_new is None or self.p_worse is None:
-            return False
         if self.lost_all:
             return True
+        if not self.checked or self.f1_current is None or self.f1_new is None or self.p_worse is None:
+            return False
         return self.f1_current - self.f1_new > margin(self.patches) and self.p_worse >= MIN_PROBABILITY
 
 

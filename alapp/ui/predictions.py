@@ -154,7 +154,6 @@ def image_table(store: Store, checkpoint_id: int) -> dict[str, Any]:
 
 
 def _image_rows(store: Store, checkpoint_id: int) -> list[list[Any]]:
-
     def rounded(value: float | None) -> float | None:
         return None if value is None else round(value, 2)
 

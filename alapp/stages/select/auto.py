@@ -20,9 +20,10 @@ class Auto:
     """Core-set, of which a third of each batch, at least one patch, are patches in which objects are seen.
 
     A core-set spreads over what the images look like; where objects are rare, most of that is background, and a batch
-    teaches little of the objects. Nothing reliably beats random selection that sees to it that objects are in it
-    (nnActive, arXiv 2511.19183); this does so, and spreads out, too. Where most patches have objects, it is close to
-    `CoreSet`: while nothing is labelled it begins with as many random patches, as far as may be with objects.
+    teaches little of the objects. Random selection that sees to it that objects are in it is hard to beat (nnActive,
+    arXiv 2511.19183), and was not beaten by this (docs/evidence.md); this spreads out as well, and tells why it took a
+    patch. Where most patches have objects, it is close to `CoreSet`: while nothing is labelled it begins with as many
+    random patches, as far as may be with objects.
 
     Without what shows objects, it is a core-set, and its first patches are drawn from all. Almost empty patches and
     those that show the same are avoided.

@@ -55,9 +55,8 @@ def typical(
     k: int,
     rng: np.random.Generator,
     context: Context,
-    fill: bool = True,
 ) -> Selection:
-    """TypiClust over `candidates`, `k` of them at most; without `fill`, fewer rather than ones to be avoided."""
+    """TypiClust over `candidates`, `k` of them at most."""
     if k == 0:
         return Selection(())
     chosen = np.flatnonzero(labelled)
@@ -76,7 +75,7 @@ def typical(
             notes[int(row)] = "from a part of the data set that was not grouped"
             yield int(row)
 
-    found = in_order(order(), k, embeddings, chosen, context, fill)
+    found = in_order(order(), k, embeddings, chosen, context)
     return Selection(tuple(Pick(t.row, said(notes[t.row], t), t.distance, t.nearest) for t in found))
 
 
