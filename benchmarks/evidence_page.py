@@ -100,10 +100,16 @@ def beside_the_paper(known: Lines) -> str:
             cells.append("" if line is None else _score(line))
         if paper or any(cells):
             rows.append([words, paper, *cells])
+    rows.append(["Iterations of a round", "nnU-Net's schedule", *(_iterations(known[name]) for name in names)])
     for words, paper, ours in PAPER_DIFFERS:
         rows.append([words, paper, *(ours.get(name, ours.get("", "")) for name in names)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n".join(["## The paper's table beside ours", "", PAPER, "", table])
+
+
+def _iterations(lines: Sequence[findings.Line]) -> str:
+    """Of the trainings that were chained, all that there were."""
+    return ", ".join(map(str, sorted({line.iterations for line in lines if line.condition[1] == CHAIN})))
 
 
 def _score(line: findings.Line) -> str:
@@ -186,7 +192,6 @@ PAPER_ROWS = (
 PAPER_DIFFERS = (
     ("Patches", "1,024 of 32 x 512 x 512", {"": "2D, 256 x 256", "cho": "stacks, 5 x 256 x 256"}),
     ("Pseudo-labels by", "CellSAM", {"": "the app's built-in methods"}),
-    ("Iterations of a round", "nnU-Net's schedule", {"": "500"}),
     ("Hardware", "a GPU", {"": "one CPU core"}),
 )
 """(words, the paper's, ours by data set)."""

@@ -87,6 +87,7 @@ def test_the_papers_table_stands_beside_ours(store, tmp_path):
     assert rows["12.5%, core-set"] == ["0.600 (about 90%)", f"{f1['coreset']:.3f} ({full:.0f}%)"]
     assert rows["All labels"] == ["", f"{f1[ALL]:.3f}"]
     assert not any(words.startswith("6.25%") for words in rows)  # nobody has a value
+    assert rows["Iterations of a round"] == ["nnU-Net's schedule", "500"]
     assert rows["Hardware"] == ["a GPU", "one CPU core"]
 
 

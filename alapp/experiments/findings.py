@@ -21,7 +21,8 @@ Condition = tuple[str, str, str, float | None]
 class Line:
     """One condition: F1 at IoU 0.5 on the test images, pooled over their objects, by seed. `patches` that were
     labelled, of `of`; `percent` of what every label gives with the same start, by seed where both are known;
-    `objects`: how many the labelled patches showed, by seed where it is known."""
+    `objects`: how many the labelled patches showed, by seed where it is known; `iterations` of the
+    training."""
 
     condition: Condition
     patches: int
@@ -30,6 +31,7 @@ class Line:
     percent: dict[int, float]
     seconds: float
     objects: dict[int, int] = field(default_factory=dict)
+    iterations: int = 0
 
     @property
     def mean(self) -> float:
@@ -102,7 +104,18 @@ def tabulated(runs: Sequence[tuple[Run, Result]]) -> list[Line]:
         any_result = next(iter(results.values()))
         seconds = float(np.mean([result.seconds for result in results.values()]))
         objects = {seed: result.objects for seed, result in sorted(results.items()) if result.objects is not None}
-        made.append(Line(condition, len(any_result.rows), any_result.patches, f1, percent, seconds, objects))
+        made.append(
+            Line(
+                condition,
+                len(any_result.rows),
+                any_result.patches,
+                f1,
+                percent,
+                seconds,
+                objects,
+                any_result.iterations,
+            )
+        )
     return made
 
 
