@@ -10,6 +10,7 @@ from typing import Any
 from alapp.domain import Report
 from alapp.environment import prepare
 from alapp.errors import CorruptFileError, NotReadyError
+from alapp.rounds import rehearsal
 from alapp.storage import models, verdicts
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -49,7 +50,8 @@ def members(store: Store, project: Project, report: Report) -> Iterator[tuple[st
     yield f"{folder}/dataset.json", json.dumps(plan["dataset"], indent=1).encode()
     report(1, 2, "Writing the model")
     yield f"{folder}/fold_0/checkpoint_final.pth", _nnunet_checkpoint(store, checkpoint.path, plan)
-    learned = f"trained on {checkpoint.n_cases} patches, {checkpoint.iterations} iterations"
+    seen = rehearsal.learned_from(checkpoint.n_cases, checkpoint.n_rehearsed)
+    learned = f"trained on {seen}, {checkpoint.iterations} iterations"
     readme = _README.format(
         project=project.name,
         configuration=plan["configuration"],

@@ -23,6 +23,12 @@ def is_needed(n_objects: int) -> bool:
     return 0 < n_objects < FEW_OBJECTS
 
 
+def learned_from(n_labelled: int, n_rehearsed: int) -> str:
+    """What a model learned from, in words: so many labelled patches, and so many with pseudo-labels."""
+    labelled = f"{n_labelled} {'patch' if n_labelled == 1 else 'patches'}"
+    return f"{labelled} and the pseudo-labels of {n_rehearsed} more" if n_rehearsed else labelled
+
+
 def mixed(
     labelled: Sequence[Case], pseudo: Sequence[Case], drawn: Mapping[str, float] | None = None
 ) -> tuple[tuple[Case, ...], dict[str, float] | None]:

@@ -223,6 +223,7 @@ def _record(store: Store, project: Project, plan: Plan, run: Run, key: str, path
         "preset": project.preset,
         "iterations": run.iterations,
         "n_cases": len(run.cases) - run.rehearsed,
+        "n_rehearsed": run.rehearsed,
         "seed": run.seed,
         "seconds": seconds,
         "input_hash": key,

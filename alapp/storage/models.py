@@ -44,7 +44,8 @@ class Plan:
 @dataclass(frozen=True)
 class Checkpoint:
     """A row of `checkpoint`. `round_id` is None for the one pre-trained on pseudo-labels; `removed_at` is when its
-    file was removed to free disk space; `pinned`: the user wants to keep it."""
+    file was removed to free disk space; `pinned`: the user wants to keep it; `n_rehearsed`: patches with pseudo-labels
+    that a round learned from besides the `n_cases` labelled ones, see `rounds.rehearsal`."""
 
     id: int
     project_id: int
@@ -62,6 +63,7 @@ class Checkpoint:
     created: str
     pinned: bool
     removed_at: str | None
+    n_rehearsed: int
 
 
 @dataclass(frozen=True)

@@ -388,3 +388,11 @@ def m014_lane(db: Database) -> None:
     db.executescript("""
     ALTER TABLE project ADD COLUMN lane_share REAL NOT NULL DEFAULT 0;      -- of a batch's training patches
     """)
+
+
+@migrations()
+def m015_rehearsed(db: Database) -> None:
+    """Models of rounds that also learned from pseudo-labels, because the labels showed few objects."""
+    db.executescript("""
+    ALTER TABLE checkpoint ADD COLUMN n_rehearsed INTEGER NOT NULL DEFAULT 0;   -- patches, see rounds/rehearsal.py
+    """)

@@ -115,7 +115,7 @@ def _row(model: Model, numbers: dict[int | None, str]) -> list[str]:
         f"model {numbers[item.parent_id]}" if item.parent_id in numbers else "scratch",
         item.preset,
         f"{item.iterations:,}",
-        str(item.n_cases),
+        f"{item.n_cases:,}{f' + {item.n_rehearsed:,} rehearsed' if item.n_rehearsed else ''}",
         tables.minutes(item.seconds),
         "file deleted" if model.size is None else tables.size(model.size),
         tables.score(score.scores.f1_50, score.interval) if score else tables.DASH,

@@ -299,7 +299,8 @@ def newest_sentence(store: Store, item: Checkpoint) -> str:
     )
     refused = promotion.refused(store, item.project_id)
     kept = "" if refused is None else " It is not used; the list of models below says why."
-    return f"The newest model trained for {tables.minutes(item.seconds)} on {item.n_cases} patches.{result}{kept}"
+    seen = rehearsal.learned_from(item.n_cases, item.n_rehearsed)
+    return f"The newest model trained for {tables.minutes(item.seconds)} on {seen}.{result}{kept}"
 
 
 def _why_no_score(store: Store, item: Checkpoint) -> str:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from alapp.domain import PatchRole, silent
-from alapp.rounds import annotation, pseudo, rehearsal, selection, training, training_cases
+from alapp.rounds import annotation, lineage, pseudo, rehearsal, selection, training, training_cases
 from alapp.stages.train.base import Case
 from alapp.storage import catalogue, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.verdicts import VerdictKind
+from alapp.ui import models as models_section
 from alapp.ui import train as train_tab
 
 
@@ -71,7 +72,11 @@ def test_a_round_with_few_objects_rehearses_what_nobody_selected(store, pretrain
     rehearsed = {int(key[3:]) for key in run["keys"] if key.startswith("pl_")}
     assert rehearsed == {patch.id for patch in catalogue.patches(store, pretrained.id)} - selected.keys()
     assert sum(run["weights"].values()) == pytest.approx(len(rehearsed))
-    assert models.latest_checkpoint(store, pretrained.id).n_cases == n_train  # what people labelled
+    made = models.latest_checkpoint(store, pretrained.id)
+    assert (made.n_cases, made.n_rehearsed) == (n_train, len(rehearsed))
+    assert f" + {len(rehearsed)} rehearsed" in models_section.table(lineage.models_of(store, pretrained.id))
+    told = f"on {n_train} patches and the pseudo-labels of {len(rehearsed)} more."
+    assert told in train_tab.newest_sentence(store, made)
     assert verdicts.of_project(store, pretrained.id, VerdictKind.PRETRAINING) == []  # two trials would tell nothing
 
 

@@ -21,8 +21,9 @@ NAMES = [
     "m012_experiments",
     "m013_compared_by",
     "m014_lane",
+    "m015_rehearsed",
 ]
-SHA256 = "c25e7a6b45c6179b4d5e1ac52308eed37c0ee01d31368548b1038f663fd9f32e"
+SHA256 = "d7479c1a5e76ae8293f5079e40b4cac6d588bd66da6190d542c3bbd52997cd48"
 
 
 def schema(store: Store) -> str:
