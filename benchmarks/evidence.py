@@ -36,7 +36,7 @@ from alapp.console import printer
 from alapp.domain import Modality
 from alapp.experiments import exchange, findings, runner
 from alapp.experiments import sources as experiment_sources
-from alapp.experiments.study import CHAIN, NONE, SINGLE, Run, Source, Study
+from alapp.experiments.study import NONE, SINGLE, Run, Source, Study
 from alapp.rounds.simulate import write_json
 from alapp.stages.foundation import folders
 from alapp.storage import experiments
@@ -67,15 +67,13 @@ def parts(name: str) -> dict[str, Study]:
     """What is compared on a data set, in the order of its worth."""
     source = sources()[name]
     main = Study(source, BUDGETS, ("foreground_random", "random", "coreset", "auto"))
-    bad = ("reference:drop=0.5", "reference:merge=0.5", "reference:shift=0.5", "reference:wrong=0.5")
+    baseline = replace(main, strategies=(page.BASELINE,))
     return {
         "first": replace(main, budgets=BUDGETS[:2], strategies=("auto", "foreground_random")),
         "main": main,
-        "scratch": replace(main, strategies=("foreground_random",), starts=(NONE,)),
-        "single": replace(main, strategies=("foreground_random",), schedules=(SINGLE,), full=False),
-        "corrupted": replace(
-            main, strategies=("foreground_random",), starts=("reference", *bad), schedules=(CHAIN,), full=False
-        ),
+        "scratch": replace(baseline, starts=(NONE,)),
+        "single": replace(baseline, schedules=(SINGLE,), full=False),
+        "corrupted": replace(baseline, starts=tuple(page.REFERENCE_STARTS), full=False),
     }
 
 

@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from alapp.experiments import findings
 from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE
 
 SHOWN = {0.0625: "6_25", 0.125: "12_5", 0.25: "25"}
-COMPARED = (
-    ("auto", "foreground_random"),
-    ("auto", "random"),
-    ("auto", "coreset"),
-    ("coreset", "foreground_random"),
-    ("coreset", "random"),
-)
-SHORT = {"foreground_random": "fg_random"}
 DEFAULT = "auto"
 """The strategy that a new project has."""
+BASELINE = "foreground_random"
+"""The strategy with which starts and schedules are compared."""
 EVERYTHING = "everything"
 """In place of a data set's name: over all of them."""
+REFERENCE_STARTS = {
+    "reference": "pre-training on perfect labels",
+    "reference:drop=0.5": "pre-training with half of the objects missing",
+    "reference:merge=0.5": "pre-training with half of the objects joined to a neighbour",
+    "reference:shift=0.5": "pre-training with every object half a diameter aside",
+    "reference:wrong=0.5": "pre-training with half of the objects put where there are none",
+}
+"""Pseudo-labels that are perfect, or wrong in a known way (`alapp.experiments.corruption`), and what that is."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`one` minus `other`, each (start, schedule, strategy), at every budget. `key` of its figures; `words` on the
+    page."""
+
+    key: str
+    words: str
+    one: tuple[str, str, str]
+    other: tuple[str, str, str]
+
+
+def _strategies(one: str, other: str, short: str) -> Comparison:
+    return Comparison(f"{one}_minus_{short}", f"{one} minus {other}", ("auto", CHAIN, one), ("auto", CHAIN, other))
+
+
+def _minus_scratch(start: str, key: str, words: str) -> Comparison:
+    scratch = (NONE, CHAIN, BASELINE)
+    return Comparison(f"{key}_minus_scratch", f"{words} minus scratch", (start, CHAIN, BASELINE), scratch)
+
+
+COMPARISONS = (
+    _strategies("auto", "foreground_random", "fg_random"),
+    _strategies("auto", "random", "random"),
+    _strategies("auto", "coreset", "coreset"),
+    _strategies("coreset", "foreground_random", "fg_random"),
+    _strategies("coreset", "random", "random"),
+    _minus_scratch("auto", "pretrained", "pre-training on pseudo-labels"),
+    *(
+        _minus_scratch(start, start.replace(":", "_").replace("=", "_"), words)
+        for start, words in REFERENCE_STARTS.items()
+    ),
+    Comparison(
+        "chain_minus_single", "rounds chained minus trained at once",
+        ("auto", CHAIN, BASELINE), ("auto", SINGLE, BASELINE),
+    ),
+)  # fmt: skip
 
 Lines = Mapping[str, Sequence[findings.Line]]
 """What is known of each data set."""
@@ -29,26 +70,12 @@ def figures(name: str, known: Sequence[findings.Line]) -> dict[str, float]:
     """The figures of one data set, as far as its runs are finished."""
     found: dict[str, float] = {}
     for budget, text in SHOWN.items():
-        by = {
-            each.condition[2]: each
-            for each in known
-            if each.condition[:2] == ("auto", CHAIN) and each.condition[3] == budget
-        }
         for strategy, key in ((DEFAULT, "percent_of_full"), ("coreset", "percent_of_full_coreset")):
-            if strategy in by and by[strategy].mean_percent is not None:
-                found[f"{key}_at_{text}.{name}"] = round(by[strategy].mean_percent, 1)
-        for one, other in COMPARED:
-            key = f"{one}_minus_{SHORT.get(other, other)}_at_{text}"
-            found |= _figures_of(key, name, findings.paired(by.get(one), by.get(other)))
-        base = by.get("foreground_random")
-        scratch = findings.line(known, NONE, CHAIN, "foreground_random", budget)
-        single = findings.line(known, "auto", SINGLE, "foreground_random", budget)
-        found |= _figures_of(f"pretrained_minus_scratch_at_{text}", name, findings.paired(base, scratch))
-        found |= _figures_of(f"chain_minus_single_at_{text}", name, findings.paired(base, single))
-        for start in sorted({each.condition[0] for each in known if each.condition[0].startswith("reference")}):
-            line = findings.line(known, start, CHAIN, "foreground_random", budget)
-            key = f"{start.replace(':', '_').replace('=', '_')}_minus_scratch_at_{text}"
-            found |= _figures_of(key, name, findings.paired(line, scratch))
+            line = findings.line(known, "auto", CHAIN, strategy, budget)
+            if line is not None and line.mean_percent is not None:
+                found[f"{key}_at_{text}.{name}"] = round(line.mean_percent, 1)
+        for each in COMPARISONS:
+            found |= _figures_of(f"{each.key}_at_{text}", name, _compared([known], each, budget))
     full = findings.line(known, "auto", SINGLE, ALL, None)
     if full is not None:
         found[f"full_f1.{name}"] = round(full.mean, 3)
@@ -56,12 +83,11 @@ def figures(name: str, known: Sequence[findings.Line]) -> dict[str, float]:
 
 
 def figures_of_everything(known: Lines) -> dict[str, float]:
-    """The comparisons of strategies over all data sets that have both."""
+    """The comparisons over all data sets that have both conditions."""
     found: dict[str, float] = {}
     for budget, text in SHOWN.items():
-        for one, other in COMPARED:
-            key = f"{one}_minus_{SHORT.get(other, other)}_at_{text}"
-            found |= _figures_of(key, EVERYTHING, _over_all(known, one, other, budget)[0])
+        for each in COMPARISONS:
+            found |= _figures_of(f"{each.key}_at_{text}", EVERYTHING, _compared(known.values(), each, budget))
     return found
 
 
@@ -69,21 +95,22 @@ def told(name: str, known: Sequence[findings.Line]) -> str:
     """One data set in Markdown: the table, and in words what is more than chance."""
     lines = [f"## {name}", "", findings.as_text(known), ""]
     for budget, text in SHOWN.items():
-        for one, other in COMPARED:
-            compared = findings.paired(*(findings.line(known, "auto", CHAIN, each, budget) for each in (one, other)))
+        for each in COMPARISONS:
+            compared = _compared([known], each, budget)
             if compared is not None and compared.interval is not None:
-                lines.append(_sentence(one, other, text, compared, f"{compared.n} seeds"))
+                lines.append(_sentence(each, text, compared, f"{compared.n} seeds"))
     return "\n".join(lines)
 
 
 def told_of_everything(known: Lines) -> str:
-    """The strategies over all data sets in Markdown; empty where fewer than two can be compared."""
+    """The comparisons over all data sets in Markdown; empty where fewer than two can be compared."""
     lines = []
     for budget, text in SHOWN.items():
-        for one, other in COMPARED:
-            compared, names = _over_all(known, one, other, budget)
-            if compared is not None and compared.interval is not None and len(names) > 1:
-                lines.append(_sentence(one, other, text, compared, f"{compared.n} pairs: {', '.join(names)}"))
+        for each in COMPARISONS:
+            names = [name for name, found in known.items() if _compared([found], each, budget) is not None]
+            if len(names) > 1:
+                compared = _compared(known.values(), each, budget)
+                lines.append(_sentence(each, text, compared, f"{compared.n} pairs: {', '.join(names)}"))
     return "\n".join(["## All data sets together", "", TOGETHER, "", *lines]) if lines else ""
 
 
@@ -117,14 +144,11 @@ def _score(line: findings.Line) -> str:
     return f"{line.mean:.3f}{percent}"
 
 
-def _over_all(known: Lines, one: str, other: str, budget: float) -> tuple[findings.Paired | None, list[str]]:
-    """Two strategies over all data sets that have both, and which these are."""
-    pairs = {
-        name: (findings.line(lines, "auto", CHAIN, one, budget), findings.line(lines, "auto", CHAIN, other, budget))
-        for name, lines in known.items()
-    }
-    both = {name: pair for name, pair in pairs.items() if findings.paired(*pair) is not None}
-    return findings.paired_over(both.values()), list(both)
+def _compared(known: Iterable[Sequence[findings.Line]], each: Comparison, budget: float) -> findings.Paired | None:
+    """A comparison over these data sets, as far as they have both conditions."""
+    return findings.paired_over(
+        (findings.line(lines, *each.one, budget), findings.line(lines, *each.other, budget)) for lines in known
+    )
 
 
 def _figures_of(key: str, name: str, compared: findings.Paired | None) -> dict[str, float]:
@@ -138,10 +162,10 @@ def _figures_of(key: str, name: str, compared: findings.Paired | None) -> dict[s
     return found
 
 
-def _sentence(one: str, other: str, text: str, compared: findings.Paired, of: str) -> str:
+def _sentence(each: Comparison, text: str, compared: findings.Paired, of: str) -> str:
     low, high = (100 * value for value in compared.interval or ())
     return (
-        f"- {one} minus {other} at {text.replace('_', '.')}%: {100 * compared.difference:+.1f} F1 points "
+        f"- {each.words} at {text.replace('_', '.')}%: {100 * compared.difference:+.1f} F1 points "
         f"(95% interval {low:+.1f} to {high:+.1f}, {of}): {compared.told}."
     )
 
@@ -155,7 +179,9 @@ the pseudo-labels that "auto" chooses without downloaded weights, then each budg
 smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at
 IoU 0.5 of all objects of the test images, which are the last quarter of each data set. nuclei_fluo was run before the
 borders between objects that touch counted more. "all" trains on every patch, for as many iterations as all rounds
-together. Percent are of the F1 of "all" with the same start and seed. With three seeds an interval is wide: a
+together. Percent are of the F1 of "all" with the same start and seed. "none" trains from scratch, for the iterations of
+its rounds only. The starts that begin with "reference" are pre-trained on the labels of the data set itself, perfect or
+spoilt on purpose: they say what bad pseudo-labels cost. With three seeds an interval is wide: a
 difference is called better or worse only when its 95% interval (Student's t, paired by seed) leaves out zero, and of
 twenty such comparisons one does by chance alone. A line of one seed says nothing yet. Training seconds are those of
 computers that did other things too, and of runs that were paused.

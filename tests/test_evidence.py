@@ -19,9 +19,9 @@ FOUND = {"foreground_random": 60, "random": 70, "coreset": 75, "auto": 80, ALL: 
 """Of 100 objects, how many a strategy finds with seed 0; with the next seed it is one more."""
 
 
-def told(run: Run, rows: tuple[int, ...] = (), **more) -> dict:
-    """A finished run as `exchange.portable` tells it."""
-    tp = FOUND.get(run.strategy, 20) + run.seed
+def told(run: Run, rows: tuple[int, ...] = (), found: int | None = None, **more) -> dict:
+    """A finished run as `exchange.portable` tells it, which found so many objects with seed 0."""
+    tp = (FOUND.get(run.strategy, 20) if found is None else found) + run.seed
     f1 = 2 * tp / (100 + tp)
     scores = InstanceScores(f1, tp / 100, tp / 100, f1, f1, n_true=100, n_pred=tp, tp_50=tp, fp_50=0, fn_50=100 - tp)
     return {
@@ -67,6 +67,25 @@ def test_strategies_are_compared_over_all_data_sets(store, tmp_path):
     assert 0 < low < high  # four pairs tell more than two
     text = (tmp_path / "evidence.md").read_text(encoding="utf-8")
     assert "4 pairs: hela, bacteria" in text.split("## All data sets together")[1]
+
+
+def test_starts_and_schedules_are_compared_with_the_same_strategy(store, tmp_path):
+    base = ("foreground_random", CHAIN, 0.125)
+    made = [told(Run(start, seed, *base), found=tp) for seed in range(3)
+            for start, tp in (("none", 50), ("auto", 60), ("reference:merge=0.5", 40))]  # fmt: skip
+    made += [told(Run("auto", seed, "foreground_random", SINGLE, 0.125), found=70) for seed in range(3)]
+    figures = evidence.write(store, [], tmp_path, {"hela": made, "bacteria": made})["figures"]
+    f1 = {tp: [2 * (tp + seed) / (100 + tp + seed) for seed in range(3)] for tp in (40, 50, 60, 70)}
+    for key, one, other in (
+        ("pretrained_minus_scratch", 60, 50),
+        ("reference_merge_0.5_minus_scratch", 40, 50),
+        ("chain_minus_single", 60, 70),
+    ):
+        expected = round(100 * sum(a - b for a, b in zip(f1[one], f1[other], strict=True)) / 3, 2)
+        assert figures[f"{key}_at_12_5.hela"] == figures[f"{key}_at_12_5.everything"] == expected
+    text = (tmp_path / "evidence.md").read_text(encoding="utf-8")
+    assert "pre-training with half of the objects joined to a neighbour minus scratch at 12.5%: -9" in text
+    assert {one.one[0] for one in evidence_page.COMPARISONS} <= {"auto", *evidence.parts("hela")["corrupted"].starts}
 
 
 def test_one_data_set_is_not_all_of_them(store, tmp_path):
