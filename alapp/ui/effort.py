@@ -13,7 +13,7 @@ from alapp.rounds.savings import TimeSaved
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
-from alapp.ui import tables
+from alapp.ui import data_table, tables
 
 NOT_MEASURED = "Not measured. To measure it, open “Measure my work” on the Rounds tab before you select a batch."
 EXPLANATION = (
@@ -22,18 +22,18 @@ EXPLANATION = (
     "that you refused and objects that you removed. Labels from files cost no time."
 )
 COLUMNS = {
-    "Patch": "str",
-    "Round": "number",
-    "State": "str",
-    "Started from": "str",
-    "Time (s)": "number",
-    "Objects": "number",
-    "Time per object (s)": "number",
-    "Clicks": "number",
-    "Accepted": "number",
-    "Edited": "number",
-    "Drawn": "number",
-    "Rejected": "number",
+    "Patch": None,
+    "Round": 0,
+    "State": None,
+    "Started from": None,
+    "Time (s)": 0,
+    "Objects": 0,
+    "Time per object (s)": 1,
+    "Clicks": 0,
+    "Accepted": 0,
+    "Edited": 0,
+    "Drawn": 0,
+    "Rejected": 0,
 }
 STARTS = {"nothing": "nothing", "model": "the model", "pseudo": "pseudo-labels"}
 
@@ -47,16 +47,7 @@ def build() -> list[Any]:
         with gr.Row():
             saved = gr.HTML(padding=False)
             agreed = gr.HTML(padding=False)
-        patches = gr.Dataframe(
-            elem_id="results-effort",
-            headers=list(COLUMNS),
-            datatype=list(COLUMNS.values()),
-            interactive=False,
-            show_label=False,
-            wrap=False,
-            max_height=300,
-            visible=False,
-        )
+        patches = data_table.layout(COLUMNS, max_height=300, visible=False, elem_id="results-effort")
         gr.HTML(tables.note(EXPLANATION, "The export “Effort” below has one row for each object."), padding=False)
     return [section, cards, rounds, saved, agreed, patches]
 
@@ -74,7 +65,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         round_table(rounds),
         saved_text(savings.time_saved(store, project_id), project.control_share > 0),
         agreement_text(agreement.agreement(store, project_id), project.repeat_share > 0),
-        gr.Dataframe(value={"headers": list(COLUMNS), "data": rows}, visible=bool(rows)),
+        gr.Dataframe(value=data_table.filled(COLUMNS, rows), visible=bool(rows)),
     ]
 
 
@@ -134,9 +125,9 @@ def patch_rows(store: Store, project_id: int) -> list[list[Any]]:
                 numbers[pick.round_id],
                 states[patch_id],
                 starts or ("imported labels" if work.imported else tables.DASH),
-                round(work.seconds),
+                work.seconds,
                 work.kept,
-                round(work.seconds / work.kept, 1) if work.kept else None,
+                work.seconds / work.kept if work.kept else None,
                 work.clicks,
                 work.count(ledger.ACCEPTED),
                 work.count(ledger.EDITED),

@@ -15,22 +15,22 @@ from alapp.experiments import curves, export, findings, wording
 from alapp.experiments.findings import Line
 from alapp.storage import experiments as rows
 from alapp.storage.db import Store
-from alapp.ui import plots, spaces, tables
+from alapp.ui import data_table, plots, spaces, tables
 from alapp.ui.downloads import offered
 from alapp.ui.errors import told
 
 COLUMNS = {
-    "Pre-training": "str",
-    "Training": "str",
-    "Strategy": "str",
-    "Labelled patches": "number",
-    "% of all": "number",
-    "Objects in them": "number",
-    "F1 (mean)": "number",
-    "± SD": "number",
-    "% of what all labels give": "number",
-    "Repetitions": "number",
-    "Training (s)": "number",
+    "Pre-training": None,
+    "Training": None,
+    "Strategy": None,
+    "Labelled patches": 0,
+    "% of all": 1,
+    "Objects in them": 0,
+    "F1 (mean)": 3,
+    "± SD": 3,
+    "% of what all labels give": 0,
+    "Repetitions": 0,
+    "Training (s)": 0,
 }
 WIDTHS = ["15%", "10%", "13%", "8%", "7%", "7%", "7%", "7%", "9%", "10%", "7%"]
 READING = (
@@ -57,9 +57,8 @@ def build(store: Store, chosen: gr.Dropdown, fresh: gr.Textbox) -> None:
             strategy = gr.Dropdown([], label="Strategy", filterable=False, elem_id="experiment-strategy-shown")
         figure = gr.Plot(show_label=False, container=False, elem_id="experiment-curve")
         gr.HTML(tables.note(READING), padding=False)
-        table = gr.Dataframe(
-            headers=list(COLUMNS), datatype=list(COLUMNS.values()), interactive=False, show_label=False, wrap=True,
-            max_height=380, column_widths=WIDTHS, elem_id="experiment-table",
+        table = data_table.layout(
+            COLUMNS, wrap=True, max_height=380, column_widths=WIDTHS, elem_id="experiment-table"
         )  # fmt: skip
         words = gr.HTML(padding=False, elem_id="experiment-differences")
         with gr.Row():
@@ -99,7 +98,7 @@ def look(store: Store, chosen: Any, start: Any, strategy: Any) -> list[Any]:
         gr.Dropdown(choices=[*((_upper(wording.start(name)), name) for name in starts), ("All", EVERY)], value=start),
         gr.Dropdown(choices=[("All", EVERY), *((wording.strategy(name), name) for name in strategies)], value=strategy),
         drawn(store, chosen, start, strategy),
-        rows_of(known),
+        data_table.filled(COLUMNS, rows_of(known)),
         differences(known),
         gr.File(value=None, visible=False),
     ]
@@ -157,9 +156,8 @@ def rows_of(known: list[Line]) -> list[list[Any]]:
     return [
         [
             wording.start(row["start"]), wording.SCHEDULES[row["schedule"]], wording.strategy(row["strategy"]),
-            row["labelled_patches"], round(row["labelled_percent"], 1), row["labelled_objects"],
-            round(row["f1_50"], 3), None if row["sd"] is None else round(row["sd"], 3), row["percent_of_all_labels"],
-            row["seeds"], round(row["training_seconds"]),
+            row["labelled_patches"], row["labelled_percent"], row["labelled_objects"], row["f1_50"], row["sd"],
+            row["percent_of_all_labels"], row["seeds"], row["training_seconds"],
         ]
         for row in curves.table(known)
     ]  # fmt: skip

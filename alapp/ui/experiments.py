@@ -20,7 +20,7 @@ from alapp.jobs import Job
 from alapp.storage import experiments as rows
 from alapp.storage.db import Store
 from alapp.storage.experiments import ExperimentRun, RunState
-from alapp.ui import experiment_form, experiment_results, spaces, tables
+from alapp.ui import data_table, experiment_form, experiment_results, spaces, tables
 from alapp.ui.errors import sentence, told
 from alapp.ui.header import time_left
 from alapp.ui.page import Page, Tab
@@ -36,15 +36,15 @@ CLOSED = (
 NONE_YET = "No experiment yet. Say above what to compare, and start it."
 UNDO = "It can be brought back until another one is deleted or the app is started again."
 COLUMNS = {
-    "Pre-training": "str",
-    "Training": "str",
-    "Strategy": "str",
-    "Labels": "str",
-    "Repetition": "number",
-    "State": "str",
-    "F1": "number",
-    "Seconds": "number",
-    "Remark": "str",
+    "Pre-training": None,
+    "Training": None,
+    "Strategy": None,
+    "Labels": None,
+    "Repetition": 0,
+    "State": None,
+    "F1": 3,
+    "Seconds": 0,
+    "Remark": None,
 }
 WIDTHS = ["21%", "12%", "17%", "7%", "9%", "8%", "6%", "8%", "12%"]
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -98,9 +98,8 @@ def _lay_out(store: Store, fresh: gr.Textbox) -> _Parts:
         sure = gr.Button("Delete", size="sm", variant="stop", scale=0, min_width=120, elem_id="experiment-sure")
         leave = gr.Button("Keep it", size="sm", scale=0, min_width=120)
     with gr.Accordion("Runs", open=True, visible=False) as runs:
-        listing = gr.Dataframe(
-            headers=list(COLUMNS), datatype=list(COLUMNS.values()), interactive=False, show_label=False,
-            wrap=True, max_height=340, column_widths=WIDTHS, elem_id="experiment-runs",
+        listing = data_table.layout(
+            COLUMNS, wrap=True, max_height=340, column_widths=WIDTHS, elem_id="experiment-runs"
         )  # fmt: skip
     experiment_results.build(store, chosen, fresh)
     shown = [seen, chosen, status, *buttons.values(), question, runs, listing, fresh, timer]
@@ -272,7 +271,7 @@ def look(store: Store, chosen: Any, seen: Any = None) -> list[Any]:
         gr.Button(f"Bring back {gone!r}" if gone else "", visible=gone is not None),
         gr.skip() if asked else gr.Row(visible=False),
         gr.Accordion(visible=picked is not None),
-        gr.skip() if same else run_rows(found),
+        gr.skip() if same else data_table.filled(COLUMNS, run_rows(found)),
         experiment_results.freshness(picked and picked.id, [run.key for run in found if run.result]),
         gr.Timer(active=busy),
     ]  # fmt: skip
@@ -318,7 +317,7 @@ def run_rows(found: Sequence[ExperimentRun]) -> list[list[Any]]:
             [
                 wording.start(run.start), wording.SCHEDULES.get(run.schedule, run.schedule),
                 wording.strategy(run.strategy), wording.budget(run.budget), run.seed + 1, item.state.value,
-                round(result.pooled.f1_50, 3) if result else None, round(result.seconds) if result else None, remark,
+                result.pooled.f1_50 if result else None, result.seconds if result else None, remark,
             ]
         )  # fmt: skip
     return made

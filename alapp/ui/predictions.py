@@ -13,21 +13,21 @@ from alapp.errors import NotReadyError
 from alapp.rounds import evaluation, results
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
-from alapp.ui import comparison, tables
+from alapp.ui import comparison, data_table, tables
 from alapp.ui.errors import told
 from alapp.ui.page import Page
 
 COLUMNS = {
-    "Image": "str",
-    "Use": "str",
-    "Objects": "number",
-    "Mean size (px)": "number",
-    "Foreground (%)": "number",
-    "Scored patches": "number",
-    "F1": "number",
-    "AP at IoU 0.5": "number",
-    "PQ": "number",
-    "Dice": "number",
+    "Image": None,
+    "Use": None,
+    "Objects": 0,
+    "Mean size (px)": 1,
+    "Foreground (%)": 1,
+    "Scored patches": 0,
+    "F1": 2,
+    "AP at IoU 0.5": 2,
+    "PQ": 2,
+    "Dice": 2,
 }
 
 
@@ -101,15 +101,7 @@ def _layout() -> _Parts:
             panels = gr.Image(show_label=False, interactive=False, height=300, buttons=["fullscreen"])
             open_button = gr.Button("Open in Annotate", size="sm", visible=False)
     gr.Markdown("### Images")
-    table = gr.Dataframe(
-        elem_id="results-images",
-        headers=list(COLUMNS),
-        datatype=list(COLUMNS.values()),
-        interactive=False,
-        show_label=False,
-        wrap=False,
-        max_height=340,
-    )
+    table = data_table.layout(COLUMNS, max_height=340, elem_id="results-images")
     return _Parts(
         rounds, against, filled, z, apply, listing, thumbnails, caption, titles, panels, open_button, table,
         gr.State([]), gr.State(None),
@@ -146,26 +138,23 @@ def show_model(store: Store, project_id: int | None, number: Any, against: Any =
 
 
 def image_table(store: Store, checkpoint_id: int) -> dict[str, Any]:
-    """The table of images; numbers stay numbers, so that they sort. Sizes in 3D are in voxels."""
+    """The table of images. Sizes in 3D are in voxels."""
     project_id = models.checkpoint(store, checkpoint_id).project_id
     is_3d = any(image.is_3d for image in catalogue.images(store, project_id))
-    headers = [name.replace("(px)", "(voxels)") if is_3d else name for name in COLUMNS]
-    return {"headers": headers, "data": _image_rows(store, checkpoint_id)}
+    columns = {name.replace("(px)", "(voxels)") if is_3d else name: digits for name, digits in COLUMNS.items()}
+    return data_table.filled(columns, _image_rows(store, checkpoint_id))
 
 
 def _image_rows(store: Store, checkpoint_id: int) -> list[list[Any]]:
-    def rounded(value: float | None) -> float | None:
-        return None if value is None else round(value, 2)
-
     return [
         [
             row["image"],
             "testing" if row["role"] == "test" else "training",
             row["objects"],
-            None if row["mean_area"] is None else round(row["mean_area"], 1),
-            None if row["foreground"] is None else round(100 * row["foreground"], 1),
+            row["mean_area"],
+            None if row["foreground"] is None else 100 * row["foreground"],
             row["labelled_patches"],
-            *(rounded(row[name]) for name in ("f1_50", "ap_50", "pq", "dice")),
+            *(row[name] for name in ("f1_50", "ap_50", "pq", "dice")),
         ]
         for row in results.image_table(store, checkpoint_id)
     ]

@@ -31,8 +31,6 @@ div.al-panel{border:1px solid var(--border-color-primary);border-radius:8px;padd
  line-height:1.45;height:100%}
 div.al-panel b{display:block;color:var(--body-text-color)}
 div.al-panels{display:flex;font-size:14px}
-#results-effort [role=gridcell]:nth-child(n+5) .cell-wrap span,
-#results-images [role=gridcell]:nth-child(n+3) .cell-wrap span{text-align:right;width:100%}
 div.al-panels span{flex:1;text-align:center}
 </style>"""
 
