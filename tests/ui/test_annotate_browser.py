@@ -11,138 +11,14 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from alapp.domain import LabelKind, PatchRole
-from alapp.rounds import annotation, importing
+from alapp.domain import LabelKind
+from alapp.rounds import annotation
 from alapp.storage import annotations, catalogue, labels
-from alapp.storage import rounds as round_rows
 from alapp.ui import annotate, canvas
 from alapp.ui.page import Page
-from tests.rounds.conftest import discs
+from tests.ui.annotating import Visitor, centre, kinds, mask_of, opened, whole
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-@pytest.fixture
-def browser(chromium):
-    return chromium
-
-
-@pytest.fixture
-def world(store):
-    """A project with two patches of 96 x 128 and their truth; the first one opens."""
-    pixels, truth = discs(3, size=192, n=16, radius=9)
-    pixels, truth = pixels[:96], truth[:96]
-    pixels, truth = np.tile(pixels, (1, 2, 1))[:, :256], np.tile(truth, (1, 2))[:, :256]
-    made = catalogue.create_project(store, "clicks", patch_size=96)
-    importing.add_array(store, made.id, "<b>cells</b> ${1+1} {{value}}", pixels)
-    patches = catalogue.patches(store, made.id)[:2]
-    round_rows.add(store, made.id, "random", 2, 0, [(item.id, PatchRole.TRAIN, {}) for item in patches])
-    return store, made, patches, truth
-
-
-@pytest.fixture
-def server(world):
-    store, made, _, _ = world
-    blocks = annotate.standalone(store, made.id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    yield url
-    blocks.close(verbose=False)
-
-
-class Visitor:
-    """A browser tab on the page. Every error in its console fails the test. `script` runs before the page's own."""
-
-    def __init__(self, browser, url, script="", **options):
-        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
-        self.context.add_init_script(script)
-        self.page = self.context.new_page()
-        self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
-        self.page.goto(url)
-        self.ready()
-
-    def ready(self):
-        self.page.wait_for_selector(".ann[data-slice]")
-        self.saved()
-        self.frame()
-
-    def saved(self):
-        self.page.wait_for_selector('.ann:not([data-told="false"]) [data-part="save"][data-saved="true"]')
-
-    def frame(self):
-        """Wait until what changed is drawn."""
-        self.page.evaluate(
-            "() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
-        )
-
-    def picture(self):
-        """What the canvas shows, as an address of data."""
-        self.frame()
-        return self.page.evaluate("document.querySelector('.ann canvas').toDataURL()")
-
-    def where(self, y, x):
-        return self.page.evaluate(
-            """([y, x]) => {
-                const rect = document.querySelector('.ann canvas').getBoundingClientRect();
-                const { scale, left, top } = document.querySelector('.ann').viewTransform();
-                return [rect.left + left + (x + 0.5) * scale, rect.top + top + (y + 0.5) * scale];
-            }""",
-            [int(y), int(x)],
-        )
-
-    def click(self, y, x, button="left", modifiers=()):
-        for key in modifiers:
-            self.page.keyboard.down(key)
-        self.page.mouse.click(*self.where(y, x), button=button)
-        for key in modifiers:
-            self.page.keyboard.up(key)
-        self.saved()
-
-    def press(self, *keys):
-        for key in keys:
-            self.page.keyboard.press(key)
-        self.saved()
-        self.frame()
-
-    def revision(self, n):
-        self.page.wait_for_selector(f'.ann[data-revision="{n}"]')
-
-    def objects(self):
-        return self.page.locator(".ann [data-part=objects] [data-object]").count()
-
-    def close(self):
-        self.context.close()
-        assert not self.errors
-
-
-@pytest.fixture
-def visitor(browser, server):
-    made = Visitor(browser, server)
-    yield made
-    made.close()
-
-
-def centre(truth, identity):
-    y, x = np.argwhere(truth == identity).mean(axis=0).round()
-    return int(y), int(x)
-
-
-def whole(truth, patch):
-    """Ids of objects that lie well inside of the patch."""
-    part = catalogue.crop(truth, patch)
-    ids, counts = np.unique(part, return_counts=True)
-    return part, [int(key) for key, n in zip(ids, counts, strict=True) if key and n > 200]
-
-
-def kinds(store, patch):
-    return [row.kind for row in annotations.events(store, patch.id)]
-
-
-def mask_of(store, patch, identity):
-    target = np.zeros((1, *catalogue.read_patch(store, patch).shape[:2]), bool)
-    annotation.state(store, patch.id).objects[identity].mask.paint(target, True)
-    return target[0]
 
 
 def test_from_the_click_to_the_label_map(world, visitor):
@@ -187,9 +63,9 @@ def test_from_the_click_to_the_label_map(world, visitor):
     assert "1 of 2 finished" in visitor.page.inner_text(".ann-strip")
 
 
-def test_points_are_exact_at_any_zoom_size_and_pixel_ratio(world, browser, server):
+def test_points_are_exact_at_any_zoom_size_and_pixel_ratio(world, chromium, server):
     store, _, (first, _), _ = world
-    visitor = Visitor(browser, server, device_scale_factor=2)
+    visitor = Visitor(chromium, server, device_scale_factor=2)
     page = visitor.page
 
     def point(y, x):
@@ -272,34 +148,30 @@ def test_select_correct_and_delete(world, visitor):
     assert visitor.objects() == 0
 
 
-def test_suggestions_are_accepted_at_once_or_asked_about(world, browser):
+def test_suggestions_are_accepted_at_once_or_asked_about(world, chromium):
     store, made, (first, second), truth = world
     image = catalogue.image(store, first.image_id)
     labels.add(store, LabelKind.PSEUDO, truth, project_id=made.id, image_id=image.id, backend="x", input_hash="x")
-    blocks = annotate.standalone(store, made.id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    visitor = Visitor(browser, url)
-    page = visitor.page
-    count = page.locator("[data-part=suggestions] [data-object]").count()
-    assert count == np.count_nonzero(np.unique(catalogue.crop(truth, first)))
-    visitor.press("d")
-    page.get_by_text("would not become labels").wait_for()
-    page.get_by_role("button", name="Cancel").click()
-    visitor.press("a")
-    visitor.revision(2)
-    assert visitor.objects() == count
-    visitor.press("d")
-    page.wait_for_selector(f'.ann[data-patch="{second.id}"]')
-    stored = labels.read(store, labels.latest_of_patch(store, first.id, LabelKind.HUMAN))
-    assert np.array_equal(stored > 0, catalogue.crop(truth, first) > 0)
-    visitor.press("d")
-    page.get_by_role("button", name="Leave out, done").click()
-    page.get_by_text("Every patch of this batch is finished").wait_for()
-    assert labels.latest_of_patch(store, second.id, LabelKind.HUMAN).n_objects == 0
-    visitor.press("r")
-    page.wait_for_selector('.ann[data-status="started"]')
-    visitor.close()
-    blocks.close(verbose=False)
+    with opened(chromium, store, made.id) as visitor:
+        page = visitor.page
+        count = page.locator("[data-part=suggestions] [data-object]").count()
+        assert count == np.count_nonzero(np.unique(catalogue.crop(truth, first)))
+        visitor.press("d")
+        page.get_by_text("would not become labels").wait_for()
+        page.get_by_role("button", name="Cancel").click()
+        visitor.press("a")
+        visitor.revision(2)
+        assert visitor.objects() == count
+        visitor.press("d")
+        page.wait_for_selector(f'.ann[data-patch="{second.id}"]')
+        stored = labels.read(store, labels.latest_of_patch(store, first.id, LabelKind.HUMAN))
+        assert np.array_equal(stored > 0, catalogue.crop(truth, first) > 0)
+        visitor.press("d")
+        page.get_by_role("button", name="Leave out, done").click()
+        page.get_by_text("Every patch of this batch is finished").wait_for()
+        assert labels.latest_of_patch(store, second.id, LabelKind.HUMAN).n_objects == 0
+        visitor.press("r")
+        page.wait_for_selector('.ann[data-status="started"]')
 
 
 UNINFORMED = """
@@ -309,10 +181,10 @@ UNINFORMED = """
 """The page does not ask every five seconds whether another one works on its patch."""
 
 
-def test_two_tabs_cannot_overwrite_each_other(world, browser, server):
+def test_two_tabs_cannot_overwrite_each_other(world, chromium, server):
     store, _, (first, _), truth = world
     part, ids = whole(truth, first)
-    one, two = Visitor(browser, server, UNINFORMED), Visitor(browser, server)
+    one, two = Visitor(chromium, server, UNINFORMED), Visitor(chromium, server)
     one.click(*centre(part, ids[0]))
     one.press("Enter")
     one.revision(3)
@@ -336,7 +208,7 @@ def test_two_tabs_cannot_overwrite_each_other(world, browser, server):
     two.close()
 
 
-def test_another_tab_opens_a_patch_here(world, browser):
+def test_another_tab_opens_a_patch_here(world, chromium):
     store, made, (_, second), _ = world
     with gr.Blocks() as blocks:
         project_id, changed, open_patch, visitor_id = (gr.State(value) for value in (made.id, 0, None, None))
@@ -348,7 +220,7 @@ def test_another_tab_opens_a_patch_here(world, browser):
         button.click(lambda: (gr.Tabs(selected="annotate"), second.id), None, [tabs, open_patch])
         changed.change(lambda number: number, changed, count)
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page = chromium.new_page(viewport={"width": 1280, "height": 800})
     page.goto(url)
     page.get_by_role("button", name="Open it").click()
     page.wait_for_selector(f'.ann[data-patch="{second.id}"][data-slice]')

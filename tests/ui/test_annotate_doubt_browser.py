@@ -9,8 +9,7 @@ from alapp.domain import LabelKind, PatchRole
 from alapp.rounds import annotation, importing
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
-from alapp.ui import annotate
-from tests.ui.test_annotate_browser import Visitor, browser, kinds  # noqa: F401
+from tests.ui.annotating import kinds, opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -40,14 +39,10 @@ def predicted(store):
 
 
 @pytest.fixture
-def visitor(predicted, browser):  # noqa: F811
+def visitor(predicted, chromium):
     store, made, _ = predicted
-    blocks = annotate.standalone(store, made.id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    found = Visitor(browser, url)
-    yield found
-    found.close()
-    blocks.close(verbose=False)
+    with opened(chromium, store, made.id) as found:
+        yield found
 
 
 def listed(visitor):

@@ -1,8 +1,5 @@
 """Nothing is lost: reloads in mid-act, two pages on one patch, notes; and the page without a mouse."""
 
-# Fixtures of the other module are imported by name.
-# ruff: noqa: F811
-
 from __future__ import annotations
 
 import json
@@ -14,20 +11,8 @@ from alapp.domain import LabelKind
 from alapp.rounds import annotation
 from alapp.stages.annotate.masks import from_array
 from alapp.storage import annotations, labels
-from alapp.ui import annotate
 from alapp.ui.theme import THEME
-from tests.ui.test_annotate_browser import (  # noqa: F401 (fixtures)
-    Visitor,
-    browser,
-    centre,
-    kinds,
-    mask_of,
-    server,
-    visitor,
-    whole,
-    world,
-)
-from tests.ui.test_annotate_tools_browser import drag
+from tests.ui.annotating import Visitor, centre, drag, kinds, mask_of, served, visiting, whole
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -170,10 +155,10 @@ def test_what_cannot_be_saved_after_a_reload_is_said(world, visitor):
     assert visitor.objects() == 1
 
 
-def test_taken_over_told_and_taken_back(world, browser, server):
+def test_taken_over_told_and_taken_back(world, chromium, server):
     store, _, (first, _), truth = world
     part, ids = whole(truth, first)
-    one, two = Visitor(browser, server), Visitor(browser, server)
+    one, two = Visitor(chromium, server), Visitor(chromium, server)
     banner = two.page.locator("[data-part=presence]")
     assert "open in another tab or by another person; last change" in banner.inner_text()
     one.click(*centre(part, ids[0]))
@@ -447,29 +432,29 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_and_focus_stand_out(world, browser, theme):
+def test_text_and_focus_stand_out(world, chromium, theme):
     """WCAG 2.2, level AA: 4.5 for text (1.4.3), 3 for what shows the focus (1.4.11)."""
     store, _, (first, _), truth = world
     annotation.accept(store, first.id, "before", from_array(truth[:96, :96] == whole(truth, first)[1][0]))
     annotation.skip(store, world[2][1].id, "before")
-    blocks = annotate.standalone(store, first.project_id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, theme=THEME)
-    visitor = Visitor(browser, f"{url}?__theme={theme}")
-    visitor.press("j")
-    page = visitor.page
-    page.get_by_role("textbox", name="Note on this patch").type("A note")
-    page.locator("[data-part=note-state]", has_text="saved").wait_for()
-    page.locator("[data-part=stage]").focus()
-    page.keyboard.press("d")
-    page.keyboard.press("Escape")
-    found = page.evaluate(CONTRAST)
-    page.keyboard.press("?")
-    found = page.evaluate(CONTRAST) | found
-    unsaved = "document.querySelector('[data-part=save]').classList.add('ann-unsaved')"
-    found["unsaved"] = page.evaluate(f"() => {{ {unsaved}; return ({CONTRAST})(); }}")["ann-save ann-unsaved"]
+    with (
+        served(store, first.project_id, theme=THEME) as url,
+        visiting(chromium, f"{url}?__theme={theme}") as visitor,
+    ):
+        visitor.press("j")
+        page = visitor.page
+        page.get_by_role("textbox", name="Note on this patch").type("A note")
+        page.locator("[data-part=note-state]", has_text="saved").wait_for()
+        page.locator("[data-part=stage]").focus()
+        page.keyboard.press("d")
+        page.keyboard.press("Escape")
+        found = page.evaluate(CONTRAST)
+        page.keyboard.press("?")
+        found = page.evaluate(CONTRAST) | found
+        unsaved = "document.querySelector('[data-part=save]').classList.add('ann-unsaved')"
+        found["unsaved"] = page.evaluate(f"() => {{ {unsaved}; return ({CONTRAST})(); }}")["ann-save ann-unsaved"]
+        dark = page.evaluate("document.body.classList.contains('dark')")
     print(theme, found)  # the numbers, with -s
-    assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
+    assert dark == (theme == "dark")
     assert len(found) > 12
     assert {name: value for name, value in found.items() if value < (3 if name.startswith("focus") else 4.5)} == {}
-    visitor.close()
-    blocks.close(verbose=False)

@@ -1,31 +1,16 @@
 """Partial annotation on the Annotate page, in headless Chromium."""
 
-# Fixtures of the other module are imported by name.
-# ruff: noqa: F811
-
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from alapp.domain import LabelKind
+from alapp.domain import LabelKind, PatchRole
 from alapp.rounds import annotation, annotation_region, importing
 from alapp.stages.annotate import journal
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows
-from alapp.ui import annotate
-from tests.ui.test_annotate_browser import (  # noqa: F401 (fixtures)
-    PatchRole,
-    Visitor,
-    browser,
-    centre,
-    kinds,
-    server,
-    visitor,
-    whole,
-    world,
-)
-from tests.ui.test_annotate_tools_browser import drag
+from tests.ui.annotating import centre, drag, kinds, opened, whole
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -105,44 +90,40 @@ def test_a_region_is_marked_corrected_undone_and_stored(world, visitor):
     assert human.params["ignored"] is None
 
 
-def test_suggestions_that_are_left_can_be_left_out(world, browser):
+def test_suggestions_that_are_left_can_be_left_out(world, chromium):
     store, made, (first, second), truth = world
     image = catalogue.image(store, first.image_id)
     labels.add(store, LabelKind.PSEUDO, truth, project_id=made.id, image_id=image.id, backend="x", input_hash="x")
-    blocks = annotate.standalone(store, made.id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    visitor = Visitor(browser, url)
-    page = visitor.page
-    part, ids = whole(truth, first)
-    visitor.click(*centre(part, ids[0]))
-    visitor.press("Enter")
-    visitor.press("d")
-    page.get_by_role("button", name="Not annotated there, done").click()
-    page.wait_for_selector(f'.ann[data-patch="{second.id}"]')
-    human, found, left_out = stored(store, first)
-    assert human.n_objects == 1
-    assert not (left_out & (found > 0)).any()
-    others = (part > 0) & (part != part[centre(part, ids[0])])
-    assert left_out[others].all()
-    assert not left_out[0 if not part[:8, :8].any() else 95, 0]
+    with opened(chromium, store, made.id) as visitor:
+        page = visitor.page
+        part, ids = whole(truth, first)
+        visitor.click(*centre(part, ids[0]))
+        visitor.press("Enter")
+        visitor.press("d")
+        page.get_by_role("button", name="Not annotated there, done").click()
+        page.wait_for_selector(f'.ann[data-patch="{second.id}"]')
+        human, found, left_out = stored(store, first)
+        assert human.n_objects == 1
+        assert not (left_out & (found > 0)).any()
+        others = (part > 0) & (part != part[centre(part, ids[0])])
+        assert left_out[others].all()
+        assert not left_out[0 if not part[:8, :8].any() else 95, 0]
 
-    # On the second patch everything is in the region: only the objects are asked about.
-    visitor.press("t")
-    drag(visitor, (0, 0), (0, 95), (80, 95), (80, 0))
-    drag(visitor, (78, 0), (78, 95), (95, 95), (95, 0))
-    visitor.press("d")
-    page.get_by_text("There is no object where it is annotated").wait_for()
-    page.get_by_role("button", name="Cancel").click()
-    visitor.press("a")
-    page.get_by_role("button", name="Ignore all but the objects").click()
-    visitor.saved()
-    visitor.press("d")
-    page.get_by_text("Every patch of this batch is finished").wait_for()
-    _, found, left_out = stored(store, second)
-    assert np.array_equal(found > 0, catalogue.crop(truth, second) > 0)
-    assert left_out.any()
-    visitor.close()
-    blocks.close(verbose=False)
+        # On the second patch everything is in the region: only the objects are asked about.
+        visitor.press("t")
+        drag(visitor, (0, 0), (0, 95), (80, 95), (80, 0))
+        drag(visitor, (78, 0), (78, 95), (95, 95), (95, 0))
+        visitor.press("d")
+        page.get_by_text("There is no object where it is annotated").wait_for()
+        page.get_by_role("button", name="Cancel").click()
+        visitor.press("a")
+        page.get_by_role("button", name="Ignore all but the objects").click()
+        visitor.saved()
+        visitor.press("d")
+        page.get_by_text("Every patch of this batch is finished").wait_for()
+        _, found, left_out = stored(store, second)
+        assert np.array_equal(found > 0, catalogue.crop(truth, second) > 0)
+        assert left_out.any()
 
 
 def test_an_empty_patch_is_called_so(world, visitor):
@@ -160,20 +141,16 @@ def test_an_empty_patch_is_called_so(world, visitor):
     assert left_out is None
 
 
-def test_a_region_counts_for_its_slice_or_for_all(store, browser):
+def test_a_region_counts_for_its_slice_or_for_all(store, chromium):
     made = catalogue.create_project(store, "stack", patch_size=64, patch_depth=4)
     importing.add_array(store, made.id, "gray", np.full((4, 64, 64, 1), 90, np.uint8))
     patch = catalogue.patches(store, made.id)[0]
     round_rows.add(store, made.id, "random", 1, 0, [(patch.id, PatchRole.TRAIN, {})])
-    blocks = annotate.standalone(store, made.id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    visitor = Visitor(browser, url)
-    visitor.press("t")
-    drag(visitor, (10, 10), (10, 30), (30, 30), (30, 10))
-    assert region(store, patch)[:, 20, 20].tolist() == [False, False, True, False]
-    visitor.page.get_by_label("On all slices").check()
-    drag(visitor, (40, 10), (40, 30), (60, 30), (60, 10))
-    assert region(store, patch)[:, 50, 20].tolist() == [True] * 4
-    assert annotations.events(store, patch.id)[-1].payload["box"][0::3] == [0, 4]
-    visitor.close()
-    blocks.close(verbose=False)
+    with opened(chromium, store, made.id) as visitor:
+        visitor.press("t")
+        drag(visitor, (10, 10), (10, 30), (30, 30), (30, 10))
+        assert region(store, patch)[:, 20, 20].tolist() == [False, False, True, False]
+        visitor.page.get_by_label("On all slices").check()
+        drag(visitor, (40, 10), (40, 30), (60, 30), (60, 10))
+        assert region(store, patch)[:, 50, 20].tolist() == [True] * 4
+        assert annotations.events(store, patch.id)[-1].payload["box"][0::3] == [0, 4]

@@ -1,8 +1,5 @@
 """Stacks on the Annotate page in headless Chromium: propagation, views from the side, slices fetched ahead."""
 
-# Fixtures of the other module are imported by name.
-# ruff: noqa: F811
-
 from __future__ import annotations
 
 import json
@@ -11,12 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from alapp.domain import LabelKind, VoxelSize
+from alapp.domain import LabelKind, PatchRole, VoxelSize
 from alapp.rounds import annotation, clicks, importing
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
-from alapp.ui import annotate
-from tests.ui.test_annotate_browser import PatchRole, Visitor, browser, kinds  # noqa: F401 (fixtures)
+from tests.ui.annotating import kinds, opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -42,14 +38,10 @@ def stack(store):
 
 
 @pytest.fixture
-def visitor(browser, stack):
+def visitor(chromium, stack):
     store, made, _ = stack
-    blocks = annotate.standalone(store, made.id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    found = Visitor(browser, url)
-    yield found
-    found.close()
-    blocks.close(verbose=False)
+    with opened(chromium, store, made.id) as found:
+        yield found
 
 
 def to_slice(visitor, *keys, z):
@@ -134,20 +126,16 @@ def test_one_direction_by_its_key(stack, visitor):
     assert annotation.state(store, first.id).objects[1].propagated == (2, 3, 4, 6, 7, 8)
 
 
-def test_a_suggestion_shows_its_middle_slice(stack, browser):
+def test_a_suggestion_shows_its_middle_slice(stack, chromium):
     store, made, (first, _) = stack
     truth = np.zeros((10, 64, 128), np.int32)
     truth[1:4, 10:20, 10:20] = 1
     labels.add(store, LabelKind.PSEUDO, truth, project_id=made.id, image_id=first.image_id, backend="x", input_hash="x")
-    blocks = annotate.standalone(store, made.id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    visitor = Visitor(browser, url)
-    assert "z 2–4" in visitor.page.inner_text("[data-part=suggestions]")
-    visitor.page.click("[data-part=suggestions] [data-object]")
-    visitor.page.wait_for_selector('.ann[data-slice$="/2"]')
-    assert visitor.page.locator(".ann-zbar .ann-carried").count() == 3
-    visitor.close()
-    blocks.close(verbose=False)
+    with opened(chromium, store, made.id) as visitor:
+        assert "z 2–4" in visitor.page.inner_text("[data-part=suggestions]")
+        visitor.page.click("[data-part=suggestions] [data-object]")
+        visitor.page.wait_for_selector('.ann[data-slice$="/2"]')
+        assert visitor.page.locator(".ann-zbar .ann-carried").count() == 3
 
 
 def colours(visitor, part):

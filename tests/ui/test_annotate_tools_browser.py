@@ -1,8 +1,5 @@
 """The drawing tools of the Annotate page in headless Chromium."""
 
-# Fixtures of the other module are imported by name.
-# ruff: noqa: F811
-
 from __future__ import annotations
 
 import base64
@@ -12,38 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alapp.domain import PatchRole
 from alapp.rounds import annotation, importing
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
-from alapp.ui import annotate
-from tests.ui.test_annotate_browser import (  # noqa: F401 (fixtures)
-    PatchRole,
-    Visitor,
-    browser,
-    centre,
-    kinds,
-    mask_of,
-    server,
-    visitor,
-    whole,
-    world,
-)
+from tests.ui.annotating import Visitor, centre, drag, kinds, mask_of, opened, whole
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-def drag(visitor, *points, button="left", shift=False):
-    mouse, keyboard = visitor.page.mouse, visitor.page.keyboard
-    if shift:
-        keyboard.down("Shift")
-    mouse.move(*visitor.where(*points[0]))
-    mouse.down(button=button)
-    for point in points[1:]:
-        mouse.move(*visitor.where(*point), steps=5)
-    mouse.up(button=button)
-    if shift:
-        keyboard.up("Shift")
-    visitor.saved()
 
 
 def decoded(picture):
@@ -151,9 +123,9 @@ def test_a_stroke_goes_on_from_the_unfinished_object(world, visitor):
     assert np.count_nonzero(found & (part == ids[0])) > 0.7 * np.count_nonzero(part == ids[0])
 
 
-def test_split_and_merge_at_twice_the_pixel_ratio(world, browser, server):
+def test_split_and_merge_at_twice_the_pixel_ratio(world, chromium, server):
     store, _, (first, _), truth = world
-    visitor = Visitor(browser, server, device_scale_factor=2)
+    visitor = Visitor(chromium, server, device_scale_factor=2)
     part, ids = whole(truth, first)
     y, x = centre(part, ids[0])
     visitor.click(y, x)
@@ -257,26 +229,22 @@ def test_an_outline_is_an_object(world, visitor):
     assert np.array_equal(mask_of(store, first, 1), found)
 
 
-def test_the_brush_paints_on_the_slice_that_is_shown(store, browser):
+def test_the_brush_paints_on_the_slice_that_is_shown(store, chromium):
     made = catalogue.create_project(store, "stack", patch_size=64, patch_depth=4)
     importing.add_array(store, made.id, "gray", np.full((4, 64, 64, 1), 90, np.uint8))
     patch = catalogue.patches(store, made.id)[0]
     round_rows.add(store, made.id, "random", 1, 0, [(patch.id, PatchRole.TRAIN, {})])
-    blocks = annotate.standalone(store, made.id)
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    visitor = Visitor(browser, url)
-    visitor.press("b")
-    drag(visitor, (20, 20), (20, 40))
-    visitor.press(".")
-    visitor.page.wait_for_selector('.ann[data-slice$="/3"]')
-    drag(visitor, (24, 20), (24, 40))
-    visitor.press("k")
-    drag(visitor, (5, 30), (45, 30))
-    item = annotation.state(store, patch.id).objects
-    assert sorted(item) == [1, 2]
-    assert all((each.mask.box[0], each.mask.box[3]) == (2, 4) for each in item.values())
-    visitor.close()
-    blocks.close(verbose=False)
+    with opened(chromium, store, made.id) as visitor:
+        visitor.press("b")
+        drag(visitor, (20, 20), (20, 40))
+        visitor.press(".")
+        visitor.page.wait_for_selector('.ann[data-slice$="/3"]')
+        drag(visitor, (24, 20), (24, 40))
+        visitor.press("k")
+        drag(visitor, (5, 30), (45, 30))
+        item = annotation.state(store, patch.id).objects
+        assert sorted(item) == [1, 2]
+        assert all((each.mask.box[0], each.mask.box[3]) == (2, 4) for each in item.values())
 
 
 def test_a_scribble_is_many_points_and_one_step(world, visitor):

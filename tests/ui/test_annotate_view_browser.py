@@ -1,55 +1,36 @@
 """Looking at a patch in headless Chromium: windows, channels, surroundings, minimap, ruler, touch and pen."""
 
-# Fixtures of the other module are imported by name.
-# ruff: noqa: F811
-
 from __future__ import annotations
+
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
-from alapp.domain import VoxelSize
+from alapp.domain import PatchRole, VoxelSize
 from alapp.rounds import annotation, importing
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
 from alapp.ui import annotate
-from tests.ui.test_annotate_browser import (  # noqa: F401 (fixtures)
-    PatchRole,
-    Visitor,
-    browser,
-    centre,
-    kinds,
-    mask_of,
-    server,
-    visitor,
-    whole,
-    world,
-)
-from tests.ui.test_annotate_tools_browser import drag
+from tests.ui import annotating
+from tests.ui.annotating import drag, kinds, mask_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture
-def opened(store, browser):
+def opened(store, chromium):
     """`opened(pixels, patch_size, which, **options)`: a visitor on a patch of an image, and the patch."""
-    closing = []
+    with ExitStack() as closing:
 
-    def open_(pixels, patch_size, which=0, voxel_size=None, **options):
-        made = catalogue.create_project(store, "looks", patch_size=patch_size, patch_depth=4)
-        importing.add_array(store, made.id, "image", pixels, voxel_size=voxel_size or VoxelSize())
-        patch = catalogue.patches(store, made.id)[which]
-        round_rows.add(store, made.id, "random", 1, 0, [(patch.id, PatchRole.TRAIN, {})])
-        blocks = annotate.standalone(store, made.id)
-        _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-        visitor = Visitor(browser, url, **options)
-        closing.append((visitor, blocks))
-        return visitor, patch
+        def open_(pixels, patch_size, which=0, voxel_size=None, **options):
+            made = catalogue.create_project(store, "looks", patch_size=patch_size, patch_depth=4)
+            importing.add_array(store, made.id, "image", pixels, voxel_size=voxel_size or VoxelSize())
+            patch = catalogue.patches(store, made.id)[which]
+            round_rows.add(store, made.id, "random", 1, 0, [(patch.id, PatchRole.TRAIN, {})])
+            return closing.enter_context(annotating.opened(chromium, store, made.id, **options)), patch
 
-    yield open_
-    for person, blocks in closing:
-        person.close()
-        blocks.close(verbose=False)
+        yield open_
 
 
 def colour(visitor, y, x):

@@ -11,12 +11,12 @@ from alapp.rounds import clicks
 from alapp.storage import catalogue
 from alapp.ui import annotate
 from alapp.ui.page import Page
-from tests.ui.test_annotate_browser import Visitor, browser, centre, server, visitor, whole, world  # noqa: F401
+from tests.ui.annotating import Visitor, centre, whole
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def test_a_click_that_takes_long_says_so(world, visitor, monkeypatch):  # noqa: F811
+def test_a_click_that_takes_long_says_so(world, visitor, monkeypatch):
     _, _, (first, _), truth = world
     going_on = threading.Event()
     answer = clicks.segment
@@ -35,7 +35,7 @@ def test_a_click_that_takes_long_says_so(world, visitor, monkeypatch):  # noqa: 
     page.wait_for_selector("[data-part=working]", state="hidden")
 
 
-def test_after_another_method_was_chosen_the_slice_is_made_ready_for_it(world, browser, monkeypatch):  # noqa: F811
+def test_after_another_method_was_chosen_the_slice_is_made_ready_for_it(world, chromium, monkeypatch):
     store, made, (first, _), _ = world
     prepared: list[tuple[int, str]] = []
     going_on = threading.Event()
@@ -56,7 +56,7 @@ def test_after_another_method_was_chosen_the_slice_is_made_ready_for_it(world, b
         for event in (again.click, blocks.load):
             event(lambda: tab.refresh(made.id)[0], None, tab.outputs[0])
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    page = Visitor(browser, url)
+    page = Visitor(chromium, url)
     method = page.page.locator('.ann [data-part="method"]')
     page.page.wait_for_function("() => document.querySelector('.ann [data-part=method]').textContent === 'auto'")
     seen = [each for each in prepared if each[0] == first.id]

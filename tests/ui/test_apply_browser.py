@@ -5,34 +5,19 @@ from __future__ import annotations
 import pytest
 import tifffile
 
-from alapp import jobs
-from alapp.supervisor import Supervisor
-from alapp.ui import shell
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
 from tests.rounds.conftest import discs
 from tests.rounds.trained import trained_project
-from tests.ui.test_journey_browser import end_worker, page  # noqa: F401  (fixture)
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def url(store):
-    trained_project(store, iterations=10)
-    supervisor = Supervisor(store).start()
-    demo = shell.build(store)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    yield address
-    demo.close(verbose=False)
-    for job in jobs.active(store):
-        jobs.cancel(store, job.id)
-    supervisor.stop()
-    end_worker(store)
+def trained(store):
+    return trained_project(store, iterations=10)
 
 
-def test_a_folder_and_then_dropped_images(store, page, tmp_path):  # noqa: F811
+def test_a_folder_and_then_dropped_images(store, trained, page, tmp_path):
     expect = sync_api.expect
     folder = tmp_path / "new images"
     folder.mkdir()

@@ -1,8 +1,5 @@
 """Kinds of objects in headless Chromium: in the settings, on the canvas, in the label map; and deleting all of one."""
 
-# Fixtures of the other module are imported by name.
-# ruff: noqa: F811
-
 from __future__ import annotations
 
 import numpy as np
@@ -12,19 +9,9 @@ from alapp.domain import LabelKind
 from alapp.rounds import annotation, annotation_classes, annotation_edits
 from alapp.stages.annotate import masks
 from alapp.storage import annotations, catalogue, labels
-from alapp.ui import annotate, shell
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
-from tests.ui.test_annotate_browser import (  # noqa: F401 (fixtures)
-    Visitor,
-    browser,
-    centre,
-    kinds,
-    server,
-    visitor,
-    whole,
-    world,
-)
+from alapp.ui import annotate
+from tests.ui import pages
+from tests.ui.annotating import centre, kinds, visiting, whole
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -39,10 +26,9 @@ def two_kinds(world):
 
 
 @pytest.fixture
-def guest(two_kinds, browser, server):
-    made = Visitor(browser, server)
-    yield made
-    made.close()
+def guest(two_kinds, chromium, server):
+    with visiting(chromium, server) as made:
+        yield made
 
 
 def classes(store, patch):
@@ -261,15 +247,10 @@ def test_an_answer_after_another_patch_was_opened_deletes_nothing(crowd, guest):
 # --- settings ----------------------------------------------------------------------------------------------
 
 
-def test_the_kinds_are_named_in_the_settings(world, browser):
+def test_the_kinds_are_named_in_the_settings(world, chromium):
     store, made, (first, _), _ = world
     annotation_edits.paint(store, first.id, "s", square(5, 5, 10))
-    demo = shell.build(store)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    try:
-        page.goto(url)
+    with pages.app(store) as url, pages.tab(chromium, url) as page:
         page.get_by_text("Settings", exact=True).first.click()
         field = page.locator("#kinds textarea")
         sync_api.expect(field).to_have_value("objects")
@@ -298,6 +279,3 @@ def test_the_kinds_are_named_in_the_settings(world, browser):
         page.get_by_role("tab", name="Annotate").click()
         sync_api.expect(shown).to_have_text(["living nuclei", "dead nuclei"])
         sync_api.expect(row).to_have_text(["living nuclei"])
-    finally:
-        context.close()
-        demo.close(verbose=False)

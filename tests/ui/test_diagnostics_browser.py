@@ -12,13 +12,12 @@ from alapp.rounds.diagnostics import Diagnosis, State
 from alapp.rounds.forgetting import Memory
 from alapp.stages.paired import paired_difference
 from alapp.storage import catalogue, models
-from alapp.ui import comparison, diagnostics, forgetting, shell
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
-from tests.rounds.conftest import discs, fast, project, store  # noqa: F401  (fixtures)
+from alapp.ui import comparison, diagnostics, forgetting
+from tests.rounds.conftest import discs, discs_project
 from tests.rounds.made_scores import scored
 from tests.rounds.test_diagnosing import worsen
 from tests.rounds.test_loop import run_round
+from tests.ui import pages
 
 SLOW = 60_000  # milliseconds; a machine that does other work is slow to load the page
 
@@ -28,7 +27,12 @@ OPEN = Diagnosis("D", State.UNKNOWN, "Too few patches.")
 
 
 @pytest.fixture
-def two_rounds(store, project, fast):  # noqa: F811
+def project(store):
+    return discs_project(store)
+
+
+@pytest.fixture
+def two_rounds(store, project, fast):
     """Two rounds of six patches, half of them for validation; no pseudo-labels."""
     catalogue.update_project(store, project.id, validation_share=0.5)
     pseudo.decide(store, project.id, pseudo.NONE)
@@ -38,7 +42,7 @@ def two_rounds(store, project, fast):  # noqa: F811
 
 
 @pytest.fixture
-def worse(store, two_rounds):  # noqa: F811
+def worse(store, two_rounds):
     """The second round found half as much, and the plan was made for larger objects."""
     worsen(store, models.latest_checkpoint(store, two_rounds.id).id)
     store.execute("UPDATE score SET f1_50 = 2.0 * tp_50 / max(2.0 * tp_50 + fp_50 + fn_50, 1)")
@@ -77,7 +81,7 @@ def test_the_table_of_memories():
     assert forgetting.image_table(Memory(2, None, None, {"a": by_image["a"]})) == ""
 
 
-def test_two_models_are_compared_largest_change_first(store, worse):  # noqa: F811
+def test_two_models_are_compared_largest_change_first(store, worse):
     first, second = models.checkpoints(store, worse.id)
     found = comparing.changes(store, first.id, second.id)
     changed = [abs(item.f1) for item in found.items]
@@ -97,14 +101,14 @@ def test_two_models_are_compared_largest_change_first(store, worse):  # noqa: F8
     assert not np.array_equal(outlines, panels)
 
 
-def test_a_model_against_itself_is_one_model(store, two_rounds):  # noqa: F811
+def test_a_model_against_itself_is_one_model(store, two_rounds):
     newest = models.latest_checkpoint(store, two_rounds.id)
     text, _, _, _, panels, *_ = comparison.show_round(store, two_rounds.id, 2, newest.id)
     assert "worst first" in text
     assert panels.shape[1] < 3.2 * panels.shape[0]
 
 
-def test_without_validation_patches_test_images_are_compared_else_what_was_trained_on(store, project, fast):  # noqa: F811
+def test_without_validation_patches_test_images_are_compared_else_what_was_trained_on(store, project, fast):
     catalogue.update_project(store, project.id, validation_share=0.0)
     pseudo.decide(store, project.id, "log_watershed")
     training.run_pretrain(store, project.id, silent)
@@ -129,7 +133,7 @@ def test_without_validation_patches_test_images_are_compared_else_what_was_train
     assert "Reference" in titles
 
 
-def test_every_training_can_be_chosen_and_none_of_another_project(store, two_rounds):  # noqa: F811
+def test_every_training_can_be_chosen_and_none_of_another_project(store, two_rounds):
     training.run_round(store, two_rounds.id, silent, iterations=9)
     offered = comparison.choices(store, two_rounds.id, lambda number: f"Round {number}")
     assert [name for name, _ in offered] == ["Round 2", "Round 2, an earlier training (6 iterations)", "Round 1"]
@@ -142,18 +146,10 @@ def test_every_training_can_be_chosen_and_none_of_another_project(store, two_rou
 
 
 @pytest.mark.browser
-def test_the_page_tells_what_may_be_wrong_and_shows_two_models(store, worse, chromium):  # noqa: F811
+def test_the_page_tells_what_may_be_wrong_and_shows_two_models(store, worse, chromium):
     sync_api = pytest.importorskip("playwright.sync_api")
     expect = sync_api.expect
-    demo = shell.build(store)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    try:
-        page = context.new_page()
-        page.set_default_timeout(SLOW)
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
+    with pages.app(store) as url, pages.tab(chromium, url) as page:
         expect(page.locator("#header-rail")).to_contain_text("Images", timeout=SLOW)
         page.get_by_role("tab", name="Results").click()
         panel = page.locator("#results-diagnostics")
@@ -172,7 +168,3 @@ def test_the_page_tells_what_may_be_wrong_and_shows_two_models(store, worse, chr
         expect(page.get_by_text("Round 1 → Round 2 on the same 6 validation patches")).to_be_visible(timeout=SLOW)
         expect(page.locator(".al-panels")).to_have_text("ImageRound 1Round 2Your labels", timeout=SLOW)
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
-        assert not errors
-    finally:
-        context.close()
-        demo.close(verbose=False)

@@ -12,9 +12,8 @@ from alapp.rounds.savings import TimeSaved
 from alapp.stages.annotate import masks
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
-from alapp.ui import effort, rounds, shell
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
+from alapp.ui import effort, rounds
+from tests.ui import pages
 
 
 def rectangle(y, x):
@@ -91,15 +90,7 @@ def test_the_shares_are_remembered(store, project):
 def test_the_page_shows_the_effort_and_takes_what_to_measure(store, worked, chromium):
     sync_api = pytest.importorskip("playwright.sync_api")
     expect = sync_api.expect
-    demo = shell.build(store)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    try:
-        page = context.new_page()
-        page.set_default_timeout(40_000)
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
+    with pages.app(store) as url, pages.tab(chromium, url) as page:
         expect(page.locator("#header-rail")).to_contain_text("Images")
         page.get_by_role("tab", name="Results").click()
         expect(page.get_by_text("clicks and strokes for each object")).to_be_visible(timeout=40_000)
@@ -120,7 +111,3 @@ def test_the_page_shows_the_effort_and_takes_what_to_measure(store, worked, chro
         expect(page.locator("[data-part=start-note]")).to_contain_text("starts from nothing")
         page.click(f"button[data-patch='{worked[0].id}']")
         expect(page.locator("[data-part=start-note]")).to_be_hidden()
-        assert not errors
-    finally:
-        context.close()
-        demo.close(verbose=False)

@@ -11,11 +11,8 @@ from alapp import jobs, worker
 from alapp.experiments import control
 from alapp.storage import experiments
 from alapp.storage.experiments import RunState
-from alapp.ui import experiment_results, shell
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
-from tests.rounds.conftest import fast  # noqa: F401  (fixture)
-from tests.ui.test_journey_browser import page, reload  # noqa: F401  (fixture)
+from alapp.ui import experiment_results
+from tests.ui import pages
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -23,11 +20,9 @@ LONG = 40_000
 
 
 @pytest.fixture
-def url(store, fast):  # noqa: F811
-    demo = shell.build(store)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    yield address
-    demo.close(verbose=False)
+def url(store, fast):
+    with pages.app(store) as address:
+        yield address
 
 
 def queued(store):
@@ -38,13 +33,13 @@ def queued(store):
     return found[0]
 
 
-def shot(page, name):  # noqa: F811
+def shot(page, name):
     if folder := os.environ.get("SCREENSHOTS"):
         page.wait_for_timeout(1500)
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
-def test_an_experiment_from_its_form_to_its_end(store, page):  # noqa: F811
+def test_an_experiment_from_its_form_to_its_end(store, page):
     expect = sync_api.expect
     page.get_by_role("tab", name="Experiments").click()
     expect(page.locator("#experiment-ahead")).to_contain_text("runs on 6 images", timeout=LONG)
@@ -82,7 +77,7 @@ def test_an_experiment_from_its_form_to_its_end(store, page):  # noqa: F811
     page.emulate_media(color_scheme="dark")
     shot(page, "done_dark")
 
-    reload(page, "Start with a sample")
+    pages.reload(page, "Start with a sample")
     page.get_by_role("tab", name="Experiments").click()
     expect(page.locator("#experiment-table")).to_contain_text("Automatic", timeout=LONG)
     cells = page.locator("#experiment-table [role=row]").last.get_by_role("gridcell")

@@ -11,14 +11,12 @@ from alapp.jobs import JobState
 from alapp.stages.foundation import access, download
 from alapp.stages.foundation import catalogue as published
 from alapp.storage import catalogue
-from alapp.ui import shell
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
 from alapp.worker import run_inline
 from tests.conftest import PATIENCE
 from tests.rounds.test_click_methods import _installed  # noqa: F401  (fixture)
 from tests.stages.foundation.server import Behaviour, serving
 from tests.stages.foundation.test_download import CONTENT, model_of
+from tests.ui import pages
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -28,10 +26,8 @@ TOKEN = "secret-token-1234"
 
 @pytest.fixture
 def url(store, project):
-    demo = shell.build(store)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    yield address
-    demo.close(verbose=False)
+    with pages.app(store) as address:
+        yield address
 
 
 @pytest.fixture
@@ -60,22 +56,9 @@ def server(store, monkeypatch):
 
 @pytest.fixture
 def page(chromium, url):
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    tab = context.new_page()
-    tab.set_default_timeout(PATIENCE)
-    errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda line: errors.append(line.text) if line.type == "error" and not cut(line.text) else None)
-    tab.goto(url)
-    sync_api.expect(tab.locator("#images-table tbody tr")).to_have_count(2)
-    yield tab
-    context.close()
-    assert not errors
-
-
-def cut(text):
-    """Whether Gradio complains of a question that a reload of the page cut short."""
-    return "AbortError" in text or "Connection errored out" in text
+    with pages.tab(chromium, url, harmless=pages.was_cut_short) as tab:
+        sync_api.expect(tab.locator("#images-table tbody tr")).to_have_count(2)
+        yield tab
 
 
 def open_sheet(page):

@@ -7,63 +7,10 @@ import pytest
 from alapp import jobs
 from alapp.domain import LabelKind
 from alapp.storage import catalogue, labels
-from alapp.supervisor import Supervisor
-from alapp.ui import shell
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
+from tests.ui.pages import reload
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-@pytest.fixture
-def url(store):
-    supervisor = Supervisor(store).start()
-    demo = shell.build(store)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    yield address
-    demo.close(verbose=False)
-    for job in jobs.active(store):
-        jobs.cancel(store, job.id)
-    supervisor.stop()
-    end_worker(store)
-
-
-def end_worker(store):
-    import psutil
-
-    from alapp.supervisor import worker_record
-
-    record = worker_record(store.root)
-    if record and record.alive:
-        process = psutil.Process(record.pid)
-        process.terminate()
-        process.wait(20)
-
-
-@pytest.fixture
-def page(chromium, url):
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    tab = context.new_page()
-    tab.set_default_timeout(40_000)
-    errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-    tab.goto(url)
-    tab.errors = errors
-    yield tab
-    context.close()
-    assert not errors
-
-
-def reload(tab, ready="Images"):
-    """Load the page anew, until its header says `ready`. The browser tells of each request that this cuts off as an
-    error, which it is not."""
-    before = len(tab.errors)
-    tab.reload()
-    sync_api.expect(tab.locator("#header-rail")).to_contain_text(ready)
-    cut = ("signal is aborted", "Connection errored out")
-    tab.errors[before:] = [text for text in tab.errors[before:] if not any(words in text for words in cut)]
 
 
 def test_from_the_first_visit_to_accepted_pseudo_labels(store, page):

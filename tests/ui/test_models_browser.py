@@ -12,15 +12,13 @@ from alapp.stages.train.base import TRAINERS
 from alapp.storage import catalogue, models, verdicts
 from alapp.ui import models as model_list
 from alapp.ui import results as results_tab
-from alapp.ui import rounds, shell, train
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
-from tests.rounds.conftest import fast  # noqa: F401  (fixture)
+from alapp.ui import rounds, train
 from tests.rounds.spoilt import SpoiltTrainer, dense_project, run_round
+from tests.ui import pages
 
 
 @pytest.fixture
-def refused(store, fast, monkeypatch):  # noqa: F811
+def refused(store, fast, monkeypatch):
     """Harmful pre-training that was left out, two good rounds, and a third that finds nothing; the file of the
     pre-trained model is gone."""
     monkeypatch.setitem(TRAINERS._targets, "nnunet", "tests.rounds.spoilt:SpoiltTrainer")
@@ -100,16 +98,8 @@ def test_use_anyway_undo_and_go_back_on_the_page(store, refused, chromium):
     expect = pytest.importorskip("playwright.sync_api").expect
     # Long values, to see whether the table is cut.
     store.execute("UPDATE checkpoint SET preset = 'standard', iterations = 12500, seconds = 4321, n_cases = 128")
-    demo = shell.build(store)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
     _, second, third, last = models.checkpoints(store, refused.id)
-    try:
-        page = context.new_page()
-        page.set_default_timeout(40_000)
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
+    with pages.app(store) as url, pages.tab(chromium, url) as page:
         expect(page.locator("#header-rail")).to_contain_text("Images")
         page.get_by_role("tab", name="Train").click()
         news, row = page.locator("#models-news"), page.locator("#models-list tr:has(td)")
@@ -160,7 +150,3 @@ def test_use_anyway_undo_and_go_back_on_the_page(store, refused, chromium):
 
         page.get_by_role("tab", name="Results").click()
         expect(page.get_by_label("Model of")).to_have_value("Round 1 (in use)")
-        assert not errors
-    finally:
-        context.close()
-        demo.close(verbose=False)

@@ -7,11 +7,10 @@ import pytest
 
 from alapp.domain import silent
 from alapp.rounds import mapping, pseudo, selection
-from alapp.ui import patch_map, shell
-from alapp.ui.security import launch_options
-from alapp.ui.theme import CSS, THEME
-from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
+from alapp.ui import patch_map
+from tests.rounds.conftest import discs_project
 from tests.rounds.test_loop import run_round
+from tests.ui import pages
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -20,7 +19,12 @@ MARGIN = 26  # as in points.js
 
 
 @pytest.fixture
-def begun(store, project, fast):  # noqa: F811
+def project(store):
+    return discs_project(store)
+
+
+@pytest.fixture
+def begun(store, project, fast):
     """A trained round, its map, and a second batch."""
     pseudo.decide(store, project.id, pseudo.NONE)
     run_round(store, project, 5)
@@ -30,21 +34,10 @@ def begun(store, project, fast):  # noqa: F811
 
 
 @pytest.fixture
-def page(chromium, store, begun):  # noqa: F811
-    demo = shell.build(store)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    tab = context.new_page()
-    tab.set_default_timeout(60_000)
-    errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-    tab.goto(url)
-    tab.get_by_role("tab", name="Rounds").click()
-    yield tab
-    context.close()
-    demo.close(verbose=False)
-    assert not errors
+def page(chromium, store, begun):
+    with pages.app(store) as url, pages.tab(chromium, url, height=1000) as tab:
+        tab.get_by_role("tab", name="Rounds").click()
+        yield tab
 
 
 def apart(points, status):
@@ -66,7 +59,7 @@ def place(points, patch_id, box):
     return x, y
 
 
-def test_hover_colours_click_and_keys(store, begun, page):  # noqa: F811
+def test_hover_colours_click_and_keys(store, begun, page):
     expect = sync_api.expect
     points = patch_map.points(store, {"project": begun.id})
     free, waiting = (apart(points, status) for status in ("unlabelled", "selected"))

@@ -15,7 +15,6 @@ from alapp.jobs import JobState
 from alapp.rounds import plan_in_use, pseudo, training_cases
 from alapp.storage import catalogue, models
 from alapp.supervisor import worker_record
-from tests.ui.test_journey_browser import page, url  # noqa: F401  (fixtures)
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -37,7 +36,7 @@ def project(store, project):
 
 
 @pytest.fixture
-def address(project, url):  # noqa: F811
+def address(project, url):
     return url
 
 
@@ -52,12 +51,12 @@ def until(condition, what, seconds=280):
         time.sleep(0.1)
 
 
-def shot(page, name):  # noqa: F811
+def shot(page, name):
     if folder := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
-def test_a_training_is_paused_and_goes_on(store, project, address, page):  # noqa: F811
+def test_a_training_is_paused_and_goes_on(store, project, address, page):
     expect = sync_api.expect
     expect(page.locator("#header-next")).to_have_text("Pre-train on the pseudo-labels", timeout=LONG)
     page.click("#header-next")

@@ -8,7 +8,7 @@ from alapp.rounds import importing, pseudo, training
 from alapp.storage import catalogue, models, verdicts
 from alapp.storage.verdicts import VerdictKind
 from tests.rounds.conftest import discs
-from tests.ui.test_journey_browser import page, reload, url  # noqa: F401  (fixtures)
+from tests.ui.pages import reload
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -35,14 +35,14 @@ def add_model(store, project, plan):
     return model
 
 
-def open_experts(page):  # noqa: F811
+def open_experts(page):
     reload(page)
     sync_api.expect(page.locator("#header-project input")).to_have_value("discs")
     page.get_by_role("tab", name="Train").click()
     page.locator("#experts button").first.click()
 
 
-def test_an_expert_fixes_the_plan(store, labelled, page):  # noqa: F811
+def test_an_expert_fixes_the_plan(store, labelled, page):
     expect = sync_api.expect
     expect.set_options(timeout=60_000)
     open_experts(page)
