@@ -127,16 +127,29 @@ def beside_the_paper(known: Lines) -> str:
             cells.append("" if line is None else _score(line))
         if paper or any(cells):
             rows.append([words, paper, *cells])
-    rows.append(["Iterations of a round", "nnU-Net's schedule", *(_iterations(known[name]) for name in names)])
+    for budget, text in SHOWN.items():
+        gains = [_gain(known[name], budget) for name in names]
+        if any(gains):
+            rows.append([f"Pre-training minus scratch, {text.replace('_', '.')}%", "+2 to 4%", *gains])
+    for words, condition in (("Iterations of a round", (CHAIN,)), ("Iterations with all labels", (SINGLE, ALL))):
+        rows.append([words, "nnU-Net's schedule", *(_iterations(known[name], *condition) for name in names)])
     for words, paper, ours in PAPER_DIFFERS:
         rows.append([words, paper, *(ours.get(name, ours.get("", "")) for name in names)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n".join(["## The paper's table beside ours", "", PAPER, "", table])
 
 
-def _iterations(lines: Sequence[findings.Line]) -> str:
-    """Of the trainings that were chained, all that there were."""
-    return ", ".join(map(str, sorted({line.iterations for line in lines if line.condition[1] == CHAIN})))
+def _iterations(lines: Sequence[findings.Line], *condition: str) -> str:
+    """Of the trainings with this schedule and, if given, strategy, all that there were."""
+    return ", ".join(
+        map(str, sorted({line.iterations for line in lines if line.condition[1 : 1 + len(condition)] == condition}))
+    )
+
+
+def _gain(lines: Sequence[findings.Line], budget: float) -> str:
+    """What pre-training on pseudo-labels is worth, in F1 points."""
+    compared = _compared([lines], next(each for each in COMPARISONS if each.key == "pretrained_minus_scratch"), budget)
+    return "" if compared is None else f"{100 * compared.difference:+.1f} points"
 
 
 def _score(line: findings.Line) -> str:
@@ -176,15 +189,14 @@ Made by `python -m benchmarks.evidence --write docs` from stored runs of `python
 
 Every run trains as the app does on a computer without a GPU (preset "quick"): nnU-Net plans and pre-trains itself on
 the pseudo-labels that "auto" chooses without downloaded weights, then each budget is trained from the model of the
-smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at
-IoU 0.5 of all objects of the test images, which are the last quarter of each data set. nuclei_fluo was run before the
-borders between objects that touch counted more. "all" trains on every patch, for as many iterations as all rounds
-together. Percent are of the F1 of "all" with the same start and seed. "none" trains from scratch, for the iterations of
-its rounds only. The starts that begin with "reference" are pre-trained on the labels of the data set itself, perfect or
-spoilt on purpose: they say what bad pseudo-labels cost. With three seeds an interval is wide: a
-difference is called better or worse only when its 95% interval (Student's t, paired by seed) leaves out zero, and of
-twenty such comparisons one does by chance alone. A line of one seed says nothing yet. Training seconds are those of
-computers that did other things too, and of runs that were paused.
+smaller one (schedule "chain"). All labels of a budget are trained on, none is kept for validation. Scores are F1 at IoU
+0.5 of all objects of the test images, which are the last quarter of each data set. "all" trains on every patch, for as
+many iterations as the rounds up to 12.5% together. Percent are of the F1 of "all" with the same start and seed. "none"
+trains from scratch, for the iterations of its rounds only. The starts that begin with "reference" are pre-trained on
+the labels of the data set itself, perfect or spoilt on purpose: they say what bad pseudo-labels cost. With three seeds
+an interval is wide: a difference is called better or worse only when its 95% interval (Student's t, paired by seed)
+leaves out zero, and of twenty such comparisons one does by chance alone. A line of one seed says nothing yet. Training
+seconds are those of computers that did other things too, and of runs that were paused.
 
 A patch is not the same work everywhere: "objects" is how many the labelled patches showed on average, of which each has
 to be outlined. A strategy that prefers crowded patches asks for more work."""
@@ -211,6 +223,9 @@ PAPER_ROWS = (
     ("12.5%, random with objects", "", CHAIN, "foreground_random", 0.125),
     ("12.5%, core-set", "0.600 (about 90%)", CHAIN, "coreset", 0.125),
     ("12.5%, automatic", "", CHAIN, "auto", 0.125),
+    ("25%, random with objects", "", CHAIN, "foreground_random", 0.25),
+    ("25%, core-set", "", CHAIN, "coreset", 0.25),
+    ("25%, automatic", "", CHAIN, "auto", 0.25),
     ("All labels", "", SINGLE, ALL, None),
 )
 """(words, the paper's value, schedule, strategy, budget)."""

@@ -84,6 +84,8 @@ def test_starts_and_schedules_are_compared_with_the_same_strategy(store, tmp_pat
         expected = round(100 * sum(a - b for a, b in zip(f1[one], f1[other], strict=True)) / 3, 2)
         assert figures[f"{key}_at_12_5.hela"] == figures[f"{key}_at_12_5.everything"] == expected
     text = (tmp_path / "evidence.md").read_text(encoding="utf-8")
+    gain = f"{figures['pretrained_minus_scratch_at_12_5.hela']:+.1f} points"
+    assert f"| Pre-training minus scratch, 12.5% | +2 to 4% | {gain} | {gain} |" in text
     assert "pre-training with half of the objects joined to a neighbour minus scratch at 12.5%: -9" in text
     assert {one.one[0] for one in evidence_page.COMPARISONS} <= {"auto", *evidence.parts("hela")["corrupted"].starts}
 
@@ -106,7 +108,7 @@ def test_the_papers_table_stands_beside_ours(store, tmp_path):
     assert rows["12.5%, core-set"] == ["0.600 (about 90%)", f"{f1['coreset']:.3f} ({full:.0f}%)"]
     assert rows["All labels"] == ["", f"{f1[ALL]:.3f}"]
     assert not any(words.startswith("6.25%") for words in rows)  # nobody has a value
-    assert rows["Iterations of a round"] == ["nnU-Net's schedule", "500"]
+    assert rows["Iterations of a round"] == rows["Iterations with all labels"] == ["nnU-Net's schedule", "500"]
     assert rows["Hardware"] == ["a GPU", "one CPU core"]
 
 
