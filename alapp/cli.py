@@ -137,7 +137,7 @@ def export(
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Write a project's labels, measurements, scores or model to a file."""
-    from alapp.rounds.export import run_export
+    from alapp.rounds.export.export import run_export
     from alapp.storage.db import Store
 
     store = Store(state)
@@ -162,7 +162,7 @@ def predict(
 ) -> None:
     """Apply a project's model to a folder of images. Files that are done already are skipped."""
     from alapp.environment import prepare
-    from alapp.rounds.apply import run_apply
+    from alapp.rounds.apply.apply import run_apply
     from alapp.storage.db import Store
 
     prepare()

@@ -80,7 +80,7 @@ def remove(
     undo: Annotated[bool, typer.Option("--undo", help="Bring back what was removed.")] = False,
 ) -> None:
     """Remove the weights of a model. Until the app starts anew, --undo brings them back."""
-    from alapp.rounds import foundation
+    from alapp.rounds.pseudolabel import foundation
 
     print(foundation.undo_removal(name) if undo else foundation.remove(name))
 

@@ -51,26 +51,38 @@ class JobKind:
 KINDS: dict[str, JobKind] = {
     "import": JobKind("alapp.rounds.importing:run_import", "Importing images"),
     "sample": JobKind("alapp.rounds.importing:run_sample", "Copying the sample images"),
-    "preview": JobKind("alapp.rounds.pseudo:run_preview", "Previewing pseudo-labels", gpu=True),
-    "pseudo_label": JobKind("alapp.rounds.pseudo:run_all", "Making pseudo-labels", gpu=True, pausable=True),
-    "plan": JobKind("alapp.rounds.planning:run_plan", "Planning the network", gpu=True),
+    "preview": JobKind("alapp.rounds.pseudolabel.pseudo:run_preview", "Previewing pseudo-labels", gpu=True),
+    "pseudo_label": JobKind("alapp.rounds.pseudolabel.pseudo:run_all", "Making pseudo-labels", gpu=True, pausable=True),
+    "plan": JobKind("alapp.rounds.train.planning:run_plan", "Planning the network", gpu=True),
     "pretrain": JobKind(
-        "alapp.rounds.training:run_pretrain", "Pre-training on pseudo-labels", gpu=True, pausable=True, shrinks=True
+        "alapp.rounds.train.training:run_pretrain",
+        "Pre-training on pseudo-labels",
+        gpu=True,
+        pausable=True,
+        shrinks=True,
     ),
-    "select": JobKind("alapp.rounds.click_ahead:run_select", "Selecting a batch", gpu=True),
-    "embed_clicks": JobKind("alapp.rounds.click_ahead:run_embed", "Getting the batch ready for clicks", gpu=True),
-    "train": JobKind("alapp.rounds.training:run_round", "Training the round", gpu=True, pausable=True, shrinks=True),
+    "select": JobKind("alapp.rounds.select.click_ahead:run_select", "Selecting a batch", gpu=True),
+    "embed_clicks": JobKind(
+        "alapp.rounds.select.click_ahead:run_embed", "Getting the batch ready for clicks", gpu=True
+    ),
+    "train": JobKind(
+        "alapp.rounds.train.training:run_round", "Training the round", gpu=True, pausable=True, shrinks=True
+    ),
     "predict": JobKind(
-        "alapp.rounds.evaluation:run_predict", "Applying the model to new images", gpu=True, pausable=True
+        "alapp.rounds.predict.evaluation:run_predict", "Applying the model to new images", gpu=True, pausable=True
     ),
-    "apply": JobKind("alapp.rounds.apply:run_apply", "Applying the model to other images", gpu=True),
-    "finetune_sam": JobKind("alapp.rounds.finetune_sam:run_finetune", "Fine-tuning micro_sam on your labels", gpu=True),
-    "map": JobKind("alapp.rounds.mapping:run_map", "Drawing the map of patches"),
-    "advise": JobKind("alapp.rounds.adviser:run_advise", "Comparing the last two rounds"),
+    "apply": JobKind("alapp.rounds.apply.apply:run_apply", "Applying the model to other images", gpu=True),
+    "finetune_sam": JobKind(
+        "alapp.rounds.train.finetune_sam:run_finetune", "Fine-tuning micro_sam on your labels", gpu=True
+    ),
+    "map": JobKind("alapp.rounds.select.mapping:run_map", "Drawing the map of patches"),
+    "advise": JobKind("alapp.rounds.results.adviser:run_advise", "Comparing the last two rounds"),
     "experiment": JobKind("alapp.experiments.runner:run_experiment", "Carrying out the experiment", True, True),
-    "export": JobKind("alapp.rounds.export:run_export", "Exporting"),
-    "download_model": JobKind("alapp.rounds.foundation_jobs:run_download", "Downloading a model", beside=True),
-    "try_model": JobKind("alapp.rounds.foundation_jobs:run_try", "Testing a model", gpu=True),
+    "export": JobKind("alapp.rounds.export.export:run_export", "Exporting"),
+    "download_model": JobKind(
+        "alapp.rounds.pseudolabel.foundation_jobs:run_download", "Downloading a model", beside=True
+    ),
+    "try_model": JobKind("alapp.rounds.pseudolabel.foundation_jobs:run_try", "Testing a model", gpu=True),
 }
 
 

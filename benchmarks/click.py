@@ -29,7 +29,8 @@ from pathlib import Path
 import numpy as np
 
 from alapp.domain import PatchRole
-from alapp.rounds import annotation, importing
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project

@@ -194,7 +194,7 @@ def curve(seeds: int, quick: bool, counts: Sequence[int | None]) -> tuple[dict[s
                 drawn = learning.draw(tiles, count, seed)
                 chosen, iterations = learning.cases(drawn), ITERATIONS[count]
                 run = f"{count}-{before is None}"
-                # As `rounds.plan_in_use` does it; without pre-training there is no other plan.
+                # As `rounds.train.plan_in_use` does it; without pre-training there is no other plan.
                 anew = mine and (before is None or not NnUNet().plan_suits(root, chosen, machine()))
                 where = root / f"anew-{run}" if anew else root
                 made, _ = learning.train(where, chosen, 50 if quick else iterations, seed, before, run=run)

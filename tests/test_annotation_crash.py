@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from alapp.domain import PatchRole
-from alapp.rounds import annotation, importing
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation
 from alapp.stages.annotate.masks import from_array
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 WRITER = """
 import sys
 import numpy as np
-from alapp.rounds import annotation
+from alapp.rounds.annotate import annotation
 from alapp.stages.annotate.masks import from_array
 from alapp.storage.db import Store
 

@@ -17,8 +17,9 @@ import pytest
 
 from alapp.domain import LabelKind, PatchRole
 from alapp.errors import InputError
-from alapp.rounds import annotation, importing
-from alapp.rounds.annotation_edits import COLOURS
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation
+from alapp.rounds.annotate.annotation_edits import COLOURS
 from alapp.stages.annotate import edits, journal, masks
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows
@@ -35,7 +36,7 @@ EXECUTOR = """
 import json, sys, zlib
 import numpy as np
 from alapp.errors import InputError
-from alapp.rounds import annotation, annotation_edits, clicks
+from alapp.rounds.annotate import annotation, annotation_edits, clicks
 from alapp.stages.annotate import journal, masks
 from alapp.storage.db import Store
 

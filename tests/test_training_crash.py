@@ -14,7 +14,9 @@ import pytest
 from alapp import jobs, supervisor
 from alapp.domain import silent
 from alapp.jobs import JobState
-from alapp.rounds import importing, planning, pseudo
+from alapp.rounds import importing
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.train import planning
 from alapp.storage import catalogue, models
 from tests.rounds.conftest import discs
 from tests.rounds.trained import SMALL

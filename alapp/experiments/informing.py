@@ -1,6 +1,6 @@
 """What a strategy needs to know in an experiment: what a person's project would know at that time.
 
-The same measures as `rounds.informing`, of images that are in memory.
+The same measures as `rounds.select.informing`, of images that are in memory.
 """
 
 from __future__ import annotations

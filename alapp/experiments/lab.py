@@ -19,8 +19,8 @@ from alapp.environment import machine
 from alapp.errors import NotReadyError
 from alapp.experiments import corruption, sources
 from alapp.experiments.study import NONE, Run, Study
-from alapp.rounds import plan_in_use
 from alapp.rounds.timing import content_hash
+from alapp.rounds.train import plan_in_use
 from alapp.stages.embed.base import EMBEDDERS
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, choose_automatically
 from alapp.stages.train.base import NETWORK, TRAINERS, Case
@@ -132,7 +132,7 @@ class Lab:
 
     def fitted(self, workspace: Path, cases: Sequence[Case], before: Sequence[Case], report: Report) -> Path:
         """`workspace`, or another one where the objects of `cases` ask for another plan, once; `before` are those of
-        the smaller budget. See `rounds.plan_in_use`."""
+        the smaller budget. See `rounds.train.plan_in_use`."""
         first, here = (Layout(folder).plan for folder in (self.folder / "plan", workspace))
         made_anew = first.is_file() and first.read_bytes() != here.read_bytes()
         if not (self.study.replan and cases) or made_anew:

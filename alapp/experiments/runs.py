@@ -16,7 +16,7 @@ from alapp.domain import InstanceScores, Report, part
 from alapp.experiments import informing
 from alapp.experiments.lab import Lab
 from alapp.experiments.study import ALL, CHAIN, NONE, Run
-from alapp.rounds import rehearsal
+from alapp.rounds.train import rehearsal
 from alapp.stages import decoding, segment
 from alapp.stages.instances import decoded_at_once
 from alapp.stages.metrics import pool, score_instances

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from alapp.domain import ImageRole, LabelKind
-from alapp.rounds import annotation, pseudo
+from alapp.rounds.annotate import annotation
+from alapp.rounds.pseudolabel import pseudo
 from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project

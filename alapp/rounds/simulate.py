@@ -14,7 +14,11 @@ import numpy as np
 
 from alapp.domain import ImageRole, LabelKind, Modality, Preset, Report
 from alapp.errors import InputError
-from alapp.rounds import evaluation, importing, oracle, plan_in_use, pseudo, selection, training, training_cases
+from alapp.rounds import importing
+from alapp.rounds.predict import evaluation
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.select import oracle, selection
+from alapp.rounds.train import plan_in_use, training, training_cases
 from alapp.stages import images as image_files
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue, labels, models, verdicts

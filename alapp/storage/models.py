@@ -45,7 +45,7 @@ class Plan:
 class Checkpoint:
     """A row of `checkpoint`. `round_id` is None for the one pre-trained on pseudo-labels; `removed_at` is when its
     file was removed to free disk space; `pinned`: the user wants to keep it; `n_rehearsed`: patches with pseudo-labels
-    that a round learned from besides the `n_cases` labelled ones, see `rounds.rehearsal`."""
+    that a round learned from besides the `n_cases` labelled ones, see `rounds.train.rehearsal`."""
 
     id: int
     project_id: int

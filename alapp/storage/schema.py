@@ -261,7 +261,7 @@ def m005_probabilities(db: Database) -> None:
 def m006_classes(db: Database) -> None:
     """Names of the kinds of objects in a project."""
     db.executescript("""
-    ALTER TABLE project ADD COLUMN classes TEXT NOT NULL DEFAULT '[]';  -- JSON, see rounds/annotation_classes.py
+    ALTER TABLE project ADD COLUMN classes TEXT NOT NULL DEFAULT '[]';  -- JSON, see rounds/annotate
     """)
 
 
@@ -313,7 +313,7 @@ def m008_verdicts(db: Database) -> None:
         kind TEXT NOT NULL,                -- promotion: is it used | pretraining: does the first round start from it
         accepted INTEGER NOT NULL,
         decided_by TEXT NOT NULL,          -- check | person
-        facts TEXT NOT NULL,               -- JSON, the numbers behind it, see rounds/promotion.py and pretrain_check.py
+        facts TEXT NOT NULL,               -- JSON, the numbers behind it, see rounds/train
         created TEXT NOT NULL
     ) STRICT;
     CREATE INDEX verdict_project ON verdict (project_id, kind);
@@ -394,5 +394,5 @@ def m014_lane(db: Database) -> None:
 def m015_rehearsed(db: Database) -> None:
     """Models of rounds that also learned from pseudo-labels, because the labels showed few objects."""
     db.executescript("""
-    ALTER TABLE checkpoint ADD COLUMN n_rehearsed INTEGER NOT NULL DEFAULT 0;   -- patches, see rounds/rehearsal.py
+    ALTER TABLE checkpoint ADD COLUMN n_rehearsed INTEGER NOT NULL DEFAULT 0;   -- patches, see rounds/train
     """)

@@ -7,8 +7,8 @@ from html import escape
 import gradio as gr
 
 from alapp import jobs
-from alapp.rounds import adviser
-from alapp.rounds.adviser import Advice, Verdict
+from alapp.rounds.results import adviser
+from alapp.rounds.results.adviser import Advice, Verdict
 from alapp.stages.stopping import SETTLED
 from alapp.storage.db import Store
 from alapp.ui import tables

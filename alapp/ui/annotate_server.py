@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from alapp.errors import ConflictError, InputError
-from alapp.rounds import (
+from alapp.rounds.annotate import (
     annotation,
     annotation_ahead,
     annotation_classes,
@@ -23,10 +23,10 @@ from alapp.rounds import (
     annotation_region,
     annotation_stack,
     annotation_view,
-    click_ahead,
     clicks,
 )
-from alapp.rounds.annotation import Change
+from alapp.rounds.annotate.annotation import Change
+from alapp.rounds.select import click_ahead
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 from alapp.ui import annotate_messages as read

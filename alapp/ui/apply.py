@@ -14,7 +14,7 @@ import gradio as gr
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import Job, JobState
-from alapp.rounds import apply
+from alapp.rounds.apply import apply
 from alapp.stages import images as image_files
 from alapp.storage import catalogue
 from alapp.storage.db import Store

@@ -10,8 +10,8 @@ import gradio as gr
 
 from alapp.domain import Modality
 from alapp.errors import AlappError, InputError, NotReadyError
-from alapp.rounds import click_methods, clicks
-from alapp.rounds.click_methods import AUTO, Choice
+from alapp.rounds.annotate import click_methods, clicks
+from alapp.rounds.annotate.click_methods import AUTO, Choice
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 from alapp.ui import model_panel

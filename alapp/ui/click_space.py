@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import InputError
-from alapp.rounds import clicks
+from alapp.rounds.annotate import clicks
 from alapp.storage.db import Store
 from alapp.ui import spaces, tables
 from alapp.ui.errors import told

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import NotReadyError
-from alapp.rounds import embedding
+from alapp.rounds.select import embedding
 from alapp.stages.embed.base import EMBEDDERS
 from alapp.storage import catalogue
 from alapp.storage.db import Store

@@ -12,7 +12,8 @@ import numpy as np
 
 from alapp.domain import InstanceScores, LabelKind
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import comparing, evidence, results
+from alapp.rounds.predict import evidence
+from alapp.rounds.results import comparing, results
 from alapp.stages.paired import Difference
 from alapp.storage import annotations, catalogue, labels, models
 from alapp.storage import rounds as round_rows

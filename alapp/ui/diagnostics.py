@@ -7,8 +7,8 @@ from html import escape
 
 import gradio as gr
 
-from alapp.rounds import diagnosing
-from alapp.rounds.diagnostics import Diagnosis, State
+from alapp.rounds.results import diagnosing
+from alapp.rounds.results.diagnostics import Diagnosis, State
 from alapp.storage.db import Store
 from alapp.ui import tables
 from alapp.ui.page import Page, fill_when_stale

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from alapp.errors import NotReadyError
-from alapp.rounds import retention
-from alapp.rounds.retention import Removable
+from alapp.rounds.train import retention
+from alapp.rounds.train.retention import Removable
 from alapp.storage import catalogue, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store

@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 
 from alapp import jobs
 from alapp.errors import NotReadyError
-from alapp.rounds.export import FORMATS, exports_folder
+from alapp.rounds.export.export import FORMATS, exports_folder
 from alapp.storage.db import Store
 from alapp.ui import tables
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from alapp.rounds import agreement, annotation, ledger, savings
-from alapp.rounds.agreement import Agreement
-from alapp.rounds.ledger import Effort
-from alapp.rounds.savings import TimeSaved
+from alapp.rounds.annotate import agreement, annotation, ledger, savings
+from alapp.rounds.annotate.agreement import Agreement
+from alapp.rounds.annotate.ledger import Effort
+from alapp.rounds.annotate.savings import TimeSaved
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store

@@ -11,7 +11,7 @@ from alapp import jobs
 from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import JobState
-from alapp.rounds import finetune_sam
+from alapp.rounds.train import finetune_sam
 from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab

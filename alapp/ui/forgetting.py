@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from alapp.rounds import forgetting
-from alapp.rounds.forgetting import Memory
+from alapp.rounds.results import forgetting
+from alapp.rounds.results.forgetting import Memory
 from alapp.stages.paired import MIN_PATCHES, Difference
 from alapp.storage.db import Store
 from alapp.ui import tables

@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 
 from alapp import jobs
 from alapp.errors import ConflictError, InputError, NotReadyError
-from alapp.rounds import foundation
+from alapp.rounds.pseudolabel import foundation
 from alapp.stages.foundation import access
 from alapp.stages.foundation.catalogue import MODELS
 from alapp.storage import catalogue, labels

@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from alapp.rounds import lane
-from alapp.rounds.lane import Comparison
+from alapp.rounds.select import lane
+from alapp.rounds.select.lane import Comparison
 from alapp.stages.paired import MIN_PATCHES
 from alapp.storage import catalogue
 from alapp.storage.catalogue import Project

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alapp.environment import bypass_proxy
 from alapp.errors import InputError
-from alapp.rounds import foundation
+from alapp.rounds.pseudolabel import foundation
 from alapp.storage.db import Store
 from alapp.supervisor import Supervisor
 

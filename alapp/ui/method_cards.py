@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 
 from alapp.domain import Modality
-from alapp.rounds import pseudo, pseudo_speed
-from alapp.rounds.pseudo import Method
+from alapp.rounds.pseudolabel import pseudo, pseudo_speed
+from alapp.rounds.pseudolabel.pseudo import Method
 from alapp.storage.db import Store
 
 COLUMNS = {4: 4, 5: 3, 6: 3, 7: 4, 8: 4, 9: 3}

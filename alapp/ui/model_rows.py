@@ -7,8 +7,8 @@ from typing import Any
 
 from alapp.domain import Modality
 from alapp.jobs import Job, JobState
-from alapp.rounds import foundation
-from alapp.rounds.foundation import Action, Entry
+from alapp.rounds.pseudolabel import foundation
+from alapp.rounds.pseudolabel.foundation import Action, Entry
 from alapp.stages.foundation import access
 from alapp.stages.foundation.catalogue import CELLSAM, MICRO_SAM, MODELS, SAM2
 from alapp.stages.foundation.states import ModelState, size_text

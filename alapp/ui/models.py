@@ -9,8 +9,8 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import NotReadyError
-from alapp.rounds import lineage, pretrain_check, promotion
-from alapp.rounds.lineage import Model
+from alapp.rounds.train import lineage, pretrain_check, promotion
+from alapp.rounds.train.lineage import Model
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store

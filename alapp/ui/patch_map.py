@@ -14,7 +14,8 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError
-from alapp.rounds import annotation, mapping
+from alapp.rounds.annotate import annotation
+from alapp.rounds.select import mapping
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store

@@ -11,7 +11,8 @@ import gradio as gr
 
 from alapp.domain import PatchRole
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, click_ahead, lane, neighbours, selection
+from alapp.rounds.annotate import annotation
+from alapp.rounds.select import click_ahead, lane, neighbours, selection
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch

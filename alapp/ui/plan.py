@@ -12,7 +12,7 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import planning
+from alapp.rounds.train import planning
 from alapp.stages.train.base import Overrides
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store

@@ -11,8 +11,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from alapp.rounds.evaluation import Summary
-from alapp.rounds.results import CurvePoint
+from alapp.rounds.predict.evaluation import Summary
+from alapp.rounds.results.results import CurvePoint
 
 INK = "#8a8f98"
 GRID = "rgba(138, 143, 152, 0.25)"

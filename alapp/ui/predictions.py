@@ -10,7 +10,8 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import NotReadyError
-from alapp.rounds import evaluation, results
+from alapp.rounds.predict import evaluation
+from alapp.rounds.results import results
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
 from alapp.ui import comparison, data_table, tables

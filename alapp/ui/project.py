@@ -8,7 +8,8 @@ import gradio as gr
 
 from alapp.domain import ImageRole, Modality, Preset
 from alapp.errors import InputError
-from alapp.rounds import annotation_classes, importing
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation_classes
 from alapp.stages.sample import SAMPLES
 from alapp.storage import annotations, catalogue
 from alapp.storage.db import Store

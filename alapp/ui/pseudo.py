@@ -13,7 +13,8 @@ from alapp import jobs
 from alapp.domain import Modality, Parameter
 from alapp.errors import InputError
 from alapp.jobs import Job, JobState
-from alapp.rounds import provenance, pseudo, rehearsal
+from alapp.rounds.pseudolabel import provenance, pseudo
+from alapp.rounds.train import rehearsal
 from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store

@@ -8,7 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from alapp.rounds import promotion, results
+from alapp.rounds.results import results
+from alapp.rounds.train import promotion
 from alapp.storage import models
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store

@@ -9,7 +9,10 @@ import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import measuring, oracle, promotion, results, selection
+from alapp.rounds.annotate import measuring
+from alapp.rounds.results import results
+from alapp.rounds.select import oracle, selection
+from alapp.rounds.train import promotion
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows

@@ -13,7 +13,10 @@ from alapp.domain import Machine, PatchRole, Preset
 from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import Job
-from alapp.rounds import evaluation, planning, progress, promotion, pseudo, rehearsal, training_cases
+from alapp.rounds import progress
+from alapp.rounds.predict import evaluation
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.train import planning, promotion, rehearsal, training_cases
 from alapp.storage import catalogue, models
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store

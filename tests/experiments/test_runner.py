@@ -9,7 +9,7 @@ from alapp.errors import Cancelled, InputError
 from alapp.experiments import findings, runner
 from alapp.experiments.runs import Result, count
 from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE, Study
-from alapp.rounds import rehearsal
+from alapp.rounds.train import rehearsal
 from alapp.storage import experiments
 from alapp.storage.experiments import RunState
 from tests.rounds.fakes import ThresholdTrainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alapp.domain import InstanceScores
-from alapp.rounds.evidence import Compared
+from alapp.rounds.predict.evidence import Compared
 from alapp.stages.object_errors import ObjectErrors
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 
 from alapp.domain import LabelKind, silent
-from alapp.rounds import annotation, importing, selection, training
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation
+from alapp.rounds.select import selection
+from alapp.rounds.train import training
 from alapp.storage import catalogue, labels
 from tests.rounds.conftest import discs
 from tests.rounds.fakes import ThresholdTrainer

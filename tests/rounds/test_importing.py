@@ -9,7 +9,10 @@ import zarr
 
 from alapp.domain import LabelKind, VoxelSize, silent
 from alapp.errors import InputError
-from alapp.rounds import embedding, importing, pseudo, training
+from alapp.rounds import importing
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.select import embedding
+from alapp.rounds.train import training
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image

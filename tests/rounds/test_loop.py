@@ -9,19 +9,14 @@ import pytest
 
 from alapp.domain import ImageRole, LabelKind, PatchRole, silent
 from alapp.errors import Cancelled, DiskFullError, InputError, NotReadyError, Paused
-from alapp.rounds import (
-    annotation,
-    embedding,
-    evaluation,
-    importing,
-    progress,
-    pseudo,
-    results,
-    selection,
-    timing,
-    training,
-)
+from alapp.rounds import importing, progress, timing
+from alapp.rounds.annotate import annotation
+from alapp.rounds.predict import evaluation
 from alapp.rounds.progress import StepState
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.results import results
+from alapp.rounds.select import embedding, selection
+from alapp.rounds.train import training
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.ui import rounds as rounds_tab

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from alapp.domain import LabelKind, PatchRole, silent
-from alapp.rounds import annotation, importing, planning, pseudo, training
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.train import planning, training
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project

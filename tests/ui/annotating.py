@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from alapp.rounds import annotation
+from alapp.rounds.annotate import annotation
 from alapp.storage import annotations, catalogue
 from alapp.ui import annotate
 

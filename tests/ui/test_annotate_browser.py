@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from alapp.domain import LabelKind
-from alapp.rounds import annotation
+from alapp.rounds.annotate import annotation
 from alapp.storage import annotations, catalogue, labels
 from alapp.ui import annotate, canvas
 from alapp.ui.page import Page

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from alapp.domain import LabelKind, PatchRole
-from alapp.rounds import annotation, importing
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from tests.ui.annotating import kinds, opened

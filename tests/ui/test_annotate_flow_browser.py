@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alapp.domain import LabelKind
-from alapp.rounds import annotation
+from alapp.rounds.annotate import annotation
 from alapp.stages.annotate.masks import from_array
 from alapp.storage import annotations, labels
 from alapp.ui.theme import THEME

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from alapp.domain import LabelKind, PatchRole
-from alapp.rounds import annotation, annotation_region, importing
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation, annotation_region
 from alapp.stages.annotate import journal
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows

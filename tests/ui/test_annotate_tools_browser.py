@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from alapp.domain import PatchRole
-from alapp.rounds import annotation, importing
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
 from tests.ui.annotating import Visitor, centre, drag, kinds, mask_of, opened, whole

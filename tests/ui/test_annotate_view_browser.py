@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from alapp.domain import PatchRole, VoxelSize
-from alapp.rounds import annotation, importing
+from alapp.rounds import importing
+from alapp.rounds.annotate import annotation
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
 from alapp.ui import annotate

@@ -7,7 +7,7 @@ import threading
 import gradio as gr
 import pytest
 
-from alapp.rounds import clicks
+from alapp.rounds.annotate import clicks
 from alapp.storage import catalogue
 from alapp.ui import annotate
 from alapp.ui.page import Page

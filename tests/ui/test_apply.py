@@ -15,8 +15,8 @@ from alapp.storage import catalogue, models
 from alapp.ui import apply, spaces
 from alapp.ui.page import Page
 from alapp.worker import run_inline
+from tests.rounds.apply.test_apply import folder, trained  # noqa: F401  (fixtures)
 from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
-from tests.rounds.test_apply import folder, trained  # noqa: F401  (fixtures)
 
 
 def start(store, project, dropped=None, path="", target="", visitor=None):  # noqa: F811

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alapp.domain import LabelKind
-from alapp.rounds import annotation, annotation_classes, annotation_edits
+from alapp.rounds.annotate import annotation, annotation_classes, annotation_edits
 from alapp.stages.annotate import masks
 from alapp.storage import annotations, catalogue, labels
 from alapp.ui import annotate

@@ -6,11 +6,11 @@ import pytest
 
 from alapp.domain import BackendState, Modality, Status
 from alapp.errors import InputError
-from alapp.rounds import clicks
+from alapp.rounds.annotate import clicks
 from alapp.stages.annotate.base import CLICK_SEGMENTERS
 from alapp.storage import catalogue
 from alapp.ui import click_choice
-from tests.rounds.test_click_methods import _installed, put  # noqa: F401  (fixture)
+from tests.rounds.annotate.test_click_methods import _installed, put  # noqa: F401  (fixture)
 
 
 def test_automatic_names_what_it_uses_and_why(store, project):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alapp.errors import InputError
-from alapp.rounds import clicks
+from alapp.rounds.annotate import clicks
 from alapp.ui import click_space, disk
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from alapp.domain import silent
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import pseudo, training
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.train import training
 from alapp.stages.embed.base import EMBEDDERS
 from alapp.storage import catalogue
 from alapp.ui import compared_by, rounds

@@ -7,15 +7,19 @@ import pytest
 
 from alapp.domain import ImageRole, silent
 from alapp.errors import InputError
-from alapp.rounds import comparing, evaluation, importing, pseudo, training
-from alapp.rounds.diagnostics import Diagnosis, State
-from alapp.rounds.forgetting import Memory
+from alapp.rounds import importing
+from alapp.rounds.predict import evaluation
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.results import comparing
+from alapp.rounds.results.diagnostics import Diagnosis, State
+from alapp.rounds.results.forgetting import Memory
+from alapp.rounds.train import training
 from alapp.stages.paired import paired_difference
 from alapp.storage import catalogue, models
 from alapp.ui import comparison, diagnostics, forgetting
 from tests.rounds.conftest import discs, discs_project
 from tests.rounds.made_scores import scored
-from tests.rounds.test_diagnosing import worsen
+from tests.rounds.results.test_diagnosing import worsen
 from tests.rounds.test_loop import run_round
 from tests.ui import pages
 

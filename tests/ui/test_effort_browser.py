@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from alapp.domain import PatchRole
-from alapp.rounds import annotation, annotation_edits
-from alapp.rounds.agreement import Agreement
-from alapp.rounds.savings import TimeSaved
+from alapp.rounds.annotate import annotation, annotation_edits
+from alapp.rounds.annotate.agreement import Agreement
+from alapp.rounds.annotate.savings import TimeSaved
 from alapp.stages.annotate import masks
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows

@@ -12,13 +12,13 @@ import pytest
 from alapp import jobs
 from alapp.domain import LabelKind, Modality
 from alapp.jobs import JobState
-from alapp.rounds import foundation as models
+from alapp.rounds.pseudolabel import foundation as models
 from alapp.stages.foundation import access, own
 from alapp.stages.foundation.catalogue import MODELS
 from alapp.storage import catalogue, labels
 from alapp.storage import jobs as job_rows
 from alapp.ui import foundation, model_panel, model_rows
-from tests.rounds.test_click_methods import _installed, put  # noqa: F401  (fixture)
+from tests.rounds.annotate.test_click_methods import _installed, put  # noqa: F401  (fixture)
 from tests.stages.foundation.checkpoints import saved, use_small_models, weights
 
 TOKEN = "secret-token-1234"

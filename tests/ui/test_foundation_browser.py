@@ -13,7 +13,7 @@ from alapp.stages.foundation import catalogue as published
 from alapp.storage import catalogue
 from alapp.worker import run_inline
 from tests.conftest import PATIENCE
-from tests.rounds.test_click_methods import _installed  # noqa: F401  (fixture)
+from tests.rounds.annotate.test_click_methods import _installed  # noqa: F401  (fixture)
 from tests.stages.foundation.server import Behaviour, serving
 from tests.stages.foundation.test_download import CONTENT, model_of
 from tests.ui import pages

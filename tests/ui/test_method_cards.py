@@ -6,7 +6,7 @@ import pytest
 
 from alapp import jobs
 from alapp.domain import Modality
-from alapp.rounds import pseudo, pseudo_speed
+from alapp.rounds.pseudolabel import pseudo, pseudo_speed
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS
 from alapp.storage import jobs as job_rows
 from alapp.ui import method_cards

@@ -7,7 +7,8 @@ import pytest
 from alapp import jobs
 from alapp.domain import silent
 from alapp.errors import NotReadyError
-from alapp.rounds import lineage, pseudo, training
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.train import lineage, training
 from alapp.stages.train.base import TRAINERS
 from alapp.storage import catalogue, models, verdicts
 from alapp.ui import models as model_list

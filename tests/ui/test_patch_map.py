@@ -7,7 +7,8 @@ import re
 import pytest
 
 from alapp.domain import silent
-from alapp.rounds import pseudo, selection
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.select import selection
 from alapp.storage import catalogue
 from alapp.ui import patch_map, scatter
 from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)

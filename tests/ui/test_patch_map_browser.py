@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from alapp.domain import silent
-from alapp.rounds import mapping, pseudo, selection
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.select import mapping, selection
 from alapp.ui import patch_map
 from tests.rounds.conftest import discs_project
 from tests.rounds.test_loop import run_round

@@ -12,7 +12,8 @@ import pytest
 from alapp import jobs
 from alapp.domain import silent
 from alapp.jobs import JobState
-from alapp.rounds import plan_in_use, pseudo, training_cases
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.train import plan_in_use, training_cases
 from alapp.storage import catalogue, models
 from alapp.supervisor import worker_record
 

@@ -7,7 +7,8 @@ import pytest
 
 from alapp.domain import silent
 from alapp.errors import NotReadyError
-from alapp.rounds import pseudo, selection
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.select import selection
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.ui import picks, place

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from alapp.rounds import importing, pseudo, training
+from alapp.rounds import importing
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.train import training
 from alapp.storage import catalogue, models, verdicts
 from alapp.storage.verdicts import VerdictKind
 from tests.rounds.conftest import discs

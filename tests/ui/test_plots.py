@@ -1,8 +1,8 @@
 import pytest
 
 from alapp.domain import InstanceScores
-from alapp.rounds.evaluation import Summary
-from alapp.rounds.results import CurvePoint
+from alapp.rounds.predict.evaluation import Summary
+from alapp.rounds.results.results import CurvePoint
 from alapp.ui import plots
 
 

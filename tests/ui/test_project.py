@@ -11,7 +11,7 @@ import tifffile
 
 from alapp import jobs
 from alapp.errors import InputError
-from alapp.rounds import annotation
+from alapp.rounds.annotate import annotation
 from alapp.storage import catalogue
 from alapp.ui import importer, project, sheets, spaces
 from alapp.ui.page import Page

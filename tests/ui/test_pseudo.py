@@ -7,11 +7,11 @@ import pytest
 from alapp import jobs
 from alapp.domain import silent
 from alapp.errors import InputError
-from alapp.rounds import pseudo as rounds_pseudo
+from alapp.rounds.pseudolabel import pseudo as rounds_pseudo
 from alapp.storage import catalogue
 from alapp.ui import pseudo
 from tests.rounds.conftest import project  # noqa: F401
-from tests.rounds.test_pseudo import Weighty, weighty  # noqa: F401
+from tests.rounds.pseudolabel.test_pseudo import Weighty, weighty  # noqa: F401
 
 
 def test_auto_comes_first_and_says_what_it_would_take(store, project, weighty):  # noqa: F811

@@ -9,7 +9,11 @@ import pytest
 from alapp import jobs
 from alapp.domain import LabelKind, PatchRole, silent
 from alapp.errors import InputError, NotReadyError
-from alapp.rounds import annotation, export, lineage, pseudo, selection, training
+from alapp.rounds.annotate import annotation
+from alapp.rounds.export import export
+from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.select import selection
+from alapp.rounds.train import lineage, training
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.ui import comparison, downloads, patch_map, picks, plan, rounds, tables, train

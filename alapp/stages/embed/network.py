@@ -59,7 +59,7 @@ class NetworkFeatures:
 
     @classmethod
     def status(cls) -> Status:
-        """Ready on every machine; whether a project has a trained network, `rounds.embedding` knows."""
+        """Ready on every machine; whether a project has a trained network, `rounds.select.embedding` knows."""
         return Status(BackendState.READY, "Uses the network that the project trained.")
 
     def fit(self, patches: PatchSource, report: Report, state: Path | None = None) -> None:

@@ -33,7 +33,7 @@ _lock = threading.Lock()
 
 
 class ModelState(StrEnum):
-    """Where a model stands. `DOWNLOADING` is known only to whoever knows the jobs (`rounds.foundation`)."""
+    """Where a model stands. `DOWNLOADING` is known only to whoever knows the jobs (`rounds.pseudolabel.foundation`)."""
 
     NOT_INSTALLED = "not installed"
     LICENCE = "licence not accepted"

@@ -1,0 +1,1 @@
+"""The model on images that are not part of the project."""

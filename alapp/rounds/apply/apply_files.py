@@ -1,0 +1,148 @@
+"""Files that are made of a segmented image: the label map, the table of its objects, the picture with outlines.
+
+All are written part by part, so that memory is bounded for images of any size.
+"""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from alapp.domain import Box, Report, VoxelSize
+from alapp.rounds.export.export_source import MICROMETRES_IN_CENTIMETRE
+from alapp.rounds.export.export_tables import harmless, measured
+from alapp.stages.display import to_display
+from alapp.stages.patches import GRID_COLOUR
+from alapp.stages.segment import WHOLE_VOXELS, Found
+from alapp.stages.train.base import ImageSource
+
+PICTURE_SIDE = 2048
+"""Pixels of the longer side of a picture at most."""
+
+_CELL = 1024
+_STRIP_BYTES = 2**20
+_BIGTIFF_BYTES = 3.5e9
+_LARGEST_16_BIT = 2**16 - 1
+
+
+def mask_type(count: int, bits: int) -> np.dtype:
+    """The dtype of a label map with `count` objects: of 16 bits if they are wanted and enough, else of 32."""
+    return np.dtype(np.uint16 if bits == 16 and count <= _LARGEST_16_BIT else np.uint32)
+
+
+def write_masks(path: Path, found: Found, is_3d: bool, bits: int, size: VoxelSize, report: Report) -> None:
+    """The label map as a TIFF of compressed strips, which Fiji, napari, QuPath and CellProfiler open."""
+    labels, dtype = found.labels, mask_type(len(found.boxes), bits)
+    depth, height, width = labels.shape
+    rows = max(1, min(height, _STRIP_BYTES // (width * dtype.itemsize)))
+
+    def strips() -> Iterator[bytes]:
+        for z in range(depth):
+            report(z, depth, "Writing the masks")
+            for y in range(0, height, rows):
+                yield zlib.compress(labels[z, y : y + rows].astype(dtype).tobytes(), 6)
+
+    options: dict[str, Any] = {"metadata": {"axes": "ZYX" if is_3d else "YX"}}
+    if size.known:
+        options |= {
+            "resolution": (MICROMETRES_IN_CENTIMETRE / size.x, MICROMETRES_IN_CENTIMETRE / size.y),
+            "resolutionunit": "CENTIMETER",
+        }
+    with tifffile.TiffWriter(path, bigtiff=labels.size * dtype.itemsize > _BIGTIFF_BYTES, byteorder="<") as tif:
+        tif.write(
+            strips(),
+            shape=labels.shape if is_3d else labels.shape[1:],
+            dtype=dtype.newbyteorder("<"),
+            rowsperstrip=rows,
+            compression="zlib",
+            photometric="minisblack",
+            **options,
+        )
+
+
+def write_table(
+    path: Path, name: str, found: Found, is_3d: bool, source: ImageSource, size: VoxelSize, report: Report
+) -> None:
+    """One row for each object, as in the export of measurements; with its head alone if there is no object."""
+    with open(path, "w", newline="", encoding="utf-8-sig") as handle:
+        writer: csv.DictWriter | None = None
+        for row in _rows(name, found, is_3d, source, size, report):
+            if writer is None:
+                writer = csv.DictWriter(handle, list(row))
+                writer.writeheader()
+            writer.writerow({key: harmless(value) for key, value in row.items()})
+        if writer is None:
+            handle.write("image,source,object\r\n")
+
+
+def _rows(
+    name: str, found: Found, is_3d: bool, source: ImageSource, size: VoxelSize, report: Report
+) -> Iterator[dict[str, Any]]:
+    """Measured objects, those of a neighbourhood together, because pixels are read by parts."""
+    groups = list(_groups(found.boxes))
+    for index, (box, ids) in enumerate(groups):
+        report(index, len(groups), "Measuring objects")
+        local = np.zeros(int(ids[-1]) + 1, np.int32)
+        local[ids] = np.arange(1, len(ids) + 1)
+        region = np.array(found.labels[box.slices])
+        labels = local[np.where(region <= ids[-1], region, 0)]
+        pixels = source[box.slices]
+        rows = measured(name, "predicted", labels if is_3d else labels[0], pixels if is_3d else pixels[0], size)
+        for row in rows:
+            row["object"] = int(ids[row["object"] - 1])
+            for axis, start in (("z", box.z), ("y", box.y), ("x", box.x)):
+                row[axis] = round(row[axis] + start, 3)
+            row["touches_edge"] = int(_at_edge(found.boxes[row["object"] - 1], found.labels.shape))
+            yield row
+
+
+def _groups(boxes: list[Box]) -> Iterator[tuple[Box, np.ndarray]]:
+    """Objects that start near each other: a box around them, and their ids in ascending order. An object that is too
+    large to be read with others is alone."""
+    cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, box in enumerate(boxes, start=1):
+        if box.depth * box.height * box.width > WHOLE_VOXELS // 4:
+            cells[(number,)].append(number)
+        else:
+            thick = max(1, WHOLE_VOXELS // _CELL**2)
+            cells[(box.z // thick, box.y // _CELL, box.x // _CELL)].append(number)
+    for ids in cells.values():
+        stops = np.array([[p.stop for p in boxes[i - 1].slices] for i in ids]).max(0)
+        starts = np.array([[p.start for p in boxes[i - 1].slices] for i in ids]).min(0)
+        yield Box(*starts.tolist(), *(stops - starts).tolist()), np.array(ids)
+
+
+def _at_edge(box: Box, shape: tuple[int, ...]) -> bool:
+    """Whether an object is cut by the image's edge in y or x."""
+    return box.y == 0 or box.x == 0 or box.y + box.height == shape[1] or box.x + box.width == shape[2]
+
+
+def write_picture(path: Path, found: Found, source: ImageSource) -> None:
+    """A PNG of the image (its middle slice) with the outlines of the objects, `PICTURE_SIDE` pixels wide at most."""
+    depth, height, width = found.labels.shape
+    step, z = max(1, -(-max(height, width) // PICTURE_SIDE)), depth // 2
+    rows = max(1, _CELL // step) * step
+    pixels = np.concatenate(
+        [
+            np.concatenate(
+                [
+                    source[z : z + 1, y : min(y + rows, height), x : min(x + 2 * rows, width)][0, ::step, ::step]
+                    for x in range(0, width, 2 * rows)
+                ],
+                axis=1,
+            )
+            for y in range(0, height, rows)
+        ]
+    )
+    picture = to_display(pixels)
+    picture[find_boundaries(np.array(found.labels[z, ::step, ::step]), mode="inner")] = GRID_COLOUR
+    Image.fromarray(picture).save(path)

@@ -1,0 +1,1 @@
+"""Files to take along: label maps, tables, COCO, the model."""

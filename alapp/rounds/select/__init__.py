@@ -1,0 +1,1 @@
+"""Embedding the patches, choosing the next batch, and showing why."""
