@@ -35,7 +35,7 @@ from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
-from alapp.ui import annotate
+from alapp.ui.annotate import annotate
 from benchmarks import cli, click_baseline
 
 SIZE, LARGE = 512, 1024

@@ -44,7 +44,7 @@ for i in range(10_000):
 SERVER = """
 import sys
 from alapp.storage.db import Store
-from alapp.ui import annotate
+from alapp.ui.annotate import annotate
 
 annotate.standalone(Store(sys.argv[1]), 1).launch(server_port=int(sys.argv[2]), quiet=True)
 """

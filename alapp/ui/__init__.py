@@ -1,1 +1,1 @@
-"""The pages. `shell` is the whole app on one screen; each tab is one module with one `build(page)`."""
+"""The pages. `shell` is the whole app on one screen; each tab is a folder with one `build(page)`, Apply a module."""

@@ -18,11 +18,12 @@ from alapp.rounds.apply import apply
 from alapp.stages import images as image_files
 from alapp.storage import catalogue
 from alapp.storage.db import Store
-from alapp.ui import spaces, tables
-from alapp.ui.downloads import offered
+from alapp.ui import spaces
 from alapp.ui.errors import told
 from alapp.ui.header import time_left
 from alapp.ui.page import Page, Tab
+from alapp.ui.parts import tables
+from alapp.ui.parts.downloads import offered
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 TABLE, OUTLINES, MIRRORING = "table", "pictures", "mirroring"

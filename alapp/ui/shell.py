@@ -13,9 +13,17 @@ import gradio as gr
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
-from alapp.ui import annotate, apply, experiments, foundation, header, project, pseudo, results, rounds, spaces, train
+from alapp.ui import apply, header, spaces
+from alapp.ui.annotate import annotate
 from alapp.ui.errors import told
+from alapp.ui.experiments import experiments
+from alapp.ui.foundation import foundation
 from alapp.ui.page import TABS, Page, Tab
+from alapp.ui.project import project
+from alapp.ui.pseudolabel import pseudo
+from alapp.ui.results import results
+from alapp.ui.rounds import rounds
+from alapp.ui.train import train
 
 TITLE = "Active-learning segmentation"
 BROWSER_KEY = "browser.key"

@@ -15,7 +15,7 @@ from alapp.experiments import curves, export, runner
 from alapp.experiments.findings import Line
 from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE, Study
 from alapp.storage import experiments
-from alapp.ui.experiment_results import curve_figure, differences, rows_of
+from alapp.ui.experiments.experiment_results import curve_figure, differences, rows_of
 
 BAD = "reference:drop=0.5"
 

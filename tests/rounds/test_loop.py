@@ -19,7 +19,7 @@ from alapp.rounds.select import embedding, selection
 from alapp.rounds.train import training
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
-from alapp.ui import rounds as rounds_tab
+from alapp.ui.rounds import rounds as rounds_tab
 from tests.rounds.conftest import discs
 
 

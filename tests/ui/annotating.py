@@ -8,7 +8,7 @@ import numpy as np
 
 from alapp.rounds.annotate import annotation
 from alapp.storage import annotations, catalogue
-from alapp.ui import annotate
+from alapp.ui.annotate import annotate
 
 
 class Visitor:

@@ -10,7 +10,9 @@ from alapp.errors import InputError
 from alapp.rounds import importing
 from alapp.storage import catalogue
 from alapp.storage.db import Store
-from alapp.ui import annotate, project, shell, spaces
+from alapp.ui import shell, spaces
+from alapp.ui.annotate import annotate
+from alapp.ui.project import project
 
 
 @pytest.fixture

@@ -16,10 +16,13 @@ from alapp.rounds.select import selection
 from alapp.rounds.train import lineage, training
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
-from alapp.ui import comparison, downloads, patch_map, picks, plan, rounds, tables, train
-from alapp.ui import models as model_list
-from alapp.ui import results as results_tab
 from alapp.ui.page import Page
+from alapp.ui.parts import downloads, tables
+from alapp.ui.results import comparison
+from alapp.ui.results import results as results_tab
+from alapp.ui.rounds import patch_map, picks, rounds
+from alapp.ui.train import models as model_list
+from alapp.ui.train import plan, train
 from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
 
 

@@ -15,7 +15,7 @@ from alapp.stages.annotate import edits, journal, masks
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
-from alapp.ui import canvas
+from alapp.ui.annotate import canvas
 
 ME = "session-1"
 SIZE = 32

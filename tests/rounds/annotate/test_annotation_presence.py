@@ -14,7 +14,7 @@ from alapp.stages.annotate.masks import from_array
 from alapp.stages.foundation.residency import Residents
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
-from alapp.ui import annotate
+from alapp.ui.annotate import annotate
 
 DOT = from_array(np.ones((4, 4), bool), (0, 10, 10))
 

@@ -17,7 +17,7 @@ from alapp.rounds.results.adviser import Advice, Facts, Verdict
 from alapp.stages.stopping import Change, Gain, Reach
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
-from alapp.ui import adviser as panel
+from alapp.ui.results import adviser as panel
 from tests.rounds.test_loop import run_round
 
 SETTLED, MOVING = Change(60, 0.001, 0.995, 0.01), Change(60, 0.04, 0.9, 0.12)

@@ -10,8 +10,8 @@ from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import lane, selection
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
-from alapp.ui import lane as panel
-from alapp.ui import picks, rounds
+from alapp.ui.rounds import lane as panel
+from alapp.ui.rounds import picks, rounds
 from tests.rounds.test_loop import answer, run_round
 
 

@@ -21,7 +21,7 @@ from alapp.stages.foundation import choice, own
 from alapp.stages.foundation.finetune_sam import Tuned
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
-from alapp.ui import finetune as page
+from alapp.ui.pseudolabel import finetune as page
 from alapp.worker import run_inline
 from tests.rounds.conftest import discs
 

@@ -12,8 +12,8 @@ from alapp.rounds.select import selection
 from alapp.rounds.train import planning, training
 from alapp.stages.train.base import Overrides
 from alapp.storage import catalogue, labels, models
-from alapp.ui import plan as plan_part
-from alapp.ui import train as train_tab
+from alapp.ui.train import plan as plan_part
+from alapp.ui.train import train as train_tab
 from tests.rounds.fakes import ThresholdTrainer
 
 

@@ -14,8 +14,8 @@ from alapp.stages.train.base import Case
 from alapp.storage import catalogue, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.verdicts import VerdictKind
-from alapp.ui import models as models_section
-from alapp.ui import train as train_tab
+from alapp.ui.train import models as models_section
+from alapp.ui.train import train as train_tab
 
 
 def cases(*keys):

@@ -20,8 +20,8 @@ from alapp.stages.train.cases import identifier
 from alapp.stages.train.workspace import DATASET, Layout
 from alapp.storage import catalogue, labels, models
 from alapp.storage.db import Store
-from alapp.ui import disk, train
-from alapp.ui import models as model_list
+from alapp.ui.train import disk, train
+from alapp.ui.train import models as model_list
 from tests.rounds.conftest import discs_project, stand_ins
 
 

@@ -1,0 +1,1 @@
+"""The Project tab: projects and samples, adding images, settings."""

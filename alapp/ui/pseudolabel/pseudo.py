@@ -1,0 +1,310 @@
+"""The Pseudo-labels tab: choose a method, look at ten patches, accept it or do without."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from alapp import jobs
+from alapp.domain import Modality, Parameter
+from alapp.errors import InputError
+from alapp.jobs import Job, JobState
+from alapp.rounds.pseudolabel import provenance, pseudo
+from alapp.rounds.train import rehearsal
+from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
+from alapp.storage import catalogue, labels
+from alapp.storage.db import Store
+from alapp.ui.errors import told
+from alapp.ui.foundation import model_panel
+from alapp.ui.page import Page, Tab
+from alapp.ui.parts import gallery
+from alapp.ui.pseudolabel import finetune
+from alapp.ui.pseudolabel.method_cards import method_cards
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+MAX_PARAMETERS = 4
+NOTE = (
+    "Pseudo-labels are labels that nobody checked. nnU-Net configures itself on them and learns a first, rough idea "
+    "of your objects, which your own labels then correct. Your labels are learned from alone as soon as they show "
+    f"{rehearsal.FEW_OBJECTS} objects. If no method gets near, do without: training then starts with your first "
+    "batch."
+)
+
+
+def build(page: Page) -> Tab:
+    """Lay out the tab inside the caller's `gr.Tab`."""
+    store = page.store
+    gr.Markdown(NOTE)
+    cards = gr.HTML(padding=False, elem_id="methods")
+    model_panel.opener()
+    with gr.Row(visible=False) as body:
+        choice, buttons, decided = _lay_out_choice()
+        caption, thumbnails, compare = _lay_out_previews(page)
+    tune = finetune.build(page)
+    _wire(page, choice, buttons)
+
+    def refresh(project_id: int | None) -> list[Any]:
+        if project_id is None:
+            empty = '<div class="empty"><h3>No project is open</h3>Create one on the Project tab.</div>'
+            return [
+                empty,
+                gr.Row(visible=False),
+                "",
+                gr.Gallery(visible=False),
+                gr.Checkbox(visible=False),
+                "",
+                *tune.refresh(None),
+            ]
+        project = catalogue.project(store, project_id)
+        shown, before = newest_and_before(store, project_id)
+        comparable = gr.Checkbox(visible=before is not None)
+        made = decision(project.pseudo_method) + labels_in_use(store, project_id)
+        text, pictures = preview_shown(store, shown)
+        cards_now = method_cards(store, project.modality)
+        return [
+            cards_now,
+            gr.Row(visible=True),
+            text,
+            gr.Gallery(pictures, visible=bool(pictures)),
+            comparable,
+            made,
+            *tune.refresh(project_id),
+        ]
+
+    return Tab("pseudo", [cards, body, caption, thumbnails, compare, decided, *tune.outputs], refresh)
+
+
+def _lay_out_choice() -> tuple[list[Any], list[gr.Button], gr.HTML]:
+    """The left column: the method with its controls (`method_controls`), the buttons and what was decided."""
+    with gr.Column(scale=2, min_width=300):
+        method = gr.Radio([], label="Method", elem_id="method")
+        why = gr.HTML(padding=False, elem_id="method-why")
+        model = gr.Dropdown([], label="Weights", visible=False, elem_id="method-model")
+        sliders = [gr.Slider(0, 1, visible=False, label=f"Parameter {n}") for n in range(MAX_PARAMETERS)]
+        preview = gr.Button("Preview on ten patches", elem_id="preview")
+        another = gr.Button("Another ten patches", size="sm")
+        accept = gr.Button("Use this method for all images", variant="primary", elem_id="accept")
+        without = gr.Button("Do without pseudo-labels", size="sm", elem_id="without")
+        decided = gr.HTML(padding=False)
+    return [method, why, model, *sliders], [preview, another, accept, without], decided
+
+
+def _lay_out_previews(page: Page) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
+    """The right column: the newest preview and, on request, the one before it."""
+    pictures = {
+        "show_label": False, "columns": 5, "height": 430, "object_fit": "contain", "interactive": False,
+        "elem_classes": "thumbnails",
+    }  # fmt: skip
+    with gr.Column(scale=5, min_width=520):
+        caption = gr.HTML(padding=False)
+        thumbnails = gr.Gallery(elem_id="gallery", visible=False, **pictures)
+        compare = gr.Checkbox(
+            label="Compare with the method previewed before", value=False, visible=False, elem_id="compare"
+        )
+        other_caption = gr.HTML(padding=False, visible=False)
+        other = gr.Gallery(visible=False, **pictures)
+    compare.input(
+        told(lambda p, on: comparison(page.store, p, on)), [page.project_id, compare], [other_caption, other], **QUIET
+    )
+    return caption, thumbnails, compare
+
+
+def _wire(page: Page, choice: list[Any], buttons: list[gr.Button]) -> None:
+    """What the method and the buttons do."""
+    store = page.store
+    method, *controls = choice
+    _, model, *sliders = controls
+    preview, another, accept, without = buttons
+    page.project_id.change(told(lambda project_id: chosen_method(store, project_id)), page.project_id, choice, **QUIET)
+    method.input(told(lambda p, name: method_controls(store, p, name)), [page.project_id, method], controls, **QUIET)
+    draw = gr.State(0)
+    inputs = [page.project_id, method, draw, page.changed, model, *sliders]
+
+    def show(project_id: int | None, name: str | None, number: int, changed: int, *values: Any) -> int:
+        return start_preview(store, project_id, name, number, changed, values)
+
+    def show_others(project_id: int | None, name: str | None, number: int, changed: int, *values: Any) -> list[int]:
+        return [number + 1, start_preview(store, project_id, name, number + 1, changed, values)]
+
+    preview.click(told(show), inputs, page.changed, **QUIET)
+    another.click(told(show_others), inputs, [draw, page.changed], **QUIET)
+    accept.click(
+        told(lambda p, name, _, changed, *values: use(store, p, name, changed, values)), inputs, page.changed, **QUIET
+    )
+    without.click(
+        told(lambda p, changed: do_without(store, p, changed)), [page.project_id, page.changed], page.changed, **QUIET
+    )
+
+
+def chosen_method(store: Store, project_id: int | None) -> list[Any]:
+    """The method radio and the controls of the method, as the project has them."""
+    if project_id is None:
+        return [
+            gr.Radio(choices=[], value=None),
+            "",
+            gr.Dropdown(visible=False),
+            *[gr.Slider(visible=False)] * MAX_PARAMETERS,
+        ]
+    project = catalogue.project(store, project_id)
+    automatic, _ = pseudo.resolve(pseudo.AUTO, project.modality)
+    ready = [item for item in pseudo.methods(project.modality) if item.status.ready]
+    title = next(item.title for item in ready if item.name == automatic)
+    choices = [(f"Automatic (now: {title})", pseudo.AUTO), *((item.title, item.name) for item in ready)]
+    kept = project.pseudo_method if project.pseudo_method in [name for _, name in choices] else pseudo.AUTO
+    return [gr.Radio(choices=choices, value=kept), *method_controls(store, project_id, kept)]
+
+
+def method_controls(store: Store, project_id: int | None, name: str) -> list[Any]:
+    """Why `auto` takes what it takes, the weights to choose from and the sliders of a method, with the project's
+    values where it was chosen before."""
+    if project_id is None:
+        raise InputError("Create or open a project first.")
+    project = catalogue.project(store, project_id)
+    reason = pseudo.resolve(name, project.modality)[1]
+    tune = "To set its parameters, choose the method itself."
+    why = f"<p>{html.escape(f'{reason} {tune}')}</p>" if name == pseudo.AUTO else ""
+    kept = project.pseudo_params if project.pseudo_method == name else {}
+    known = parameters(project.modality, name)
+    shown = [
+        gr.Slider(
+            item.minimum,
+            item.maximum,
+            value=kept.get(item.name, item.default),
+            step=item.step,
+            label=f"{item.title} ({item.unit})" if item.unit else item.title,
+            info=item.help or None,
+            visible=True,
+        )
+        for item in known
+    ]
+    weights = next((item.models for item in pseudo.methods(project.modality) if item.name == name), ())
+    model = gr.Dropdown(
+        [("Those that fit these images", ""), *((item, item) for item in weights)],
+        value=kept[MODEL] if kept.get(MODEL) in weights else "",
+        visible=bool(weights),
+    )
+    return [why, model, *shown, *[gr.Slider(visible=False)] * (MAX_PARAMETERS - len(shown))]
+
+
+def parameters(modality: Modality, name: str) -> tuple[Parameter, ...]:
+    """Parameters of a method, in the order of the sliders."""
+    return next((item.parameters for item in pseudo.methods(modality) if item.name == name), ())
+
+
+def start_preview(
+    store: Store, project_id: int | None, name: str | None, draw: int, changed: int, values: tuple[Any, ...]
+) -> int:
+    """Queue a preview. Raises `InputError` without a project or method."""
+    modality = _modality(store, project_id, name)
+    pseudo.patches_to_label(store, project_id)
+    params = _named(modality, name, values)
+    jobs.enqueue(store, "preview", project_id, {"method": name, "params": params, "draw": draw})
+    return changed + 1
+
+
+def use(store: Store, project_id: int | None, name: str | None, changed: int, values: tuple[Any, ...]) -> int:
+    """Keep the method and label all images."""
+    modality = _modality(store, project_id, name)
+    pseudo.patches_to_label(store, project_id)
+    pseudo.decide(store, project_id, name, _named(modality, name, values))
+    jobs.enqueue(store, "pseudo_label", project_id)
+    return changed + 1
+
+
+def do_without(store: Store, project_id: int | None, changed: int) -> int:
+    """Switch pseudo-labels off; choosing a method switches them on again."""
+    if project_id is None:
+        raise InputError("Create or open a project first.")
+    pseudo.decide(store, project_id, pseudo.NONE)
+    return changed + 1
+
+
+def decision(method: str | None) -> str:
+    """What the project has decided, in words."""
+    if method is None:
+        return ""
+    if method == pseudo.NONE:
+        return "<p>This project does without pseudo-labels. Choose a method above to change that.</p>"
+    title = "the automatic choice" if method == pseudo.AUTO else PSEUDO_LABELLERS.load(method).title
+    return f"<p>This project uses <strong>{html.escape(title)}</strong>.</p>"
+
+
+def labels_in_use(store: Store, project_id: int) -> str:
+    """How the labels that training uses were made; several sentences where images of before have other weights."""
+    maps = pseudo.pseudo_maps(store, project_id).values()
+    told = dict.fromkeys(provenance.sentence(item.backend, item.params) for item in maps)
+    return f'<p id="provenance">{html.escape(" ".join(told))}</p>' if told else ""
+
+
+def previews(store: Store, project_id: int) -> Iterator[Job]:
+    """Finished previews, newest first, without those whose patches are gone (the images were cut anew)."""
+    for job in jobs.history(store, project_id):
+        done = job.kind == "preview" and job.state is JobState.DONE and job.result
+        if done and labels.of_ids(store, job.result["label_maps"]):
+            yield job
+
+
+def newest_and_before(store: Store, project_id: int) -> tuple[Job | None, Job | None]:
+    """The newest preview, and the newest one before it that differs from it."""
+    done = previews(store, project_id)
+    newest = next(done, None)
+    return newest, next((job for job in done if newest and job.params != newest.params), None)
+
+
+def preview_shown(store: Store, job: Job | None) -> list[Any]:
+    """Caption and pictures of a preview."""
+    if job is None:
+        empty = (
+            '<div class="empty"><h3>No preview yet</h3>Choose a method and look at what it does on ten patches.</div>'
+        )
+        return [empty, []]
+    result = job.result
+    maps = labels.of_ids(store, result["label_maps"])
+    pictures = [(_picture(store, item), f"{item.n_objects} object{'s' * (item.n_objects != 1)}") for item in maps]
+    total = sum(item.n_objects for item in maps)
+    method = PSEUDO_LABELLERS.load(result["method"])
+    titles = {item.name: item.title.lower() for item in method.parameters}
+    values = ", ".join(
+        f"{titles[name]} {value:g}" for name, value in result["params"].items() if name in titles
+    )  # the weights are told below
+    made = provenance.sentence(result["method"], result.get("provenance", {"reason": result["reason"]}))
+    text = f"<p><strong>{html.escape(method.title)}</strong> found {total} objects in {len(maps)} patches"
+    return [f"{text}{f' ({html.escape(values)})' if values else ''}. {html.escape(made)}</p>", pictures]
+
+
+def _picture(store: Store, item: labels.LabelMap) -> np.ndarray:
+    """The patch of a preview with its labels on it; the middle slice of a stack."""
+    return gallery.patch_picture(store, catalogue.patch(store, item.patch_id), labels.read(store, item))
+
+
+def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:
+    """The preview before the newest one that differs from it, beside it."""
+    if not on or project_id is None:
+        return [gr.HTML(visible=False), gr.Gallery(visible=False)]
+    _, before = newest_and_before(store, project_id)
+    if before is None:
+        raise InputError("There is nothing to compare with yet. Preview a second method or other parameters first.")
+    text, pictures = preview_shown(store, before)
+    return [gr.HTML(text, visible=True), gr.Gallery(pictures, visible=True)]
+
+
+def _named(modality: Modality, name: str | None, values: tuple[Any, ...]) -> dict[str, float | str]:
+    """Parameters by name from what the controls hold: the weights, then the sliders."""
+    if name == pseudo.AUTO:
+        return {}
+    model, *numbers = values
+    known = parameters(modality, name or "")
+    params = {item.name: value for item, value in zip(known, numbers, strict=False)}
+    return pseudo.checked(name or "", params | ({MODEL: model} if model else {}))
+
+
+def _modality(store: Store, project_id: int | None, name: str | None) -> Modality:
+    if project_id is None:
+        raise InputError("Create or open a project first.")
+    if not name:
+        raise InputError("Choose a method first.")
+    return catalogue.project(store, project_id).modality

@@ -1,0 +1,256 @@
+"""The Rounds tab: the map of patches, the next batch, its picks, and the rounds so far."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from alapp import jobs
+from alapp.errors import InputError, NotReadyError
+from alapp.rounds.annotate import measuring
+from alapp.rounds.results import results
+from alapp.rounds.select import oracle, selection
+from alapp.rounds.train import promotion
+from alapp.stages.select.base import SELECTORS
+from alapp.storage import catalogue
+from alapp.storage import rounds as round_rows
+from alapp.storage.db import Store
+from alapp.ui.errors import told
+from alapp.ui.page import Page, Tab
+from alapp.ui.parts import tables
+from alapp.ui.results import adviser
+from alapp.ui.rounds import compared_by, lane
+from alapp.ui.rounds import patch_map as patch_maps
+from alapp.ui.rounds import picks as picks_panel
+from alapp.ui.rounds import strategies as strategy_menu
+
+LARGEST_BATCH = 200
+
+
+def build(page: Page) -> Tab:
+    """Lay out the tab inside the caller's `gr.Tab`."""
+    chosen = gr.State(None)
+    stale = gr.State(0)
+    with gr.Row():
+        with gr.Column(scale=6, min_width=420):
+            patch_map = patch_maps.lay_out(page.store)
+            panel = picks_panel.lay_out_panel()
+        with gr.Column(scale=5, min_width=380):
+            strategy, budget, share, control, repeat = _next_batch(page, stale)
+            compared = compared_by.build(page)
+            select_button = gr.Button("Select the batch", variant="primary")
+            picks = picks_panel.lay_out()
+            discard = gr.Button("Discard this selection", size="sm", visible=False)
+            reference = gr.Button(
+                "Let the reference masks annotate the rest", size="sm", visible=False, elem_id="rounds-oracle"
+            )
+    gr.Markdown("### Rounds so far")
+    timeline = gr.HTML(padding=False)
+
+    outputs = [
+        stale, patch_map.note, strategy, control, repeat, select_button, discard, reference, timeline,
+    ]  # fmt: skip
+    store = page.store
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    patch_maps.connect(page, patch_map, stale, chosen, panel)
+    picks_panel.connect(page, picks, panel, stale, chosen)
+    for trigger in (stale.change, budget.change):
+        trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **quick)
+    for measure in (control, repeat):
+        measure.input(
+            told(lambda p, c, r: keep_shares(store, p, c, r)), [page.project_id, control, repeat], None, **quick
+        )
+    strategy.input(told(lambda p, s: keep_strategy(store, p, s)), [page.project_id, strategy], None, **quick)
+    select_button.click(
+        told(lambda p, n, s, c: start_selection(store, p, n, s, c)),
+        [page.project_id, budget, strategy, page.changed],
+        [select_button, page.changed],
+        **quick,
+    )
+    discard.click(
+        told(lambda p, c: discard_selection(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+    )
+    reference.click(
+        told(lambda p, c: answer_by_reference(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+    )
+    return Tab(
+        "rounds",
+        [*outputs, *compared],
+        lambda project: [*refresh(store, project), *compared_by.refresh(store, project)],
+    )
+
+
+def _next_batch(page: Page, stale: gr.State) -> tuple[gr.Dropdown, gr.Slider, gr.HTML, gr.Dropdown, gr.Dropdown]:
+    """What the next batch shall be: strategy, size, the sentence on its share, and what it measures."""
+    gr.Markdown("### Next batch")
+    strategy, about = strategy_menu.menu()
+    strategy_menu.follow(strategy, about)
+    budget = gr.Slider(
+        1, 32, value=selection.DEFAULT_BUDGET, step=1, label="Patches in the batch",
+        info="How many patches you will annotate before the network trains again.",
+    )  # fmt: skip
+    share = gr.HTML(padding=False)
+    with gr.Accordion("Measure my work", open=False, elem_id="rounds-measure"):
+        control = gr.Dropdown(
+            share_choices(), value=0.0, label="Patches to draw without suggestions",
+            info="A few training patches, picked at random, start from nothing: how much longer they take is what "
+            "suggestions save you. At least one in each batch.",
+        )  # fmt: skip
+        repeat = gr.Dropdown(
+            share_choices(), value=0.0, label="Patches to annotate a second time",
+            info="A few patches that you finished without suggestions in earlier rounds come back unmarked, on top of "
+            "the batch: how well your two answers agree is the best score a model can be held to. Their labels are "
+            "only compared, never trained on.",
+        )  # fmt: skip
+        lane.menu(page, stale)
+    return strategy, budget, share, control, repeat
+
+
+def refresh(store: Store, project_id: int | None) -> list[Any]:
+    """Updates of all outputs, in order. What the user set (batch size, colouring) stays; the map is drawn by
+    `patch_map`, which knows it."""
+    if project_id is None:
+        nothing = tables.empty("Open or create a project first, on the Project tab.")
+        return [
+            time.time(), tables.note(patch_maps.HELP), gr.Dropdown(interactive=False),
+            gr.Dropdown(interactive=False), gr.Dropdown(interactive=False), gr.Button(interactive=False),
+            gr.Button(visible=False), gr.Button(visible=False), nothing,
+        ]  # fmt: skip
+    project = catalogue.project(store, project_id)
+    latest = round_rows.latest(store, project_id)
+    untouched = latest is not None and selection.is_untouched(store, latest.id)
+    return [
+        time.time(),
+        patch_maps.help_note(store, project_id),
+        gr.Dropdown(value=project.strategy, interactive=True),
+        gr.Dropdown(value=project.control_share, interactive=True),
+        gr.Dropdown(value=project.repeat_share, interactive=True),
+        select_button_state(store, project_id),
+        gr.Button(visible=untouched),
+        gr.Button(visible=oracle.can_answer(store, project_id)),
+        adviser.sentence(store, project_id)
+        + timeline_table(results.history(store, project_id))
+        + refusal_note(store, project_id),
+    ]
+
+
+def share_sentence(store: Store, project_id: int | None, budget: Any) -> str:
+    """How a batch of this size is divided."""
+    n = checked_budget(budget)
+    if project_id is None:
+        return ""
+    project = catalogue.project(store, project_id)
+    held = selection.validation_count(n, project.validation_share)
+    drawn = lane.sentence(project, n - held)
+    if not held:
+        return tables.note(
+            f"All {n} patches are chosen by the strategy and trained on. The batch is too small to set one aside for "
+            "validation, so the next model gets no new score.",
+            drawn,
+        )
+    return tables.note(
+        f"{n - held} of {n} patches are chosen by the strategy and trained on; {held} drawn at random for "
+        "validation: the network never learns from them, so that its score is honest.",
+        drawn,
+    )
+
+
+def checked_budget(budget: Any) -> int:
+    """The batch size from the page. Raises `InputError` unless it is a sensible whole number."""
+    if not isinstance(budget, (int, float)) or not 1 <= budget <= LARGEST_BATCH:
+        raise InputError(f"A batch has 1 to {LARGEST_BATCH} patches.")
+    return int(budget)
+
+
+def keep_strategy(store: Store, project_id: int | None, strategy: str) -> None:
+    """Remember the strategy for this project."""
+    if project_id is None:
+        return
+    SELECTORS.load(strategy)
+    catalogue.update_project(store, project_id, strategy=strategy)
+
+
+def share_choices() -> list[tuple[str, float]]:
+    """(what the menu shows, share) for what may be measured."""
+    return [(f"{100 * share:.0f}% of the batch" if share else "none", share) for share in measuring.SHARES]
+
+
+def keep_shares(store: Store, project_id: int | None, control: Any, repeat: Any) -> None:
+    """Remember what to measure in the batches to come."""
+    if project_id is not None:
+        measuring.set_shares(store, project_id, control, repeat)
+
+
+def select_button_state(store: Store, project_id: int) -> gr.Button:
+    """The button says what it would do, or why it cannot."""
+    if any(job.kind == "select" for job in jobs.active(store, project_id)):
+        return gr.Button("Selecting …", interactive=False)
+    if not catalogue.any_patch(store, project_id):
+        return gr.Button("Import images first", interactive=False)
+    latest = round_rows.latest(store, project_id)
+    if waiting := selection.open_patches(store, project_id):
+        return gr.Button(f"Annotate the open patches first ({len(waiting)} left)", interactive=False)
+    if not catalogue.any_patch(store, project_id, unpicked=True):
+        return gr.Button("No patch is left: import more images to go on", interactive=False)
+    return gr.Button(f"Select the batch of round {latest.number + 1 if latest else 1}", interactive=True)
+
+
+def start_selection(
+    store: Store, project_id: int | None, budget: Any, strategy: str, changed: int
+) -> tuple[gr.Button, int]:
+    """Queue the selection of the next batch."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    SELECTORS.load(strategy)
+    jobs.enqueue(store, "select", project_id, {"budget": checked_budget(budget), "strategy": strategy})
+    return gr.Button("Selecting …", interactive=False), changed + 1
+
+
+def discard_selection(store: Store, project_id: int | None, changed: int) -> int:
+    """Undo the newest selection, of which nothing was annotated."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    selection.discard_round(store, project_id)
+    gr.Info("The selection was discarded. Nothing else was changed.")
+    return changed + 1
+
+
+def answer_by_reference(store: Store, project_id: int | None, changed: int) -> int:
+    """Finish the open patches with reference masks, where the images came with them (the samples do)."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    count = oracle.answer(store, project_id)
+    gr.Info(f"The reference masks annotated {count} patches. Every one can be reopened on the Annotate tab.")
+    return changed + 1
+
+
+def refusal_note(store: Store, project_id: int) -> str:
+    """Why the last training's model is not used, below the timeline that shows its score; "" when it is."""
+    return tables.note(promotion.news(store, project_id)) if promotion.refused(store, project_id) else ""
+
+
+def timeline_table(history: list[results.HistoryRow]) -> str:
+    """The rounds as a table, oldest first."""
+    if not history:
+        return tables.empty("Rounds appear here, with their scores and the time they took, once you select a batch.")
+    head = [
+        "Round", "Strategy", "Selected (patches)", "Done", "Skipped", "F1 at IoU 0.5 (95% interval)",
+        "Annotating", "Training",
+    ]  # fmt: skip
+    rows = [
+        [
+            str(row.number),
+            SELECTORS.load(row.strategy).title if row.strategy in SELECTORS else row.strategy,
+            str(row.selected),
+            str(row.done),
+            str(row.skipped),
+            tables.score(row.f1_50, row.interval),
+            tables.minutes(row.annotate_seconds) if row.annotate_seconds else tables.DASH,
+            tables.minutes(row.train_seconds),
+        ]
+        for row in history
+    ]
+    return tables.table(head, rows, text_columns=2)

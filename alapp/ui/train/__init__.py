@@ -1,0 +1,1 @@
+"""The Train tab: the plan, the training, the models and their space on disk."""
