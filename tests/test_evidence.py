@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from alapp.domain import InstanceScores
@@ -150,6 +151,15 @@ def test_what_is_known_is_not_defined_to_be_run(store, capsys):
         ALL,
     }
     assert "bacteria, first: created" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(evidence.sources()))
+def test_what_the_page_says_of_a_data_set_is_so(name):
+    images = evidence.experiment_sources.load(evidence.sources()[name], None)
+    holding = sum(images.objects([row]) > 0 for row in range(len(images.patches)))
+    assert evidence_page.WITH_OBJECTS[name] == f"{holding} of {len(images.patches)}"
+    test = sum(np.count_nonzero(np.unique(image.labels)) for image in images.test)
+    assert evidence_page.TEST_OBJECTS[name] == str(test)
 
 
 def test_weights_of_this_computer_are_hidden(monkeypatch, tmp_path):
