@@ -11,8 +11,9 @@ from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE
 SHOWN = {0.0625: "6_25", 0.125: "12_5", 0.25: "25"}
 DEFAULT = "auto"
 """The strategy that a new project has."""
-BASELINE = "foreground_random"
-"""The strategy with which starts and schedules are compared."""
+BASELINE = "random"
+"""The strategy with which starts and schedules are compared: it alone picks the same patches whatever the start, as it
+looks at nothing. One that looks for objects sees those of the pseudo-labels or of the pre-trained model."""
 EVERYTHING = "everything"
 """In place of a data set's name: over all of them."""
 REFERENCE_STARTS = {
@@ -193,10 +194,11 @@ smaller one (schedule "chain"). All labels of a budget are trained on, none is k
 0.5 of all objects of the test images, which are the last quarter of each data set. "all" trains on every patch, for as
 many iterations as the rounds up to 12.5% together. Percent are of the F1 of "all" with the same start and seed. "none"
 trains from scratch, for the iterations of its rounds only. The starts that begin with "reference" are pre-trained on
-the labels of the data set itself, perfect or spoilt on purpose: they say what bad pseudo-labels cost. With three seeds
-an interval is wide: a difference is called better or worse only when its 95% interval (Student's t, paired by seed)
-leaves out zero, and of twenty such comparisons one does by chance alone. A line of one seed says nothing yet. Training
-seconds are those of computers that did other things too, and of runs that were paused.
+the labels of the data set itself, perfect or spoilt on purpose: they say what bad pseudo-labels cost. Starts and
+schedules are compared by the strategy "random", which picks the same patches whatever the start. With three seeds an
+interval is wide: a difference is called better or worse only when its 95% interval (Student's t, paired by seed) leaves
+out zero, and of twenty such comparisons one does by chance alone. A line of one seed says nothing yet. Training seconds
+are those of computers that did other things too, and of runs that were paused.
 
 A patch is not the same work everywhere: "objects" is how many the labelled patches showed on average, of which each has
 to be outlined. A strategy that prefers crowded patches asks for more work."""

@@ -12,6 +12,7 @@ import pytest
 from alapp.domain import InstanceScores
 from alapp.experiments.study import ALL, CHAIN, SINGLE, Run
 from alapp.stages.foundation import folders
+from alapp.stages.select.base import LIKENESS, SELECTORS
 from alapp.storage import experiments
 from alapp.storage.experiments import RunState
 from benchmarks import evidence, evidence_page
@@ -71,10 +72,10 @@ def test_strategies_are_compared_over_all_data_sets(store, tmp_path):
 
 
 def test_starts_and_schedules_are_compared_with_the_same_strategy(store, tmp_path):
-    base = ("foreground_random", CHAIN, 0.125)
+    base = (evidence_page.BASELINE, CHAIN, 0.125)
     made = [told(Run(start, seed, *base), found=tp) for seed in range(3)
             for start, tp in (("none", 50), ("auto", 60), ("reference:merge=0.5", 40))]  # fmt: skip
-    made += [told(Run("auto", seed, "foreground_random", SINGLE, 0.125), found=70) for seed in range(3)]
+    made += [told(Run("auto", seed, evidence_page.BASELINE, SINGLE, 0.125), found=70) for seed in range(3)]
     figures = evidence.write(store, [], tmp_path, {"hela": made, "bacteria": made})["figures"]
     f1 = {tp: [2 * (tp + seed) / (100 + tp + seed) for seed in range(3)] for tp in (40, 50, 60, 70)}
     for key, one, other in (
@@ -89,6 +90,12 @@ def test_starts_and_schedules_are_compared_with_the_same_strategy(store, tmp_pat
     assert f"| Pre-training minus scratch, 12.5% | +2 to 4% | {gain} | {gain} |" in text
     assert "pre-training with half of the objects joined to a neighbour minus scratch at 12.5%: -9" in text
     assert {one.one[0] for one in evidence_page.COMPARISONS} <= {"auto", *evidence.parts("hela")["corrupted"].starts}
+
+
+def test_starts_are_compared_on_the_same_patches():
+    baseline = SELECTORS.load(evidence_page.BASELINE)
+    assert baseline.needs <= LIKENESS  # what the pixels tell, and no start changes
+    assert not baseline.uses_embeddings
 
 
 def test_one_data_set_is_not_all_of_them(store, tmp_path):
@@ -179,4 +186,4 @@ def test_parts_compare_with_the_first(name):
     for part, study in parts.items():
         assert part == "first" or study.budgets == evidence.BUDGETS
         assert len(study.seeds) >= 3
-        assert "foreground_random" in study.strategies
+        assert "foreground_random" in study.strategies or study.strategies == (evidence_page.BASELINE,)
