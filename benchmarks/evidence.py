@@ -134,6 +134,7 @@ def write(store: Store, names: Sequence[str], folder: Path, before: Known) -> di
         found |= page.figures(name, lines)
     found |= page.figures_of_everything(known)
     parts = [page.INTRODUCTION, page.beside_the_paper(known), page.told_of_everything(known)]
+    parts += [page.WHY] if all(known.get(name) for name in page.WITH_OBJECTS) else []
     parts += [page.told(name, lines) for name, lines in known.items() if lines]
     result = {
         "figures": found,

@@ -206,6 +206,20 @@ to be outlined. A strategy that prefers crowded patches asks for more work."""
 TOGETHER = """Each seed of each data set is one pair. What holds for all of them together need not hold for yours, and
 the interval takes the pairs of one data set for independent."""
 
+WHY = """## Where choosing helps, and where not
+
+- **Where few patches hold objects, they must be looked for.** Of bacteria one patch in seven does. A core-set goes for
+  what is unlike the rest, and that is odd background there: its batches show far fewer objects than those of Automatic
+  and of random with objects (column "objects" below), and its scores are as much lower.
+- **Where nearly every patch holds objects, no choice is much better than chance.** That is so in the other data sets:
+  every batch shows enough of them, and Automatic is little else than a core-set.
+- **Automatic does not beat random patches of which a third hold objects**, on any of them. What both have in common,
+  objects in every batch, is what counts; to spread a batch over unlike patches adds nothing that these tests can see.
+  On vnc_em the embedding cannot help, as it does not tell how much foreground a patch has (`benchmarks.embed`).
+- **Test images limit what can be told.** Three data sets have so few test objects that one more or less of them is 1 to
+  3 points of F1; the other two have many, and there pre-training alone comes near to what all labels give."""
+"""Why the strategies differ or do not: words only, as the numbers are in the tables, and change with more runs."""
+
 PAPER = """F1 at IoU 0.5, in brackets the percent of what all labels give; ours are means over the seeds named below.
 The paper is arXiv 2511.04811. Scores must not be compared across columns, for the data differ; what can be compared is
 how much of full annotation so many labels reach."""
