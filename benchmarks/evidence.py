@@ -17,7 +17,8 @@ Figures, each followed by `.NAME` of the data set:
   the paper's core-set;
 - `auto_minus_fg_random_at_12_5`, `coreset_minus_random_at_12_5` and the like: mean difference in F1 points (0 to 100),
   paired by seed, with `_low` and `_high` of its 95% interval by Student's t; `.everything` is over all data sets;
-- `pretrained_minus_scratch_at_...`, `chain_minus_single_at_...`: likewise.
+- `pretrained_minus_scratch_at_...`, `chain_minus_single_at_...`: likewise; `reference_..._minus_scratch_at_...`: of a
+  network pre-trained on perfect labels, or on labels spoilt in a known way.
 """
 
 from __future__ import annotations
