@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from alapp.experiments.runs import Result
-from alapp.experiments.study import ALL, SINGLE, Run
+from alapp.experiments.study import ALL, NONE, SINGLE, Run
 from alapp.storage.experiments import ExperimentRun, RunState
 
 Condition = tuple[str, str, str, float | None]
@@ -152,15 +153,23 @@ def paired_over(pairs: Iterable[tuple[Line | None, Line | None]]) -> Paired | No
     return Paired(len(differences), float(differences.mean()), interval)
 
 
+def _reading_order(each: Line) -> tuple[bool, str, float, str, str]:
+    start, schedule, strategy, budget = each.condition
+    return start != "auto", start, math.inf if budget is None else budget, schedule, strategy
+
+
 def as_text(known: Sequence[Line]) -> str:
-    """A table for the terminal and for Markdown."""
+    """A table for the terminal and for Markdown: by start, then by budget. That a network which was never trained finds
+    nothing is left out."""
     head = [
         "start", "schedule", "strategy", "labelled", "objects", "F1 (mean ± sd)", "% of all labels", "seeds",
         "training s",
     ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
-    for each in known:
-        start, schedule, strategy, _ = each.condition
+    for each in sorted(known, key=_reading_order):
+        start, schedule, strategy, budget = each.condition
+        if start == NONE and budget == 0:
+            continue
         spread = "" if each.sd is None else f" ± {each.sd:.3f}"
         percent = "" if each.mean_percent is None else f"{each.mean_percent:.0f}"
         share = f"{each.patches} of {each.of} ({100 * each.patches / each.of:.1f}%)"
