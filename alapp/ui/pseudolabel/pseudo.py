@@ -29,8 +29,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MAX_PARAMETERS = 4
 NOTE = (
     "Pseudo-labels are labels that nobody checked. nnU-Net configures itself on them and learns a first, rough idea "
-    "of your objects, which your own labels then correct. Let a method rather miss objects than invent some: what is "
-    "missed costs little, what is invented is learned, too. Your labels are learned from alone as soon as they show "
+    "of your objects, which your own labels then correct. Your labels are learned from alone as soon as they show "
     f"{rehearsal.FEW_OBJECTS} objects. If no method gets near, do without: training then starts with your first "
     "batch."
 )
