@@ -46,13 +46,14 @@ def _minus_scratch(start: str, key: str, words: str) -> Comparison:
     return Comparison(f"{key}_minus_scratch", f"{words} minus scratch", (start, CHAIN, BASELINE), scratch)
 
 
+PRETRAINING = _minus_scratch("auto", "pretrained", "pre-training on pseudo-labels")
 COMPARISONS = (
     _strategies("auto", "foreground_random", "fg_random"),
     _strategies("auto", "random", "random"),
     _strategies("auto", "coreset", "coreset"),
     _strategies("coreset", "foreground_random", "fg_random"),
     _strategies("coreset", "random", "random"),
-    _minus_scratch("auto", "pretrained", "pre-training on pseudo-labels"),
+    PRETRAINING,
     *(
         _minus_scratch(start, start.replace(":", "_").replace("=", "_"), words)
         for start, words in REFERENCE_STARTS.items()
@@ -149,7 +150,7 @@ def _iterations(lines: Sequence[findings.Line], *condition: str) -> str:
 
 def _gain(lines: Sequence[findings.Line], budget: float) -> str:
     """What pre-training on pseudo-labels is worth, in F1 points."""
-    compared = _compared([lines], next(each for each in COMPARISONS if each.key == "pretrained_minus_scratch"), budget)
+    compared = _compared([lines], PRETRAINING, budget)
     return "" if compared is None else f"{100 * compared.difference:+.1f} points"
 
 
@@ -210,12 +211,12 @@ WHY = """## Where choosing helps, and where not
 
 - **Where few patches hold objects, they must be looked for.** Of bacteria one patch in seven does. A core-set goes for
   what is unlike the rest, and that is odd background there: its batches show far fewer objects than those of Automatic
-  and of random with objects (column "objects" below), and its scores are as much lower.
+  and of random with objects (column "objects" below), and its scores are lower.
 - **Where nearly every patch holds objects, no choice is much better than chance.** That is so in the other data sets:
   every batch shows enough of them, and Automatic is little else than a core-set.
-- **Automatic does not beat random patches of which a third hold objects**, on any of them. What both have in common,
-  objects in every batch, is what counts; to spread a batch over unlike patches adds nothing that these tests can see.
-  On vnc_em the embedding cannot help, as it does not tell how much foreground a patch has (`benchmarks.embed`).
+- **Automatic does not beat random patches of which a third hold objects**, on any of them. Both see to it that objects
+  are in every batch; to spread it over unlike patches as well adds nothing that these tests can see. On vnc_em the
+  embedding does not tell how much foreground a patch has (`benchmarks.embed`), so it is no help in finding objects.
 - **Test images limit what can be told.** Three data sets have so few test objects that one more or less of them is 1 to
   3 points of F1; the other two have many, and there pre-training alone comes near to what all labels give."""
 """Why the strategies differ or do not: words only, as the numbers are in the tables, and change with more runs."""
