@@ -29,7 +29,7 @@ COLUMNS = {
     "Objects in them": 0,
     "F1 (mean)": 3,
     "± SD": 3,
-    "% of what all labels give": 0,
+    "% of what all labels give": 1,
     "Repetitions": 0,
     "Training (s)": 0,
 }
