@@ -33,7 +33,7 @@ COLUMNS = {
     "Repetitions": 0,
     "Training (s)": 0,
 }
-WIDTHS = ["15%", "10%", "13%", "8%", "7%", "7%", "7%", "7%", "9%", "10%", "7%"]
+WIDTHS = ["14%", "10%", "13%", "8%", "7%", "7%", "7%", "7%", "9%", "10%", "8%"]
 READING = (
     "F1 counts an object as found when it overlaps with yours by half. Means over the repetitions, with the 95% "
     "interval: where intervals are wide, more repetitions are needed. Your time goes to objects: with as many patches, "
