@@ -18,7 +18,7 @@ Condition = tuple[str, str, str, float | None]
 """(start, schedule, strategy, budget) of runs that differ by their seeds only."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """One condition: F1 at IoU 0.5 on the test images, pooled over their objects, by seed. `patches` that were
     labelled, of `of`; `percent` of what every label gives with the same start, by seed where both are known;
@@ -107,14 +107,14 @@ def tabulated(runs: Sequence[tuple[Run, Result]]) -> list[Line]:
         objects = {seed: result.objects for seed, result in sorted(results.items()) if result.objects is not None}
         made.append(
             Line(
-                condition,
-                len(any_result.rows),
-                any_result.patches,
-                f1,
-                percent,
-                seconds,
-                objects,
-                any_result.iterations,
+                condition=condition,
+                patches=len(any_result.rows),
+                of=any_result.patches,
+                f1=f1,
+                percent=percent,
+                seconds=seconds,
+                objects=objects,
+                iterations=any_result.iterations,
             )
         )
     return made

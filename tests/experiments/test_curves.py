@@ -23,19 +23,26 @@ BAD = "reference:drop=0.5"
 def line(start, schedule, strategy, budget, *f1, patches=None):
     by_seed = dict(enumerate(f1))
     percent = {seed: 100 * value / 0.8 for seed, value in by_seed.items()}
-    return Line((start, schedule, strategy, budget), patches or int(budget or 100), 100, by_seed, percent, 10.0)
+    return Line(
+        condition=(start, schedule, strategy, budget), patches=patches or int(budget or 100), of=100, f1=by_seed,
+        percent=percent, seconds=10.0,
+    )  # fmt: skip
+
+
+def untrained(start, f1):
+    return Line(condition=(start, "", "", 0), patches=0, of=100, f1={0: f1, 1: f1}, percent={}, seconds=5.0)
 
 
 @pytest.fixture
 def known():
     return [
-        Line(("auto", "", "", 0), 0, 100, {0: 0.5, 1: 0.5}, {}, 5.0),
+        untrained("auto", 0.5),
         line("auto", CHAIN, "coreset", 4, 0.70, 0.71),
         line("auto", CHAIN, "coreset", 8, 0.75, 0.77),
         line("auto", CHAIN, "random", 4, 0.60, 0.61),
         line("auto", CHAIN, "random", 8, 0.74, 0.78),
         line("auto", SINGLE, ALL, None, 0.8, 0.8),
-        Line((NONE, "", "", 0), 0, 100, {0: 0.0, 1: 0.0}, {}, 0.0),
+        untrained(NONE, 0.0),
         line(NONE, CHAIN, "random", 4, 0.70, 0.72),
     ]
 

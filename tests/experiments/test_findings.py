@@ -5,7 +5,8 @@ from alapp.experiments.findings import Line
 
 
 def line(start, schedule, strategy, budget):
-    return Line((start, schedule, strategy, budget), 4, 60, {0: 0.5}, {}, 10.0)
+    condition = (start, schedule, strategy, budget)
+    return Line(condition=condition, patches=4, of=60, f1={0: 0.5}, percent={}, seconds=10.0)
 
 
 def test_the_table_is_in_reading_order_and_leaves_out_the_untrained_network():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import psutil
 
@@ -18,18 +18,26 @@ from tests.conftest import PATIENCE
 @contextmanager
 def app(store, worker: bool = False) -> Iterator[str]:
     """The address of the app on this state folder; with a `worker`, a process does what is queued."""
-    supervisor = Supervisor(store).start() if worker else None
-    demo = shell.build(store)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
+    with supervised(store) if worker else nullcontext():
+        demo = shell.build(store)
+        _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
+        try:
+            yield address
+        finally:
+            demo.close(verbose=False)
+
+
+@contextmanager
+def supervised(store) -> Iterator[None]:
+    """A process does what is queued, until it is ended with what it was doing."""
+    supervisor = Supervisor(store).start()
     try:
-        yield address
+        yield
     finally:
-        demo.close(verbose=False)
-        if supervisor is not None:
-            for job in jobs.active(store):
-                jobs.cancel(store, job.id)
-            supervisor.stop()
-            end_worker(store)
+        for job in jobs.active(store):
+            jobs.cancel(store, job.id)
+        supervisor.stop()
+        end_worker(store)
 
 
 def end_worker(store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -42,47 +43,54 @@ class Auto:
         k = min(k, len(candidates))
         if k == 0:
             return Selection(())
-        holding, words = _with_objects(candidates, context)
-        quota = min(max(1, round(k * FOREGROUND_SHARE)), len(holding))
+        holding = _Holding.among(candidates, k, context)
         picks: list[Pick] = []
         if not labelled.any():
-            picks = _start(embeddings, candidates, holding, words, min(RANDOM_START, k), quota, rng, context)
+            picks = _start(embeddings, candidates, holding, min(RANDOM_START, k), rng, context)
         centres = np.array([*np.flatnonzero(labelled), *(pick.row for pick in picks)], dtype=np.int64)
         nearest = NearestCentre(embeddings, candidates, centres)
         avoid = Avoid(context, len(embeddings), centres)
-        still = quota - np.isin([pick.row for pick in picks], holding).sum()
-        nearest.allow(holding)
-        picks += [_pick(taken, words) for taken in farthest_first(nearest, still, avoid, fill=False)]
+        still = holding.quota - np.isin([pick.row for pick in picks], holding.rows).sum()
+        nearest.allow(holding.rows)
+        picks += [_pick(taken, holding.words) for taken in farthest_first(nearest, still, avoid, fill=False)]
         nearest.allow(candidates)
         picks += [_pick(taken, "") for taken in farthest_first(nearest, k - len(picks), avoid)]
         return Selection(tuple(picks))
 
 
-def _with_objects(candidates: np.ndarray, context: Context) -> tuple[np.ndarray, str]:
-    """Candidates in which objects are seen, all where none or nothing is known, and the words for it."""
-    if context.foreground is None:
-        return candidates, ""
-    holding = candidates[measures.holds_objects(context.foreground)[candidates]]
-    return (holding, SEEN) if len(holding) else (candidates, "")
+@dataclass(frozen=True)
+class _Holding:
+    """Candidates in which objects are seen, all where none or nothing is known; how many of them a batch has at least;
+    and the words for it."""
+
+    rows: np.ndarray
+    quota: int
+    words: str = ""
+
+    @classmethod
+    def among(cls, candidates: np.ndarray, k: int, context: Context) -> _Holding:
+        rows = np.array([], dtype=np.int64)
+        if context.foreground is not None:
+            rows = candidates[measures.holds_objects(context.foreground)[candidates]]
+        share = max(1, round(k * FOREGROUND_SHARE))
+        return cls(rows, min(share, len(rows)), SEEN) if len(rows) else cls(candidates, min(share, len(candidates)))
 
 
 def _start(
     embeddings: np.ndarray,
     candidates: np.ndarray,
-    holding: np.ndarray,
-    words: str,
+    holding: _Holding,
     k: int,
-    quota: int,
     rng: np.random.Generator,
     context: Context,
 ) -> list[Pick]:
-    """`k` random patches, of which `quota` at most are drawn from `holding`, the others from all candidates."""
+    """`k` random patches; those that the quota asks for are drawn from `holding`, the others from all candidates."""
     none = np.array([], dtype=np.int64)
-    first = in_order(rng.permutation(holding), min(quota, k), embeddings, none, context, fill=False)
+    first = in_order(rng.permutation(holding.rows), min(holding.quota, k), embeddings, none, context, fill=False)
     drawn = np.array([taken.row for taken in first], dtype=np.int64)
     others = rng.permutation(np.setdiff1d(candidates, drawn))
     rest = in_order(others, k - len(drawn), embeddings, drawn, context)
-    picks = [Pick(taken.row, said(f"random start{words}", taken)) for taken in first]
+    picks = [Pick(taken.row, said(f"random start{holding.words}", taken)) for taken in first]
     return [*picks, *(Pick(taken.row, said("random start", taken)) for taken in rest)]
 
 
