@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from scipy import ndimage
+from skimage.draw import ellipse
 from skimage.measure import regionprops
 from skimage.transform import resize
 
@@ -17,28 +18,35 @@ from alapp.stages.pseudolabel.grayscale import BuiltIn, drop_small, gray_plane, 
 TYPICAL = 60.0
 WORKING = 30.0
 """Objects are looked at in a size where a typical one is this many pixels wide."""
-LEVELS = np.linspace(0.03, 0.45, 16)
-SMOOTHING = (2.0, 3.5)
-ROUGHEST = 0.18
-"""Largest local standard deviation of gray inside an object; bundles of membranes are rougher."""
+LEVELS = np.linspace(0.03, 0.6, 24)
+"""Thresholds, as quantiles of the image without its background."""
+SMOOTHING = (1.0, 2.0)
+"""Blurs before the thresholds. With more, synapses and crossing membranes become round."""
+NARROWEST = 0.4
+LARGEST = 70 / WORKING
+"""Least minor axis and largest width of an object, in diameters of a typical one."""
 
 
 class EmDarkBlobs(BuiltIn):
-    """Dark regions that stay compact over threshold levels and have a brighter rim.
+    """Dark, elliptic regions with a brighter rim.
 
     Candidates are connected components at many thresholds of the background-corrected image, as in maximally
-    stable extremal regions (Matas et al. 2002); the best of nested or overlapping ones is kept, by contrast
-    with the rim and solidity. Membranes are too thin, dark cytoplasm is too large or has no bright rim.
+    stable extremal regions (Matas et al. 2002). Of those that overlap, the one that looks most like an organelle is
+    kept: by its contrast with the rim, how elliptic and convex it is, and its size. Pieces of dark cytoplasm and
+    synapses are as dark as mitochondria, but small and angular.
     """
 
     title: ClassVar[str] = "Dark blobs"
     suits: ClassVar[str] = "Mitochondria and other dark, rounded organelles in electron microscopy."
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.EM})
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("diameter", "Object diameter", 0, 0, 400, 1, "pixels", "0 looks for objects 32 to 110 pixels wide."),
-        Parameter("darkness", "Contrast with the rim", 0.2, 0.05, 0.6, 0.01, "", "Higher keeps only clear objects."),
+        Parameter("diameter", "Object diameter", 0, 0, 400, 1, "pixels", "0 looks for objects 24 to 140 pixels wide."),
+        Parameter(
+            "clearness", "Clearness", 0.085, 0.02, 0.6, 0.005, "",
+            "Contrast with the rim, less for small and for angular objects. Higher keeps only clear objects.",
+        ),
         Parameter("min_size", "Smallest object", 0, 0, 50000, 50, "pixels", "0 follows from the diameter."),
-    )
+    )  # fmt: skip
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """See `BuiltIn.label_plane`."""
@@ -49,10 +57,10 @@ class EmDarkBlobs(BuiltIn):
         factor = max(diameter / WORKING, 1.0)
         shape = tuple(max(round(side / factor), 1) for side in plane.shape)
         small = resize(plane, shape, order=1, anti_aliasing=True, preserve_range=True).astype(np.float32)
-        scale = diameter / factor / WORKING
-        found = sorted(_candidates(small, scale, params["darkness"]), key=lambda item: -item.score)
+        candidates = _candidates(small, diameter / factor)
+        clear = (item for item in candidates if item.clearness > params["clearness"])
         labels = np.zeros(shape, np.int32)
-        for number, item in enumerate(found, start=1):
+        for number, item in enumerate(sorted(clear, key=lambda item: -item.clearness), start=1):
             window = labels[item.window]
             if (window[item.mask] > 0).mean() <= 0.1:
                 window[item.mask & (window == 0)] = number
@@ -62,18 +70,16 @@ class EmDarkBlobs(BuiltIn):
 
 @dataclass(frozen=True)
 class _Candidate:
-    score: float
+    clearness: float
     window: tuple[slice, ...]
     mask: np.ndarray
 
 
-def _candidates(plane: np.ndarray, scale: float, darkness: float) -> Iterator[_Candidate]:
-    """Compact dark components; `scale` is the object size relative to `WORKING`."""
+def _candidates(plane: np.ndarray, diameter: float) -> Iterator[_Candidate]:
+    """Compact dark components; a typical object is `diameter` pixels wide."""
+    scale = diameter / WORKING
     background = ndimage.gaussian_filter(plane, 40 * scale)
-    spread = ndimage.gaussian_filter(plane * plane, 3) - ndimage.gaussian_filter(plane, 3) ** 2
-    roughness = np.sqrt(np.maximum(spread, 0))
-    smallest = np.pi * (8 * scale) ** 2
-    largest = np.pi * (27.5 * scale) ** 2
+    smallest, largest = (np.pi * (share * diameter / 2) ** 2 for share in (NARROWEST, LARGEST))
     for sigma in SMOOTHING:
         dark = ndimage.gaussian_filter(plane, sigma * scale) - background
         for level in np.unique(np.quantile(dark, LEVELS)):
@@ -84,9 +90,7 @@ def _candidates(plane: np.ndarray, scale: float, darkness: float) -> Iterator[_C
                 if number:
                     window = tuple(slice(max(0, side.start - 8), side.stop + 8) for side in windows[number - 1])
                     mask = _rounded(components[window] == number)
-                    score = _score(mask, plane[window], roughness[window], scale, darkness)
-                    if score > 0:
-                        yield _Candidate(score, window, mask)
+                    yield _Candidate(_clearness(mask, plane[window], diameter), window, mask)
 
 
 def _rounded(mask: np.ndarray) -> np.ndarray:
@@ -96,16 +100,21 @@ def _rounded(mask: np.ndarray) -> np.ndarray:
     return opened if count < 2 else pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
 
 
-def _score(mask: np.ndarray, plane: np.ndarray, roughness: np.ndarray, scale: float, darkness: float) -> float:
-    """Contrast with the rim times solidity; 0 for what cannot be an organelle."""
-    if mask.sum() < np.pi * (8 * scale) ** 2:
+def _clearness(mask: np.ndarray, plane: np.ndarray, diameter: float) -> float:
+    """Contrast with the rim times how elliptic and convex a region is, less where it is small; 0 if narrow.
+
+    The exponents lie in the middle of a wide range of about equal results (docs/training.md).
+    """
+    if not mask.any():
         return 0.0
     shape = regionprops(mask.astype(np.uint8))[0]
-    if shape.solidity < 0.88 or shape.axis_minor_length < 16 * scale:
-        return 0.0
-    if shape.axis_major_length > 4 * shape.axis_minor_length or roughness[mask].mean() > ROUGHEST:
-        return 0.0
     rim = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask, iterations=2)
-    inside = plane[mask].mean()
-    contrast = plane[rim].mean() - inside if rim.any() else 0.0
-    return float(contrast * shape.solidity**6) if contrast > darkness and inside < 0.5 else 0.0
+    if shape.axis_minor_length < NARROWEST * diameter or not rim.any():
+        return 0.0
+    contrast = plane[rim].mean() - plane[mask].mean()
+    size = shape.area / (np.pi * (diameter / 2) ** 2)
+    alike = np.zeros(mask.shape, bool)  # the ellipse of the same second moments
+    radii = shape.axis_major_length / 2, shape.axis_minor_length / 2
+    alike[ellipse(*shape.centroid, *radii, shape=mask.shape, rotation=shape.orientation)] = True
+    ellipticity = np.count_nonzero(alike & mask) / np.count_nonzero(alike | mask)
+    return float(contrast * ellipticity**4 * shape.solidity**8 * min(size, 1) ** 0.75)

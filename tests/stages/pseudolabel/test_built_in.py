@@ -91,10 +91,10 @@ def test_dark_organelles_are_found_and_membranes_are_not():
     assert scores.fp_50 <= 1
 
 
-def test_asking_for_more_contrast_leaves_faint_objects_out():
+def test_asking_for_clearer_objects_leaves_faint_ones_out():
     faint, truth = em_section(inside=100)
-    assert EmDarkBlobs().label(faint, {"darkness": 0.2}).max() == truth.max()
-    assert EmDarkBlobs().label(faint, {"darkness": 0.6}).max() == 0
+    assert EmDarkBlobs().label(faint, {"clearness": 0.2}).max() == truth.max()
+    assert EmDarkBlobs().label(faint, {"clearness": 0.6}).max() == 0
 
 
 def test_the_channel_with_the_objects_is_used():

@@ -54,3 +54,23 @@ def test_a_diameter_follows_the_magnification():
         image[distance < 13] = 70
     assert EmDarkBlobs().label(section(image), {"diameter": 26}).max() == 3
     assert EmDarkBlobs().label(section(image), {"diameter": 160}).max() == 0
+
+
+def test_angular_dark_pieces_are_no_organelles():
+    """Cytoplasm between round neighbours is as dark as an organelle, and as large."""
+    image = np.full((320, 320), 60.0)
+    for y, x in [(80, 80), (80, 240), (240, 80), (240, 240)]:
+        image[np.hypot(yy - y, xx - x) < 79] = 190
+    image[:, :20] = image[:, -20:] = image[:20] = image[-20:] = 190
+    assert EmDarkBlobs().label(section(image), {}).max() == 0
+
+
+def test_a_whole_is_preferred_to_its_dark_parts():
+    image = np.full((320, 320), 190.0)
+    body = ((yy - 160) / 30) ** 2 + ((xx - 160) / 45) ** 2 < 1
+    image[body] = 90
+    for stripe in range(125, 200, 14):
+        image[body & (np.abs(xx - stripe) < 3)] = 130
+    found = EmDarkBlobs().label(section(image), {})
+    assert found.max() == 1
+    assert np.count_nonzero(body & (found > 0)) > 0.85 * np.count_nonzero(body)
