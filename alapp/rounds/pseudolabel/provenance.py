@@ -10,7 +10,14 @@ from alapp import __version__
 from alapp.domain import Modality
 from alapp.errors import BackendError, OutOfMemoryError
 from alapp.rounds.timing import content_hash
-from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, HasModels, Provenance, PseudoLabeller, automatic_order
+from alapp.stages.pseudolabel.base import (
+    PSEUDO_LABELLERS,
+    HasModels,
+    Provenance,
+    PseudoLabeller,
+    Revised,
+    automatic_order,
+)
 from alapp.storage.labels import LabelMap
 
 Params = dict[str, float | str]
@@ -30,23 +37,30 @@ class Recipe:
     @property
     def key(self) -> str:
         """A hash of the method, its parameters and its weights; labels with one key are made alike."""
-        return _key(self.method, self.params, self.origin.mode, self.origin.weights)
+        return _key(self.method, self.params, self.origin.mode, self.origin.weights, *self._revision)
 
     def hash_of(self, image_hash: str) -> str:
         """Names the labels of an image. Methods without weights keep the names they had before weights were told."""
         weights = [self.origin.mode, self.origin.weights] if self.origin.weights else []
-        return content_hash("pseudo", self.method, self.params, image_hash, *weights)
+        return content_hash("pseudo", self.method, self.params, image_hash, *weights, *self._revision)
+
+    @property
+    def _revision(self) -> list[int]:
+        """Nothing for the first one: labels keep the names they had before revisions were told."""
+        return [self.origin.revision] if self.origin.revision > 1 else []
 
     def record(self) -> dict[str, Any]:
-        """What is kept with a label map: parameters, "method", "mode", "model", "weights", "package", "reason"."""
+        """What is kept with a label map: parameters, "method", "mode", "model", "weights", "package", "revision",
+        "reason"."""
         return {**self.params, "method": self.method, **asdict(self.origin), "reason": self.reason, "recipe": self.key}
 
 
 def recipe(method: str, reason: str, modality: Modality, params: Params) -> Recipe:
     """What the method called `method` would do. Raises `BackendError` where it cannot be used."""
     backend = PSEUDO_LABELLERS.create(method, modality=modality)
-    package = Provenance(package=f"alapp {__version__}")
-    origin = backend.provenance(params) if isinstance(backend, HasModels) else package
+    revision = backend.revision if isinstance(backend, Revised) else 1
+    own = Provenance(package=f"alapp {__version__}", revision=revision)
+    origin = backend.provenance(params) if isinstance(backend, HasModels) else own
     return Recipe(method, params, reason, origin, backend)
 
 
@@ -87,5 +101,5 @@ def sentence(backend: str, params: Mapping[str, Any]) -> str:
     return f"Made by {title}{model}{mode}{weights}{package}. {params.get('reason', '')}".strip()
 
 
-def _key(method: str, params: Mapping[str, Any], mode: str, weights: str) -> str:
-    return content_hash("recipe", method, dict(params), mode, weights)
+def _key(method: str, params: Mapping[str, Any], mode: str, weights: str, *revision: int) -> str:
+    return content_hash("recipe", method, dict(params), mode, weights, *revision)

@@ -232,7 +232,10 @@ def _with_one_method(
     """`work` with the method that the user chose, whose errors are shown, or with one that `auto` chooses."""
     if method == AUTO:
         return provenance.with_automatic(modality, work)
-    this = provenance.recipe(method, CHOSEN, modality, checked(method, params))
+    # What an older version of the method asked for, and this one does not, was chosen for other labels.
+    known = {MODEL, *(parameter.name for parameter in PSEUDO_LABELLERS.load(method).parameters)}
+    kept = {name: value for name, value in params.items() if name in known}
+    this = provenance.recipe(method, CHOSEN, modality, checked(method, kept))
     return this, work(this)
 
 

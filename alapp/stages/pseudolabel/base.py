@@ -39,12 +39,21 @@ class PseudoLabeller(Protocol):
 @dataclass(frozen=True)
 class Provenance:
     """What made labels, beside the method's name and parameters: how the model was used ("AIS"), which weights it has
-    by name and by the SHA-256 of their files ("a1…+b2…" where there are several), and the package with its version."""
+    by name and by the SHA-256 of their files ("a1…+b2…" where there are several), the package with its version, and
+    the `revision` of a method of our own."""
 
     mode: str = ""
     model: str = ""
     weights: str = ""
     package: str = ""
+    revision: int = 1
+
+
+@runtime_checkable
+class Revised(Protocol):
+    """A pseudo-labeller of our own. `revision` counts up when the same parameters make other labels."""
+
+    revision: ClassVar[int]
 
 
 @runtime_checkable

@@ -47,6 +47,7 @@ class EmDarkBlobs(BuiltIn):
         ),
         Parameter("min_size", "Smallest object", 0, 0, 50000, 50, "pixels", "0 follows from the diameter."),
     )  # fmt: skip
+    revision: ClassVar[int] = 2
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """See `BuiltIn.label_plane`."""

@@ -40,6 +40,7 @@ class BuiltIn:
     """What the built-in methods share: they need no weights, and look at one plane at a time."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = ()
+    revision: ClassVar[int] = 1
 
     def __init__(self, modality: Modality | None = None) -> None:
         """`modality` makes no difference: each method suits one only."""

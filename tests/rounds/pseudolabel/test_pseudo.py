@@ -181,6 +181,24 @@ def test_other_weights_make_the_labels_anew(store, project, weighty, monkeypatch
     assert pseudo.run_all(store, project.id, silent)["made"] == 3
 
 
+def test_a_method_that_was_revised_makes_the_labels_anew(store, project, monkeypatch):
+    pseudo.decide(store, project.id, "log_watershed")
+    assert pseudo.run_all(store, project.id, silent)["made"] == 3
+    monkeypatch.setattr(LogWatershed, "revision", LogWatershed.revision + 1)
+    assert pseudo.run_all(store, project.id, silent)["made"] == 3
+    assert pseudo.run_all(store, project.id, silent)["made"] == 0
+
+
+def test_a_parameter_that_the_method_no_longer_has_is_left_out(store, project):
+    catalogue.update_project(
+        store, project.id, pseudo_method="em_dark_blobs", pseudo_params={"darkness": 0.3, "diameter": 20.0}
+    )
+    pseudo.run_all(store, project.id, silent)
+    (item, *_) = made(store, project).values()
+    assert "darkness" not in item.params
+    assert item.params["diameter"] == 20
+
+
 @pytest.mark.parametrize("error", [BackendError("It broke."), OutOfMemoryError("Memory ran out.")])
 def test_auto_falls_back_for_all_images_alike_and_says_so(store, project, weighty, monkeypatch, error):
     monkeypatch.setattr(Weighty, "fails_on", 2)
