@@ -13,7 +13,7 @@ from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.experiments import sources
 from alapp.experiments.runs import Result, count
-from alapp.experiments.study import ALL, CHAIN, NONE, Run, Source, Study, runs
+from alapp.experiments.study import CHAIN, NONE, Run, Source, Study, runs
 from alapp.rounds.simulate import pairs
 from alapp.stages import images as image_files
 from alapp.stages import sample
@@ -159,10 +159,7 @@ def _iterations(study: Study, run: Run, here: Machine) -> int:
     if run.budget == 0:
         return 0 if run.start == NONE else study.iterations or usual["pretrain"]
     each = study.iterations or usual["round"]
-    if run.schedule == CHAIN:
-        return each
-    index = len(study.budgets) - 1 if run.strategy == ALL else study.budgets.index(run.budget)
-    return study.iterations_until(index, each)
+    return each if run.schedule == CHAIN else each * run.round_in(study)
 
 
 def _shapes_of_sample(source: Source) -> Iterator[tuple[int, ...]]:

@@ -39,8 +39,10 @@ def create(store: Store, name: str, study: Study) -> Experiment:
 
 
 def extend(store: Store, experiment: Experiment, study: Study) -> int:
-    """Add what `study` compares beyond the experiment's own study. Returns how many runs were added."""
-    added = rows.extend(store, experiment.id, study.as_json(), _listed(study))
+    """Add what `study` compares beyond the experiment's own study. Returns how many runs were added. Raises
+    `InputError` for a study whose runs could not be compared with those that are there."""
+    whole = Study.of(experiment.study).extended(study)
+    added = rows.extend(store, experiment.id, whole.as_json(), _listed(study))
     exchange.give_back(store, experiment)
     return added
 

@@ -75,7 +75,7 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
         cases = [] if run.start == NONE else lab.cases(lab.pseudo(run.start, run.seed, part(report, 0.1, 0.15)), "pl")
     else:
         rows = choose(lab, run, before, start, part(report, 0.1, 0.3))
-        iterations = each if run.schedule == CHAIN else lab.study.iterations_until(_steps(lab, run), each)
+        iterations = each if run.schedule == CHAIN else each * run.round_in(lab.study)
         cases = lab.cases([image.labels for image in lab.images.train], "gt", rows)
         known = lab.cases([image.labels for image in lab.images.train], "gt", before.rows) if before else []
         anew = lab.fitted(workspace, cases, known, report)
@@ -120,16 +120,10 @@ def choose(lab: Lab, run: Run, before: Result | None, start: Path | None, report
     labelled[list(known)] = True
     selector = SELECTORS.create(run.strategy)
     rng = np.random.default_rng([run.seed, len(known), 1])
-    context = Context(**informing.inform(lab, run, start, _steps(lab, run) + 1, selector.needs, report))
+    context = Context(**informing.inform(lab, run, start, run.round_in(lab.study), selector.needs, report))
     vectors = lab.embeddings(run.seed, report) if selector.uses_embeddings else np.zeros((len(patches), 1), np.float32)
     picks = selector(vectors, labelled, wanted - len(known), rng, context).rows
     return (*known, *picks.tolist())
-
-
-def _steps(lab: Lab, run: Run) -> int:
-    """Index of the run's budget; every patch counts as the largest one."""
-    budgets = lab.study.budgets
-    return len(budgets) - 1 if run.budget is None else budgets.index(run.budget)
 
 
 def _test(lab: Lab, workspace: Path, checkpoint: Path, rows: Iterable[int], report: Report) -> list[InstanceScores]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from alapp.domain import Modality, Preset
@@ -61,6 +61,10 @@ class Source:
             raise InputError(f"The share of test images must be between 0 and 1; it is {self.test_share:g}.")
 
 
+MAY_MOVE = ("images", "labels", "test_images", "test_labels")
+COMPARED = ("budgets", "strategies", "starts", "schedules", "seeds")
+
+
 @dataclass(frozen=True)
 class Study:
     """What is compared. `budgets` ascend; below 1 they are shares of all patches, else numbers of patches. `starts`:
@@ -84,7 +88,7 @@ class Study:
     replan: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("strategies", "starts", "schedules", "seeds", "budgets"):
+        for name in COMPARED:
             if not getattr(self, name):
                 raise InputError(f"An experiment needs at least one of its {name}.")
         for strategy in self.strategies:
@@ -121,27 +125,53 @@ class Study:
         source |= {"modality": Modality(source["modality"]), "voxel_size": tuple(source["voxel_size"])}
         return cls(**{**values, "source": Source(**source), "preset": Preset(values["preset"])})
 
-    def iterations_until(self, index: int, each: int) -> int:
-        """Iterations of a training at once that a chain of rounds up to the budget with this index would have."""
-        return each * (index + 1)
+    def extended(self, more: Study) -> Study:
+        """This study with what `more` compares besides. The images may have moved. Raises `InputError` where something
+        else differs that all runs share: what was measured one way cannot be compared with another."""
+        there = more._shared
+        for name, here in self._shared.items():
+            if here != there[name]:
+                raise InputError(
+                    f"All runs of an experiment have the same {name.replace('_', ' ')}: this one has {here}, not "
+                    f"{there[name]}. Define another experiment."
+                )
+        compared = {name: tuple(dict.fromkeys((*getattr(self, name), *getattr(more, name)))) for name in COMPARED}
+        compared["budgets"] = tuple(sorted(compared["budgets"]))
+        return replace(self, source=more.source, full=self.full or more.full, **compared)
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What all runs have in common, by name."""
+        source = {name: value for name, value in vars(self.source).items() if name not in MAY_MOVE}
+        return source | {name: getattr(self, name) for name in ("preset", "iterations", "embedder", "decoding")}
 
 
 @dataclass(frozen=True)
 class Run:
     """One training and its test. `budget` as in the study: 0 for the pre-trained network alone, with strategy "" and
-    schedule ""; None for every patch."""
+    schedule ""; None for every patch. `round`: as many budgets of its study come up to its own, and all for every
+    patch; a training at once has the iterations of as many rounds. None in runs of older versions, see `round_in`."""
 
     start: str
     seed: int
     strategy: str = ""
     schedule: str = ""
     budget: float | None = 0
+    round: int | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
         """Unique in the study; readable."""
         budget = "all" if self.budget is None else f"{self.budget:g}"
         return "/".join(part or "-" for part in (self.start, self.schedule, self.strategy, budget, str(self.seed)))
+
+    def round_in(self, study: Study) -> int:
+        """`round`; of a run that was listed without it, what it is in the study today."""
+        if self.round is not None:
+            return self.round
+        if self.budget == 0:
+            return 0
+        return len(study.budgets) if self.budget is None else study.budgets.index(self.budget) + 1
 
     def after(self, study: Study) -> Run | None:
         """The run whose model this one starts from; None for one that starts from scratch."""
@@ -157,8 +187,9 @@ class Run:
 def runs(study: Study) -> Iterator[Run]:
     """Every run, seed by seed, so that whatever is finished first can be compared; a run follows the one it needs."""
     for seed, start in itertools.product(study.seeds, study.starts):
-        yield Run(start, seed)
-        for schedule, strategy, budget in itertools.product(study.schedules, study.strategies, study.budgets):
-            yield Run(start, seed, strategy, schedule, budget)
+        yield Run(start, seed, round=0)
+        rounds = tuple(enumerate(study.budgets, 1))
+        for schedule, strategy, (number, budget) in itertools.product(study.schedules, study.strategies, rounds):
+            yield Run(start, seed, strategy, schedule, budget, number)
         if study.full:
-            yield Run(start, seed, ALL, SINGLE, None)
+            yield Run(start, seed, ALL, SINGLE, None, len(study.budgets))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
-from alapp.domain import silent
+from alapp.domain import Preset, silent
 from alapp.errors import Cancelled, InputError
 from alapp.experiments import findings, runner
 from alapp.experiments.runs import Result, count
@@ -102,6 +105,63 @@ def test_an_experiment_can_be_extended(store, study, source):
     added = runner.extend(store, made, more)
     assert added == 3 * (1 + 8 + 1) - 2 * (1 + 2 + 1)
     assert runner.run(store, made.id, silent)["done"] == 12 + added
+
+
+def test_what_waits_is_carried_out_as_it_was_defined(store, source):
+    first = Study(source, budgets=(2, 4), strategies=("random",), seeds=(0,))
+    made = runner.create(store, "discs", first)
+    runner.extend(store, made, replace(first, budgets=(2, 3, 8), strategies=("coreset",), full=False))
+    assert runner.run(store, made.id, silent)["failed"] == 0
+    results = {row.key: Result.of(row.result) for row in experiments.runs(store, made.id)}
+    assert (results["auto/chain/coreset/8/0"].iterations, results["auto/single/all/all/0"].iterations) == (6, 12)
+    whole = Study.of(experiments.by_id(store, made.id).study)
+    assert (whole.budgets, whole.strategies, whole.full) == ((2, 3, 4, 8), ("random", "coreset"), True)
+
+
+def test_a_process_that_began_before_carries_out_what_was_added(store, source):
+    first = Study(source, budgets=(2,), strategies=("random",), seeds=(0,), full=False)
+    made = runner.create(store, "discs", first)
+    added = False
+
+    def report(done, total, message=""):
+        nonlocal added
+        if not added:
+            added = True
+            runner.extend(store, made, replace(first, budgets=(2, 4)))
+
+    assert runner.run(store, made.id, report) == {"done": 3, "failed": 0}
+
+
+def test_runs_of_older_versions_have_the_round_that_their_study_gives_them(store, study):
+    made = runner.create(store, "discs", study)
+    store.execute("UPDATE experiment_run SET run = json_remove(run, '$.round')")
+    assert runner.run(store, made.id, silent)["failed"] == 0
+    results = {row.key: Result.of(row.result) for row in experiments.runs(store, made.id)}
+    assert results["auto/single/all/all/0"].iterations == 12
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"preset": Preset.STANDARD}, "the same preset: this one has quick, not standard"),
+        ({"iterations": 7}, "the same iterations: this one has None, not 7"),
+        ({"source": {"patch": 32}}, "the same patch: this one has 64, not 32"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_not_added(store, study, changed, words):
+    made = runner.create(store, "discs", study)
+    if "source" in changed:
+        changed = {"source": replace(study.source, **changed["source"])}
+    with pytest.raises(InputError, match=words):
+        runner.extend(store, made, replace(study, seeds=(0, 1, 2), **changed))
+    assert len(experiments.runs(store, made.id)) == 12
+
+
+def test_images_may_move(store, study, tmp_path):
+    made = runner.create(store, "discs", study)
+    moved = shutil.copytree(study.source.images, tmp_path / "elsewhere")
+    assert runner.extend(store, made, replace(study, source=replace(study.source, images=str(moved)), seeds=(2,))) == 6
+    assert runner.run(store, made.id, silent) == {"done": 18, "failed": 0}
 
 
 def test_two_experiments_cannot_share_a_name(store, study):
