@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from alapp.domain import Machine
 from alapp.stages.train.base import Case
 from alapp.stages.train.cases import load_case
@@ -17,10 +19,16 @@ FEW_OBJECTS = 10
 SAME_SIZE = 1.1
 """Diameters that differ by no more are the same: a size may lie between two resolutions."""
 
+CHANCE = 0.1
+"""Objects ask for a finer resolution only if so many of their resamples, or fewer, do not. Sizes are rather too small,
+as large objects are cut by the edges of patches and left out; and of a dozen objects, a few small ones would decide."""
+
+_RESAMPLES = 200
+
 
 def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool | None:
     """Whether a plan that was made on `cases` would have the same resolution, or their objects the same size; None
-    where they show too few objects to tell.
+    where they show too few objects to tell, by a bootstrap (Efron 1979) of their objects.
 
     A resolution that an expert chose suits, and so does that of a GPU, which is always the full one.
     """
@@ -33,7 +41,12 @@ def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool | Non
     size, planned = typical_size(sizes), plan["summary"]["object_diameter_px"]
     if max(size.diameter, planned) <= SAME_SIZE * min(size.diameter, planned):
         return True
-    return choose_downsampling(size) == plan["downsampling"]
+    planned_for, wanted = plan["downsampling"], choose_downsampling(size)
+    if wanted >= planned_for:
+        return wanted == planned_for
+    rows = np.random.default_rng(0).integers(len(sizes), size=(_RESAMPLES, len(sizes)))
+    asked = [choose_downsampling(typical_size([sizes[row] for row in drawn])) for drawn in rows]
+    return False if np.mean(np.array(asked) >= planned_for) <= CHANCE else None
 
 
 def same_network(layout: Layout, other: Layout) -> bool:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pytest
+
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.workspace import Layout
-from tests.stages.train.nnunet_discs import CPU, GPU, disc_cases, plan_small
+from tests.stages.train.nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small
 
 LARGE = {"size": 256, "radius": 36}
 
 
 def test_a_plan_suits_objects_of_the_size_that_it_was_made_for(workspace):
     assert NnUNet().plan_suits(workspace, disc_cases(2), CPU)
-    assert not NnUNet().plan_suits(workspace, disc_cases(2, **LARGE), CPU)
+    assert NnUNet().plan_suits(workspace, disc_cases(2, **LARGE), CPU) is False
 
 
 def test_few_objects_tell_nothing(workspace):
@@ -29,6 +32,16 @@ def test_a_size_between_two_resolutions_changes_nothing(tmp_path):
         assert NnUNet().plan_suits(tmp_path, cases, CPU) is suits
     plan_small(tmp_path / "other", disc_cases(2, size=256, radius=18))
     assert Layout(tmp_path / "other").read_plan()["downsampling"] == 1.5
+
+
+@pytest.mark.parametrize(("planned", "marked", "told"), [(14, 24, False), (24, 14, None)])
+def test_a_few_small_objects_ask_for_no_finer_resolution(tmp_path, planned, marked, told):
+    plan_small(tmp_path, disc_cases(2, size=256, radius=planned))
+    usual, other = (discs(5, size=256, radius=radius) for radius in (planned, marked))
+    two_more = case("two", other[0], np.where(other[1] <= 2, other[1], 0))
+    here = [case("usual", *usual), case("other", *other), two_more]  # 9 of one size, 11 of the other
+    assert NnUNet().plan_suits(tmp_path, here, CPU) is told
+    assert NnUNet().plan_suits(tmp_path, [*here, *disc_cases(2, size=256, radius=marked)], CPU) is False
 
 
 def test_on_a_gpu_or_by_an_expert_the_resolution_is_given(workspace):
