@@ -62,7 +62,9 @@ class Source:
 
 
 MAY_MOVE = ("images", "labels", "test_images", "test_labels")
+"""What of a source says where its files are, not what they show."""
 COMPARED = ("budgets", "strategies", "starts", "schedules", "seeds")
+"""What the runs of a study differ by."""
 
 
 @dataclass(frozen=True)
