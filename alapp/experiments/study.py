@@ -144,8 +144,11 @@ class Study:
     @property
     def _shared(self) -> dict[str, Any]:
         """What all runs have in common, by name."""
-        source = {name: value for name, value in vars(self.source).items() if name not in MAY_MOVE}
-        return source | {name: getattr(self, name) for name in ("preset", "iterations", "embedder", "decoding")}
+        shared = vars(self.source) | {
+            name: getattr(self, name) for name in ("preset", "iterations", "embedder", "decoding")
+        }
+        there = {name: "a folder" for name in MAY_MOVE if shared[name] is not None}
+        return {name: "none given" if value is None else value for name, value in (shared | there).items()}
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,9 @@ def test_runs_of_older_versions_have_the_round_that_their_study_gives_them(store
     ("changed", "words"),
     [
         ({"preset": Preset.STANDARD}, "the same preset: this one has quick, not standard"),
-        ({"iterations": 7}, "the same iterations: this one has None, not 7"),
+        ({"iterations": 7}, "the same iterations: this one has none given, not 7"),
         ({"source": {"patch": 32}}, "the same patch: this one has 64, not 32"),
+        ({"source": {"test_images": "a", "test_labels": "b"}}, "the same test images: this one has none given, not a"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_not_added(store, study, changed, words):
