@@ -23,7 +23,7 @@ LEVELS = np.linspace(0.03, 0.6, 24)
 SMOOTHING = (1.0, 2.0)
 """Blurs before the thresholds. With more, synapses and crossing membranes become round."""
 NARROWEST = 0.4
-LARGEST = 70 / WORKING
+LARGEST = 7 / 3
 """Least minor axis and largest width of an object, in diameters of a typical one."""
 
 
@@ -104,7 +104,7 @@ def _rounded(mask: np.ndarray) -> np.ndarray:
 def _clearness(mask: np.ndarray, plane: np.ndarray, diameter: float) -> float:
     """Contrast with the rim times how elliptic and convex a region is, less where it is small; 0 if narrow.
 
-    The exponents lie in the middle of a wide range of about equal results (docs/training.md).
+    The exponents lie within a range of about equal results (docs/training.md).
     """
     if not mask.any():
         return 0.0
