@@ -124,6 +124,8 @@ def test_who_is_faster_than_the_answers_gets_every_object(world, visitor):
         visitor.page.mouse.click(*visitor.where(y, x))
         visitor.page.keyboard.press("Enter")
     hang.wait_for(1)
+    # What is told lies on the rows that are painted: it must not catch the strokes.
+    visitor.page.get_by_text("Working on your click").wait_for()
     visitor.page.keyboard.press("b")
     stroke(visitor, 2, 20, 40)
     stroke(visitor, 3, 20, 40)
