@@ -121,6 +121,13 @@ def drag(visitor, *points, button="left", shift=False):
     visitor.saved()
 
 
+def brush(visitor, width=1):
+    """Take the brush, so many pixels wide."""
+    visitor.press("b")
+    visitor.page.locator("[data-part=brush-size]").fill(str(width))
+    visitor.page.locator("[data-part=stage]").focus()
+
+
 def centre(truth, identity):
     y, x = np.argwhere(truth == identity).mean(axis=0).round()
     return int(y), int(x)
