@@ -23,7 +23,7 @@ import numpy as np
 from alapp.errors import InputError
 from alapp.stages.train.workspace import write_atomic, write_json
 
-DEFAULT_BYTES = 2 * 10**9  # of SAM's embeddings 476: the slices of a batch of eight stacks with some to spare
+DEFAULT_BYTES = 2 * 10**9  # 476 slices for SAM, 119 for SAM 2: of a batch of eight stacks, with some to spare
 LEAST_BYTES, MOST_BYTES = 10**8, 10**12
 SPARE_BYTES = 5 * 10**8  # of the disk are left to the rest of the app
 ROOM = 0.9  # of the bound are left once it was reached, so that not every entry removes another

@@ -6,7 +6,7 @@ import copy
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from alapp.environment import home_relative, prepare
 from alapp.errors import BackendError, NotInstalledError
 from alapp.stages.annotate import sam2_weights
 from alapp.stages.annotate.base import PLAIN, Point, Tuning
+from alapp.stages.annotate.embedding_cache import EmbeddingCache, entry_name
 from alapp.stages.annotate.microsam import as_rgb
 from alapp.stages.foundation.fingerprint import weights_hash
 from alapp.stages.foundation.reading import why_not
@@ -25,7 +26,8 @@ from alapp.stages.foundation.residency import RESIDENTS, is_out_of_memory
 from alapp.stages.foundation.states import HOW_TO_INSTALL
 from alapp.stages.pseudolabel.foundation import failure, require_ready
 
-CACHED_SLICES = 8  # 17 MB each
+CACHED_SLICES = 8  # 17 MB each, on disk too
+FEATURE, FINER = "image_embed", "high_res_feats"  # names that SAM 2 gives them
 MASK_SIDE = 256  # of the mask that SAM 2 takes and gives, pixels
 SURE = 6.0  # logit of a pixel of a mask that was made elsewhere, as micro_sam gives it to SAM
 LOOSEST_LOGIT = 4.0  # logits of SAM lie mostly within 10 of 0
@@ -51,9 +53,9 @@ class _Slice:
 class Sam2Clicks:
     """Segment Anything 2, trained on photographs and videos, prompted by points, a box or the mask so far.
 
-    Nothing is ever downloaded here. The model is held by `residency.RESIDENTS`. A predictor holds the image that it
-    works on, so everybody works with a copy, which shares the model and has an image of its own; one lock covers the
-    clicks, another one the embedding of slices.
+    Nothing is ever downloaded here. The features of a slice are kept in memory and, after `keep_in`, on disk. The model
+    is held by `residency.RESIDENTS`. A predictor holds the image that it works on, so everybody works with a copy,
+    which shares the model and has an image of its own; one lock covers the clicks, another one the embedding of slices.
     """
 
     title = "SAM 2"
@@ -64,6 +66,7 @@ class Sam2Clicks:
 
     def __init__(self, modality: Modality | None = None) -> None:
         """One model for every `modality`."""
+        self._cache: EmbeddingCache | None = None
         self._slices: OrderedDict[str, _Slice] = OrderedDict()
         self._lock = threading.Lock()
         self._preparing = threading.Lock()
@@ -73,8 +76,29 @@ class Sam2Clicks:
         """Whether the package and weights are here. Imports neither torch nor sam2."""
         return sam2_weights.status()
 
+    def keep_in(self, cache: EmbeddingCache) -> None:
+        """Look for features in `cache`, and keep them there, from now on."""
+        self._cache = cache
+
+    def is_embedded(self, image: np.ndarray) -> bool:
+        """Whether the features of `image` (Y, X, C) lie in the cache on disk. Loads nothing."""
+        require_ready(self.title, self.status())
+        return self._cache is not None and _entry(weights_hash(sam2_weights.weights()), image) in self._cache
+
+    def embed(self, image: np.ndarray) -> bool:
+        """Compute the features of `image` (Y, X, C), and keep them on disk; seconds on a CPU.
+
+        False if they were there, or could not be kept. Raises as `prepare` does.
+        """
+        if self._cache is None or self.is_embedded(image):
+            return False
+        with self._preparing:
+            self._features(*self._predictor(), image)
+        return self.is_embedded(image)
+
     def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
-        """Compute the features of `image` (Y, X, C) and keep them; seconds on a CPU. `prior` is not used.
+        """Have the features of `image` (Y, X, C) in memory; seconds on a CPU, unless they are on disk. `prior` is not
+        used.
 
         Raises `WeightsMissingError`, `NotInstalledError`, `BackendError` or `OutOfMemoryError` when it cannot.
         """
@@ -84,13 +108,9 @@ class Sam2Clicks:
                 if key in self._slices and self._slices[key].weights == weights:
                     self._slices.move_to_end(key)
                     return
-            pixels = as_rgb(image)
-            try:
-                predictor.set_image(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1))
-            except (MemoryError, RuntimeError, ValueError) as error:
-                raise failure(self.title, error, str(error)) from error
+            features = self._features(weights, predictor, image)
         with self._lock:
-            self._slices[key] = _Slice(weights, predictor._features, pixels.shape[:2])
+            self._slices[key] = _Slice(weights, features, image.shape[:2])
             while len(self._slices) > CACHED_SLICES:
                 self._slices.popitem(last=False)
 
@@ -129,12 +149,47 @@ class Sam2Clicks:
             known.answer, known.logits = masks[best].copy(), logits[best : best + 1]
         return masks[best]
 
+    def _features(self, weights: str, predictor: Any, image: np.ndarray) -> Any:
+        """From disk, or computed; then they are on disk too."""
+        entry = _entry(weights, image)
+        stored = None if self._cache is None else self._cache.get(entry)
+        if stored is not None and FEATURE in stored:
+            return _unpacked(stored, predictor.device)
+        pixels = as_rgb(image)
+        try:
+            predictor.set_image(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1))
+        except (MemoryError, RuntimeError, ValueError) as error:
+            raise failure(self.title, error, str(error)) from error
+        if self._cache is not None:
+            self._cache.put(entry, _packed(predictor._features))
+        return predictor._features
+
     def _predictor(self) -> tuple[str, Any]:
         """The hash of the weights, and a predictor of the caller's own; the model is loaded where it is not here."""
         require_ready(self.title, self.status())
         path = sam2_weights.weights()
         weights, needs = weights_hash(path), NEEDED_BYTES + 2 * path.stat().st_size
         return weights, copy.copy(RESIDENTS.get(("sam2", weights), lambda: _load(path), needs, self.title))
+
+
+def _entry(weights: str, image: np.ndarray) -> str:
+    return entry_name("sam2", weights, image)
+
+
+def _packed(features: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What SAM 2 keeps of an image, a tensor and a list of finer ones, float32, as arrays by name."""
+    tensors = {FEATURE: features[FEATURE]}
+    tensors |= {f"{FINER}{number}": tensor for number, tensor in enumerate(features[FINER])}
+    return {name: tensor.float().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _unpacked(stored: Mapping[str, np.ndarray], device: Any) -> dict[str, Any]:
+    """The inverse of `_packed`, on `device`."""
+    import torch
+
+    finer = sorted((name for name in stored if name.startswith(FINER)), key=lambda name: int(name.removeprefix(FINER)))
+    load = lambda name: torch.from_numpy(stored[name]).to(device)  # noqa: E731
+    return {FEATURE: load(FEATURE), FINER: [load(name) for name in finer]}
 
 
 def _load(path: Path) -> Any:

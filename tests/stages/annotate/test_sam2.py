@@ -16,7 +16,8 @@ import torch
 from alapp.domain import BackendState
 from alapp.errors import BackendError, NotInstalledError, ResourceError, WeightsMissingError
 from alapp.stages.annotate import sam2, sam2_weights
-from alapp.stages.annotate.base import Tuning
+from alapp.stages.annotate.base import Embeds, Tuning
+from alapp.stages.annotate.embedding_cache import EmbeddingCache
 from alapp.stages.annotate.sam2 import Sam2Clicks
 from alapp.stages.foundation.residency import Residents
 
@@ -26,6 +27,8 @@ class Predictor:
     Logits fall by one a pixel, and are the image's own, so that a mixed-up image shows."""
 
     calls: ClassVar[list] = []
+    embedded: ClassVar[list] = []
+    device = "cpu"
 
     def __init__(self, model):
         self._features = self._orig_hw = None
@@ -33,7 +36,10 @@ class Predictor:
 
     def set_image(self, image):
         assert (image.dtype, image.shape[2:]) == (np.uint8, (3,))
-        self._features, self._orig_hw, self._is_image_set = {"brightest": int(image.argmax())}, [image.shape[:2]], True
+        self.embedded.append(int(image.argmax()))
+        brightest = torch.full((1, 2, 2), float(image.argmax()))
+        self._features = {"image_embed": brightest, "high_res_feats": [brightest[None] + 1, brightest + 2]}
+        self._orig_hw, self._is_image_set = [image.shape[:2]], True
 
     def reset_predictor(self):
         self._features = self._orig_hw = None
@@ -92,6 +98,7 @@ def package(monkeypatch, folder):
     package = modules["sam2"]
     package.built = []
     Predictor.calls.clear()
+    Predictor.embedded.clear()
     monkeypatch.setattr(sam2, "RESIDENTS", Residents(free=lambda: 10**12))
     modules["sam2.build_sam"].build_sam2 = lambda config, device: package.built.append(config) or Model(config)
     modules["sam2.sam2_image_predictor"].SAM2ImagePredictor = Predictor
@@ -114,6 +121,15 @@ def picture(brightest=0, shape=(40, 50, 1)):
 
 def last():
     return Predictor.calls[-1]
+
+
+def brightest(call):
+    """The number of the brightest value, of all channels, of the image that a call was answered on."""
+    features = call[5]
+    first = features["image_embed"]
+    finer, finest = features["high_res_feats"]
+    assert all(torch.equal(*pair) for pair in ((finer, first[None] + 1), (finest, first + 2)))
+    return int(first[0, 0, 0])
 
 
 class TestStatus:
@@ -241,7 +257,7 @@ class TestPrompts:
         clicks.prepare("many", picture(7, (40, 50, channels)))
         found = clicks.segment("many", [(10, 20)], [])
         assert (found.shape, found.dtype) == ((40, 50), bool)
-        assert last()[5] == {"brightest": 21}
+        assert brightest(last()) == 21
 
     def test_one_click_takes_the_mask_it_trusts_most(self, clicks):
         found = clicks.segment("a", [(10, 20)], [])
@@ -336,6 +352,53 @@ class TestPrompts:
             clicks.prepare("b", picture()) if where == "set_image" else clicks.segment("a", [(1, 1)], [])
 
 
+class TestCache:
+    @pytest.fixture
+    def cached(self, package, tmp_path):
+        """Methods of as many processes that share a cache on disk."""
+        methods = [Sam2Clicks() for _ in range(2)]
+        for method in methods:
+            method.keep_in(EmbeddingCache(tmp_path / "cache"))
+        return methods
+
+    def test_what_one_process_embedded_another_does_not(self, cached):
+        one, other = cached
+        assert isinstance(one, Embeds)
+        assert not one.is_embedded(picture(5))
+        assert one.embed(picture(5))
+        assert not other.embed(picture(5))
+        assert other.is_embedded(picture(5))
+        assert not other.is_embedded(picture(6))
+        other.prepare("a", picture(5))
+        assert other.segment("a", [(10, 20)], []).any()
+        assert brightest(last()) == 15
+        assert Predictor.embedded == [15]
+
+    def test_prepare_keeps_what_it_computed(self, cached):
+        one, other = cached
+        one.prepare("a", picture(5))
+        assert other.is_embedded(picture(5))
+
+    def test_other_weights_have_features_of_their_own(self, cached, folder):
+        one, other = cached
+        one.embed(picture(5))
+        torch.save(checkpoint(blocks=16), folder / "mine.pt")
+        assert not other.is_embedded(picture(5))
+        assert other.embed(picture(5))
+
+    def test_what_is_no_features_is_computed_anew(self, cached, tmp_path):
+        one, other = cached
+        one.embed(picture(5))
+        (entry,) = (tmp_path / "cache").glob("*.npz")
+        np.savez(entry, something=np.zeros(3))
+        other.prepare("a", picture(5))
+        assert Predictor.embedded == [15, 15]
+
+    def test_without_a_cache_nothing_is_kept(self, clicks):
+        assert not clicks.embed(picture(5))
+        assert not clicks.is_embedded(picture(5))
+
+
 class TestThreads:
     def test_clicks_on_different_slices_do_not_mix(self, clicks):
         for number in range(4):
@@ -353,7 +416,7 @@ class TestThreads:
         assert sorted(seen) == [0, 1, 2, 3]
         assert len(Predictor.calls) == 100
         # The row that was clicked on is the number of the slice, whose brightest pixel is that of all three channels.
-        assert all(call[0][0, 1] * 3 == call[5]["brightest"] for call in Predictor.calls)
+        assert all(call[0][0, 1] * 3 == brightest(call) for call in Predictor.calls)
 
     def test_embedding_another_slice_does_not_hold_up_a_click(self, clicks, monkeypatch):
         embedding, going_on, embed = threading.Event(), threading.Event(), Predictor.set_image
@@ -383,8 +446,9 @@ def test_the_package_itself_answers(folder):
     model = build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", device="cpu")
     torch.save({"model": model.state_dict()}, folder / "sam2.1_hiera_tiny.pt")
     assert Sam2Clicks.status().ready
-    method = Sam2Clicks()
-    method.prepare("a", np.random.default_rng(0).integers(0, 4000, (60, 90, 2), dtype=np.uint16))
+    method, image = Sam2Clicks(), np.random.default_rng(0).integers(0, 4000, (60, 90, 2), dtype=np.uint16)
+    method.keep_in(EmbeddingCache(folder / "cache"))
+    method.prepare("a", image)
     first = method.segment("a", [(20, 30)], [])
     assert (first.shape, first.dtype) == ((60, 90), bool)
     answers = [
@@ -396,3 +460,8 @@ def test_the_package_itself_answers(folder):
     ]
     assert {answer.shape for answer in answers} == {(60, 90)}
     assert np.array_equal(first, method.segment("a", [(20, 30)], []))
+    later = Sam2Clicks()
+    later.keep_in(method._cache)
+    assert later.is_embedded(image)
+    later.prepare("a", image)
+    assert np.array_equal(first, later.segment("a", [(20, 30)], []))
