@@ -67,6 +67,14 @@ class Visitor:
         self.saved()
         self.frame()
 
+    def until(self, condition, seconds=30):
+        """Wait until what the page shows, or asked the server for, is so."""
+        for _ in range(20 * seconds):
+            if condition():
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError("it did not come to that")
+
     def revision(self, n):
         self.page.wait_for_selector(f'.ann[data-revision="{n}"]')
 

@@ -167,8 +167,7 @@ def test_views_from_the_side_show_the_objects_and_lead_to_a_slice(stack, visitor
     visitor.click(30, 24)
     visitor.press("Enter", "g")
     page.get_by_text("now spans slices 3 to 9").wait_for()
-    page.wait_for_timeout(400)
-    assert all(colours(visitor, part) > bare[part] + 500 for part in bare)
+    visitor.until(lambda: all(colours(visitor, part) > bare[part] + 500 for part in bare))
     places = [data for name, data in seen if name == "load_cuts"]
     assert [(each["y"], each["x"]) for each in places][-1] == (30, 24)
 
@@ -191,11 +190,14 @@ def test_views_from_the_side_show_the_objects_and_lead_to_a_slice(stack, visitor
         )
         page.mouse.click(*spot)
         page.wait_for_selector(f'.ann[data-slice$="/{z}"]')
-        page.wait_for_timeout(300)
+
+    def asked():
         return [(data["y"], data["x"]) for name, data in seen if name == "load_cuts"][-1]
 
-    assert press("xz", 4, 50) == (30, 50)
-    assert press("yz", 6, 12) == (12, 50)
+    press("xz", 4, 50)
+    visitor.until(lambda: asked() == (30, 50))
+    press("yz", 6, 12)
+    visitor.until(lambda: asked() == (12, 50))
     before = kinds(store, first)
     visitor.press("y")
     assert not page.locator("[data-part=xz]").is_visible()
