@@ -81,7 +81,8 @@ class Sam2Clicks:
         self._cache = cache
 
     def is_embedded(self, image: np.ndarray) -> bool:
-        """Whether the features of `image` (Y, X, C) lie in the cache on disk. Loads nothing."""
+        """Whether the features of `image` (Y, X, C) lie in the cache on disk. Loads no model. Raises
+        `WeightsMissingError`, `NotInstalledError` or `BackendError` where there is none to use."""
         require_ready(self.title, self.status())
         return self._cache is not None and _entry(weights_hash(sam2_weights.weights()), image) in self._cache
 
