@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,10 @@ import typer
 
 from alapp.cli_experiment import experiment
 from alapp.cli_models import models
-from alapp.console import printer
+from alapp.console import print_anything, printer
 from alapp.domain import Modality, Preset
 from alapp.errors import AlappError, Cancelled, InputError
+from alapp.wording import counted
 
 if TYPE_CHECKING:
     from alapp.storage.db import Store
@@ -33,6 +35,7 @@ DEFAULT_STATE = Path("state")
 
 def main() -> None:
     """Run the command line; turns errors made for the user into one sentence."""
+    print_anything()
     try:
         app()
     except Cancelled:
@@ -100,12 +103,7 @@ def simulate(
 
     if (test_images is None) != (test_labels is None):
         raise InputError("Give --test-images and --test-labels together, or neither.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"The folder of {out} cannot be made: {error.strerror}. Choose another --json file."
-        ) from error
+    _check_writable(out)
     setup = simulation.Simulation(
         images=images,
         labels=labels,
@@ -130,13 +128,25 @@ def simulate(
         print(f"all patches labelled: F1 at IoU 0.5 {result['full']['f1_50']:.3f}")
 
 
+def _check_writable(out: Path) -> None:
+    """Raises `InputError` unless a file may be written as `out`: that is said before the work of hours, not after."""
+    if out.is_dir():
+        raise InputError(f"{out} is a folder. Give --json a file in it, as {out / 'out.json'}.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}). Choose another --json file.") from error
+
+
 @app.command()
 def export(
     project: Annotated[str, typer.Argument(help="Name or number of the project.")],
-    what: Annotated[str, typer.Option(help="labels, measurements, coco, scores, model or bundle")] = "labels",
+    what: Annotated[str, typer.Option(help="labels, measurements, scores, coco, model, effort or bundle")] = "labels",
     state: StateOption = DEFAULT_STATE,
 ) -> None:
-    """Write a project's labels, measurements, scores or model to a file."""
+    """Write a project's labels, measurements, scores, model or effort to a file among its exports."""
     from alapp.rounds.export.export import run_export
     from alapp.storage.db import Store
 
@@ -160,7 +170,10 @@ def predict(
     ] = True,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
-    """Apply a project's model to a folder of images. Files that are done already are skipped."""
+    """Apply a project's model to a folder of images. Files that are done already are skipped.
+
+    Exit code 1 if some files could not be used or written, 2 if none could.
+    """
     from alapp.environment import prepare
     from alapp.rounds.apply.apply import run_apply
     from alapp.storage.db import Store
@@ -172,12 +185,12 @@ def predict(
         store, project_called(store, project), printer(), images, target=str(out) if out else None, options=options
     )
     for row in made["rows"]:
-        print(f"{row['image']}: {row['objects']} objects" + (f" ({row['remark']})" if row["remark"] else ""))
+        print(f"{row['image']}: {counted(row['objects'], 'object')}" + (f" ({row['remark']})" if row["remark"] else ""))
     for problem in made["problems"]:
         print(f"{problem['file']}: {problem['problem']}", file=sys.stderr)
     print(made["target"])
-    if not made["rows"]:
-        raise typer.Exit(2)
+    if made["problems"]:
+        raise typer.Exit(1 if made["rows"] else 2)
 
 
 @app.command()

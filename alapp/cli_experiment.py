@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,8 @@ import typer
 
 from alapp.console import printer
 from alapp.domain import Modality, Preset
+from alapp.errors import InputError, NotReadyError
+from alapp.wording import counted, is_or_are
 
 experiment = typer.Typer(
     help="Compare strategies, starts and budgets on images whose labels are known.", no_args_is_help=True
@@ -34,7 +38,7 @@ def create(
     test_share: Annotated[float, typer.Option(help="Share of the images to test on, without test folders.")] = 0.25,
     modality: Annotated[Modality, typer.Option(help="How the images were made.")] = Modality.LIGHT,
     patch: Annotated[int, typer.Option(help="Patch size in pixels, of folders.")] = 256,
-    depth: Annotated[int, typer.Option(help="Patch depth in slices, for stacks in folders.")] = 1,
+    depth: Annotated[int, typer.Option(min=1, help="Patch depth in slices, for stacks in folders.")] = 1,
     budgets: Annotated[
         str, typer.Option(help="Patches to label: numbers, or shares like 6.25%; separated by commas.")
     ] = "16,32,64,128",
@@ -63,11 +67,15 @@ def create(
     from alapp.storage import catalogue, experiments
     from alapp.storage.db import Store
 
+    folders = any(folder is not None for folder in (images, labels, test_images, test_labels))
+    if (sample is not None) + (project is not None) + folders > 1:
+        raise InputError("Give a sample, a project or folders, not several of them: what is compared must be plain.")
     store = Store(state)
     if sample is not None:
-        source = sources.of_sample(sample, frames)
+        source = replace(sources.of_sample(sample, frames), test_share=test_share)
     elif project is not None:
-        source = sources.of_project(store, catalogue.project_called(store, project).id)
+        found = catalogue.project_called(store, project).id
+        source = replace(sources.of_project(store, found), test_share=test_share)
     else:
         source = Source(
             images=_text(images), labels=_text(labels), test_images=_text(test_images),
@@ -80,10 +88,10 @@ def create(
     )  # fmt: skip
     if add:
         count = runner.extend(store, experiments.by_name(store, name), study)
-        print(f"{count} runs were added to {name!r}.")
+        print(f"{counted(count, 'run')} {'was' if count == 1 else 'were'} added to {name!r}.")
     else:
         made, ahead = control.define(store, name, study)
-        print(f"{made.name!r} has {ahead.told} Carry it out with: experiment run {made.name}")
+        print(f"{made.name!r} has {ahead.told} Carry it out with: experiment run {_argument(made.name)}")
 
 
 @experiment.command()
@@ -103,7 +111,8 @@ def run(
     if retry:
         experiments.retry(store, found.id)
     made = runner.run(store, found.id, printer(), workers)
-    print(f"{made['done']} runs are done" + (f", {made['failed']} failed" if made["failed"] else "") + ".")
+    failed = f", {made['failed']} failed" if made["failed"] else ""
+    print(f"{counted(made['done'], 'run')} {is_or_are(made['done'])} done{failed}.")
     for item in experiments.runs(store, found.id):
         if item.error:
             print(f"{item.key}: {item.error}")
@@ -121,6 +130,8 @@ def report(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
     store = Store(state)
     known = experiments.runs(store, experiments.by_name(store, name).id)
     lines = findings.lines(known)
+    if not lines:
+        raise NotReadyError(f"No run of {name!r} is done yet. Carry it out with: experiment run {_argument(name)}")
     print(findings.as_text(lines))
     for each in curves.contrasts(lines):
         print(each.told)
@@ -173,7 +184,8 @@ def list_experiments(state: StateOption = DEFAULT_STATE) -> None:
     store = Store(state)
     for item in experiments.every(store):
         known = experiments.runs(store, item.id)
-        print(f"{item.name}: {sum(run.state is RunState.DONE for run in known)} of {len(known)} runs are done")
+        done = sum(run.state is RunState.DONE for run in known)
+        print(f"{item.name}: {done} of {counted(len(known), 'run')} {is_or_are(len(known))} done")
 
 
 def _text(path: Path | None) -> str | None:
@@ -181,4 +193,10 @@ def _text(path: Path | None) -> str | None:
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """What commas separate, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _argument(name: str) -> str:
+    """A name as it is typed on any system's command line."""
+    return f'"{name}"' if set(name) - set(string.ascii_letters + string.digits + "._-") else name

@@ -166,6 +166,16 @@ class Box:
         right = min(shape[2], self.x + self.width + self.width // 2)
         return Box(self.z, y, x, self.depth, bottom - y, right - x)
 
+    def shared(self, other: Box) -> Box | None:
+        """The box that lies in both, of the same image; None where they do not overlap."""
+        sides = [
+            (max(one.start, two.start), min(one.stop, two.stop))
+            for one, two in zip(self.slices, other.slices, strict=True)
+        ]
+        if any(stop <= start for start, stop in sides):
+            return None
+        return Box(*(start for start, _ in sides), *(stop - start for start, stop in sides))
+
     def within(self, outer: Box) -> tuple[slice, slice, slice]:
         """Slices of this box for an array (Z, Y, X, ...) of what `outer` holds."""
         start = (self.z - outer.z, self.y - outer.y, self.x - outer.x)

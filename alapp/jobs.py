@@ -7,13 +7,15 @@ A job is a row in the database that the worker process (`alapp.worker`) runs. It
 from __future__ import annotations
 
 import importlib
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alapp.domain import Report
-from alapp.errors import InputError
+from alapp.errors import ConflictError, InputError, NotReadyError
 from alapp.storage import dead_jobs
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
@@ -33,6 +35,7 @@ class JobKind:
     `pausable` jobs keep what is done, so that they can be stopped for a while. `shrinks`: its function takes
     `killed`, how often the system ended this job because memory ran out, and then works in smaller portions.
     `beside` jobs mostly wait for the network, so they run while another job does; they may start no processes.
+    `apart_from`: kinds of which none may be unfinished in the project when one of this kind is started.
     """
 
     target: str
@@ -41,6 +44,7 @@ class JobKind:
     pausable: bool = False
     shrinks: bool = False
     beside: bool = False
+    apart_from: tuple[str, ...] = ()
 
     def load(self) -> JobFunction:
         """The function of this kind."""
@@ -61,16 +65,24 @@ KINDS: dict[str, JobKind] = {
         pausable=True,
         shrinks=True,
     ),
-    "select": JobKind("alapp.rounds.select.click_ahead:run_select", "Selecting a batch", gpu=True),
+    "select": JobKind(
+        "alapp.rounds.select.click_ahead:run_select", "Selecting a batch", gpu=True, apart_from=("train",)
+    ),
     "embed_clicks": JobKind(
         "alapp.rounds.select.click_ahead:run_embed", "Getting the batch ready for clicks", gpu=True
     ),
     "train": JobKind(
-        "alapp.rounds.train.training:run_round", "Training the round", gpu=True, pausable=True, shrinks=True
+        "alapp.rounds.train.training:run_round",
+        "Training the round",
+        gpu=True,
+        pausable=True,
+        shrinks=True,
+        apart_from=("select",),
     ),
     "predict": JobKind(
         "alapp.rounds.predict.evaluation:run_predict", "Applying the model to new images", gpu=True, pausable=True
     ),
+    "rescore": JobKind("alapp.rounds.predict.evaluation:run_rescore", "Scoring what you corrected"),
     "apply": JobKind("alapp.rounds.apply.apply:run_apply", "Applying the model to other images", gpu=True),
     "finetune_sam": JobKind(
         "alapp.rounds.train.finetune_sam:run_finetune", "Fine-tuning micro_sam on your labels", gpu=True
@@ -98,14 +110,37 @@ def beside() -> list[str]:
     return [name for name, each in KINDS.items() if each.beside]
 
 
-def enqueue(store: Store, name: str, project_id: int | None = None, params: dict[str, Any] | None = None) -> Job:
+def enqueue(
+    store: Store,
+    name: str,
+    project_id: int | None = None,
+    params: dict[str, Any] | None = None,
+    behind_running: bool = False,
+) -> Job:
     """Queue a job of kind `name`. While one of the same kind and project is active, that one is returned; one that
-    is paused goes on, as it was started.
+    is paused goes on, as it was started. One that is being cancelled does not count, and with `behind_running` one that
+    runs does not either: for a job that reads the project's settings when it begins, after these were changed.
 
-    `params` are keyword arguments of its function and must be JSON. Raises `InputError` for an unknown kind.
+    `params` are keyword arguments of its function and must be JSON. Raises `InputError` for an unknown kind, and
+    `NotReadyError` while a job that it is kept apart from is unfinished.
     """
-    kind(name)
-    return rows.add(store, name, project_id, params or {})
+    check_apart(store, name, project_id)
+    return rows.add(store, name, project_id, params or {}, behind_running)
+
+
+def start(store: Store, name: str, project_id: int | None, params: dict[str, Any]) -> Job:
+    """As `enqueue`, for work that a person asks for. Raises `ConflictError` where the job that is active has other
+    `params`: it would be taken for what was asked for."""
+    before = unfinished(store, project_id, (name,))
+    job = enqueue(store, name, project_id, params)
+    goes_on = before is not None and before.paused
+    if job.params != params and not goes_on:
+        does = "runs" if job.state is JobState.RUNNING else "waits"
+        raise ConflictError(
+            f"“{kind(name).title}” {does} already, with other settings. Wait until it has ended, or "
+            "cancel it in the bar at the top; then start this again."
+        )
+    return job
 
 
 def get(store: Store, job_id: int) -> Job:
@@ -123,12 +158,39 @@ def history(store: Store, project_id: int | None) -> list[Job]:
     return rows.history(store, project_id)
 
 
+def unfinished(store: Store, project_id: int | None, kinds: Collection[str]) -> Job | None:
+    """The newest job of a project of one of these kinds that waits, runs or is paused; None if there is none."""
+    return next((job for job in history(store, project_id) if job.kind in kinds and (job.active or job.paused)), None)
+
+
+def first_end(job: Job) -> str:
+    """What has to be done about an unfinished job before something else can be started, as a sentence."""
+    how = "is paused: let it go on, or cancel it" if job.paused else "is not finished: wait for it, or cancel it"
+    return f"{kind(job.kind).title} {how}, first."
+
+
+def check_apart(store: Store, name: str, project_id: int | None) -> None:
+    """Raises `NotReadyError` while a job of the project that those of kind `name` are kept apart from is unfinished."""
+    apart_from = kind(name).apart_from
+    if apart_from and (other := unfinished(store, project_id, apart_from)):
+        raise NotReadyError(first_end(other))
+
+
 def cancel(store: Store, job_id: int) -> Job:
     """Cancel a job: at once if it waits, is paused, or its process is dead, else at its next report. Returns it.
 
-    Cancelling a job that has ended changes nothing.
+    Cancelling a job that has ended changes nothing. What was uploaded for jobs that ended is removed.
     """
-    return rows.request_cancel(store, job_id)
+    cancelled = rows.request_cancel(store, job_id)
+    sweep_uploads(store)
+    return cancelled
+
+
+def cancel_all(store: Store, project_id: int) -> list[Job]:
+    """Cancel every job of a project that waits, runs or is paused; returns them as they are now, oldest first. One that
+    runs ends at its next report."""
+    found = [job for job in history(store, project_id) if job.active or job.paused]
+    return [cancel(store, job.id) for job in reversed(found)]
 
 
 def pause(store: Store, job_id: int) -> Job:
@@ -144,7 +206,10 @@ def pause(store: Store, job_id: int) -> Job:
 
 
 def resume(store: Store, job_id: int) -> Job:
-    """Let a paused job go on from where it was. Returns it. Without effect on a job that is not paused."""
+    """Let a paused job go on from where it was. Returns it. Without effect on a job that is not paused. Raises
+    `NotReadyError` as `enqueue` does."""
+    it = rows.job(store, job_id)
+    check_apart(store, it.kind, it.project_id)
     return rows.resume(store, job_id)
 
 
@@ -158,3 +223,34 @@ def eta_seconds(job: Job) -> float | None:
     if job.state is not JobState.RUNNING or job.eta is None or job.heartbeat is None:
         return None
     return max(0.0, job.eta - (time.time() - job.heartbeat))
+
+
+def uploads_folder(store: Store) -> Path:
+    """Where uploads wait for the job that imports them, in a folder for each job."""
+    return store.root / "uploads"
+
+
+def remove_uploads(store: Store, folder: str) -> None:
+    """Remove the uploads of a job: `folder` is its parameter "discard", relative to the state folder."""
+    path = store.files.resolve(folder)
+    if path.parent == uploads_folder(store).resolve():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def sweep_uploads(store: Store, project_id: int | None = None) -> None:
+    """Remove the uploads that no job needs any more, for instance of one that was cancelled before it began; with
+    `project_id`, all those of a project that is about to be erased.
+
+    A failed job needs them as long as it is the newest of its project: until then it can be tried again.
+    """
+    found = store.rows(
+        """SELECT json_extract(params, '$.discard') AS folder,
+               max(project_id IS NOT :project AND (state IN ('queued', 'running', 'paused')
+                   OR (state = 'failed' AND NOT EXISTS (SELECT 1 FROM job AS newer
+                       WHERE newer.project_id IS job.project_id AND newer.id > job.id)))) AS needed
+           FROM job WHERE kind = 'import' AND folder IS NOT NULL GROUP BY folder""",
+        {"project": project_id if project_id is not None else -1},
+    )
+    for row in found:
+        if not row["needed"] and (store.root / row["folder"]).exists():
+            remove_uploads(store, row["folder"])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,17 +51,21 @@ BORN = psutil.Process().create_time()
 _started: list[subprocess.Popen[bytes]] = []
 _kills_before: dict[int, int | None] = {}
 """By process id of a worker in `_started`: `out_of_memory_kills` at its start."""
+_told_to_stop: set[tuple[int, float]] = set()
+"""Process ids, and starts, of the workers that were told to stop."""
 
 
 @dataclass(frozen=True)
 class WorkerRecord:
-    """Content of `worker.json`. `born` is the process's start, so that a pid used again is not mistaken."""
+    """Content of `worker.json`. `born` is the process's start, so that a pid used again is not mistaken; `root` is its
+    state folder, so that a copy of the folder does not take the worker for its own. Earlier versions left it out."""
 
     host: str
     pid: int
     born: float
     token: str
     version: str
+    root: str = ""
 
     @property
     def alive(self) -> bool:
@@ -74,16 +79,28 @@ class WorkerRecord:
 
 
 def worker_record(root: Path) -> WorkerRecord | None:
-    """The last worker of a state folder, dead or alive; None if it ended in good order."""
+    """The last worker of a state folder, dead or alive; None if it ended in good order, or if the file says something
+    else or was copied from another state folder. Raises `OSError` when it cannot be read, as on Windows in the moment
+    in which it is replaced."""
     try:
-        return WorkerRecord(**json.loads((root / "worker.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+        record = WorkerRecord(**json.loads((root / "worker.json").read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
         return None
+    return record if not record.root or _is_same(record.root, root) else None
+
+
+def _is_same(recorded: str, root: Path) -> bool:
+    """Whether a recorded path is a state folder, by whatever name it goes."""
+    try:
+        return os.path.samefile(recorded, root)
+    except OSError:  # the original was moved or removed
+        return False
 
 
 def record_worker(root: Path, token: str) -> None:
     """This process is the worker of the state folder."""
-    record = WorkerRecord(processes.hostname(), os.getpid(), psutil.Process().create_time(), token, VERSION)
+    born = psutil.Process().create_time()
+    record = WorkerRecord(processes.hostname(), os.getpid(), born, token, VERSION, str(root.resolve()))
     with atomic_write(root / "worker.json") as handle:
         handle.write(json.dumps(asdict(record)).encode())
 
@@ -108,7 +125,7 @@ def ensure_worker(store: Store) -> int:
     record = worker_record(store.root)
     if record and record.alive:
         if record.version != VERSION and record.born < BORN:
-            psutil.Process(record.pid).terminate()
+            _tell_to_stop(record)
         return record.pid
     ours = [process for process in _started if process.args[-1] == str(store.root)]
     if ours:
@@ -136,12 +153,22 @@ def ensure_worker(store: Store) -> int:
     return process.pid
 
 
+def _tell_to_stop(record: WorkerRecord) -> None:
+    """Ask a worker, once, to give back its job and end: a second signal would end it in the middle of its work."""
+    if (record.pid, record.born) in _told_to_stop:
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(record.pid).terminate()
+    _told_to_stop.add((record.pid, record.born))
+
+
 def _recover_killed(store: Store) -> None:
     for process in _started:
         if process.args[-1] != str(store.root) or process.poll() is None:
             continue
-        if killed_for_memory(process.returncode, _kills_before.pop(process.pid, None)):
+        if killed_for_memory(process.returncode, _kills_before.get(process.pid)):
             dead_jobs.recover_killed(store, process.pid)
+        _kills_before.pop(process.pid, None)
 
 
 class Supervisor:
@@ -150,12 +177,17 @@ class Supervisor:
     def __init__(self, store: Store, touch_seconds: float = TOUCH_SECONDS, poll_seconds: float = 1.0):
         self._store, self._touch_seconds, self._poll_seconds = store, touch_seconds, poll_seconds
         self._ended = threading.Event()
+        self._touched = time.monotonic()
+        self._pid: int | None = None
         self._thread = threading.Thread(target=self._watch, name="worker supervisor", daemon=True)
 
     def start(self) -> Supervisor:
         """Start the worker and watch over it until `stop`."""
         touch_app(self._store.root)
-        ensure_worker(self._store)
+        try:
+            ensure_worker(self._store)
+        except Exception:  # the page need not wait for it: as soon as there is a job, the thread tries again
+            traceback.print_exc()
         self._thread.start()
         return self
 
@@ -166,18 +198,32 @@ class Supervisor:
         (self._store.root / "app.alive").unlink(missing_ok=True)
 
     def _watch(self) -> None:
-        touched = time.monotonic()
-        pid, pause = None, self._poll_seconds
+        pause = self._poll_seconds
         while not self._ended.wait(pause):
-            if not self._store.root.exists():
-                return
-            if time.monotonic() - touched > self._touch_seconds:
-                touched = time.monotonic()
-                touch_app(self._store.root)
-            if rows.active(self._store):
-                previous, pid = pid, ensure_worker(self._store)
-                # A worker that cannot even start must not be started every second for ever.
-                pause = self._poll_seconds if previous in (None, pid) else min(2 * pause, TOUCH_SECONDS)
+            try:
+                if not self._store.root.exists():
+                    return
+                pause = self._look(pause)
+            except Exception:
+                # Memory, the disk or the database may be short for a moment; without this thread every later job
+                # would wait for ever.
+                traceback.print_exc()
+                pause = self._longer(pause)
+
+    def _look(self, pause: float) -> float:
+        """Do what is due; returns the seconds until the next look."""
+        if time.monotonic() - self._touched > self._touch_seconds:
+            self._touched = time.monotonic()
+            touch_app(self._store.root)
+        if not rows.active(self._store):
+            return self._poll_seconds
+        previous, self._pid = self._pid, ensure_worker(self._store)
+        # A worker that cannot even start must not be started every second for ever.
+        return self._poll_seconds if previous in (None, self._pid) else self._longer(pause)
+
+    @staticmethod
+    def _longer(pause: float) -> float:
+        return min(2 * pause, TOUCH_SECONDS)
 
 
 def touch_app(root: Path) -> None:

@@ -134,7 +134,8 @@ def _scored(source: Source, tiles: Sequence[Case], root: Path, iterations: int, 
     network = NnUNet("cpu")
     made = network.train(root, tiles, root / f"run_{seed}", iterations, seed, None, silent, lambda entry: None)
     scores: dict[str, list[InstanceScores]] = {"": [], "_volume": []}
-    shapes = for_shapes(part for case in tiles for part in instances.decoded_at_once(case.load()[1], source.voxel))
+    thick = instances.by_slices(source.voxel)
+    shapes = for_shapes(part for case in tiles for part in instances.decoded_at_once(case.load()[1], thick))
     for image, truth in source.test:
         prob = network.predict(root, made.checkpoint, image, silent)
         for way, found in scores.items():

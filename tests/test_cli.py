@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from alapp.rounds.export.export import FORMATS
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 
@@ -20,6 +21,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 def test_help_of_both_entries_lists_what_they_do():
     assert "simulate" in run("-m", "alapp", "--help").stdout
     assert "--state" in run("app.py", "--help").stdout
+
+
+def test_help_of_export_names_every_format():
+    text = run("-m", "alapp", "export", "--help").stdout
+    assert [name for name in FORMATS if name not in text] == []
 
 
 def test_starting_imports_nothing_heavy():
@@ -45,6 +51,11 @@ def test_errors_are_one_sentence_and_exit_code_2(tmp_path):
         (
             ["simulate", "--images", state, "--labels", state, "--state", state, "--json", state + ".json"],
             "no image",
+        ),
+        (["simulate", "--images", state, "--labels", state, "--state", state, "--json", state], "is a folder"),
+        (
+            ["simulate", "--images", state, "--labels", state, "--state", state, "--json", f"{__file__}/out.json"],
+            "cannot be written",
         ),
     ]:
         done = run("-m", "alapp", *arguments)

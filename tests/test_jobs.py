@@ -4,12 +4,14 @@ import multiprocessing
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from alapp import jobs, worker
+from alapp import jobs
 from alapp.errors import ConflictError, InputError, NotReadyError
 from alapp.jobs import JobState
 from alapp.storage import catalogue, dead_jobs, processes
@@ -44,6 +46,40 @@ def test_enqueue_returns_the_active_job_of_the_same_kind_and_project(store: Stor
     jobs.cancel(store, first.id)
     assert jobs.enqueue(store, "count", project).id not in (first.id, no_project.id)
     assert [job.kind for job in jobs.history(store, project)] == ["count", "loud", "count"]
+
+
+def test_a_job_that_is_being_cancelled_does_not_stand_for_a_new_one(store: Store) -> None:
+    running = rows.claim(store, processes.worker_name("t"), jobs.enqueue(store, "count").id)
+    jobs.cancel(store, running.id)
+    anew = jobs.enqueue(store, "count", params={"steps": 2})
+    assert (anew.state, anew.params) == (JobState.QUEUED, {"steps": 2})
+    assert anew.id != running.id
+    assert jobs.enqueue(store, "count", params={"steps": 2}) == anew  # pressed twice
+    assert [job.id for job in jobs.active(store)] == [running.id, anew.id]
+    rows.finish(store, running.id, running.worker, JobState.CANCELLED)
+    assert rows.claim(store, "host:1:t").id == anew.id
+
+
+def test_a_job_that_reads_its_settings_when_it_begins_can_be_queued_behind_the_one_that_runs(store: Store) -> None:
+    waiting = jobs.enqueue(store, "count")
+    assert jobs.enqueue(store, "count", behind_running=True) == waiting  # it has not read them yet
+    running = rows.claim(store, processes.worker_name("t"))
+    behind = jobs.enqueue(store, "count", behind_running=True)
+    assert behind.id != running.id
+    assert jobs.enqueue(store, "count", behind_running=True) == behind
+    assert rows.claim(store, "host:1:t").id == behind.id
+
+
+def test_what_cannot_be_started_with_these_settings_is_refused_with_a_sentence(store: Store) -> None:
+    first = jobs.start(store, "count", None, {"steps": 2})
+    assert jobs.start(store, "count", None, {"steps": 2}) == first
+    with pytest.raises(ConflictError, match=r"waits already, with other settings.*cancel it"):
+        jobs.start(store, "count", None, {"steps": 3})
+    rows.claim(store, processes.worker_name("t"))
+    with pytest.raises(ConflictError, match="runs already"):
+        jobs.start(store, "count", None, {"steps": 3})
+    jobs.cancel(store, first.id)
+    assert jobs.start(store, "count", None, {"steps": 3}).params == {"steps": 3}
 
 
 def test_unknown_kinds_and_ids_are_named(store: Store) -> None:
@@ -131,6 +167,50 @@ def test_a_living_job_is_left_alone(store: Store) -> None:
     assert not jobs.stalled(here)
 
 
+def test_what_the_process_itself_is_at_work_on_is_not_dead_after_the_computer_slept(store: Store) -> None:
+    mine = processes.worker_name("t", beside=True)
+    jobs.enqueue(store, "loud")
+    rows.claim(store, mine)
+    job = jobs.enqueue(store, "count")
+    rows.claim(store, processes.worker_name("of another process"), job.id)
+    store.execute("UPDATE job SET heartbeat = heartbeat - 3600")
+    assert [item.id for item in dead_jobs.recover_dead(store, (mine,))] == [job.id]
+    assert [item.kind for item in dead_jobs.recover_dead(store)] == ["loud"]
+
+
+@pytest.fixture
+def other_process() -> Iterator[subprocess.Popen]:
+    """A process of this host that lives."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_job_of_a_process_that_lives_here_is_not_given_away_after_the_computer_slept(
+    store: Store, other_process: subprocess.Popen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{processes.hostname()}:{other_process.pid}:t"
+    job = rows.claim(store, name, jobs.enqueue(store, "count").id)
+    later = time.time() + 36_000
+    monkeypatch.setattr(dead_jobs, "time", SimpleNamespace(time=lambda: later))
+    assert not jobs.stalled(job)
+    assert dead_jobs.recover_dead(store) == []
+    assert jobs.pause(store, job.id).state is JobState.RUNNING
+    assert jobs.cancel(store, job.id).state is JobState.RUNNING
+    other_process.kill()
+    other_process.wait()
+    assert [item.state for item in dead_jobs.recover_dead(store)] == [JobState.CANCELLED]
+
+
+def test_a_process_that_has_the_number_of_one_that_is_gone_does_not_hold_its_job(
+    store: Store, other_process: subprocess.Popen
+) -> None:
+    job = rows.claim(store, f"{processes.hostname()}:{other_process.pid}:t", jobs.enqueue(store, "count").id)
+    store.execute("UPDATE job SET heartbeat = heartbeat - 3600")  # so the process began later
+    assert [item.id for item in dead_jobs.recover_dead(store)] == [job.id]
+
+
 def test_a_free_pid_on_this_host_is_dead_at_once(store: Store) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
@@ -168,31 +248,3 @@ def test_eta_counts_down_from_the_heartbeat(store: Store) -> None:
     assert jobs.eta_seconds(replace(job, eta=100.0, heartbeat=time.time() - 40)) == pytest.approx(60, abs=2)
     assert jobs.eta_seconds(replace(job, eta=10.0, heartbeat=time.time() - 40)) == 0
     assert jobs.eta_seconds(replace(job, eta=10.0, state=JobState.DONE)) is None
-
-
-def test_run_inline(store: Store) -> None:
-    job = worker.run_inline(store, jobs.enqueue(store, "count", params={"steps": 2}))
-    assert (job.state, job.result, job.fraction) == (JobState.DONE, {"done_before": 0, "steps": 2}, 1.0)
-    with pytest.raises(ConflictError, match="already started"):
-        worker.run_inline(store, job)
-
-
-@pytest.mark.parametrize(
-    ("how", "words", "logged"),
-    [
-        ("user", "The file cells.tif is empty. Remove it and try again.", "InputError"),
-        ("bug", "Something went wrong inside the app (KeyError). The details are in logs/job-1.log", "no such thing"),
-        ("memory", "The computer ran out of memory", "MemoryError"),
-        ("cuda", "The GPU ran out of memory", "Tried to allocate"),
-        ("disk", "The disk is full", "No space left"),
-        ("not json", "Something went wrong inside the app (TypeError)", "not JSON serializable"),
-        ("exit", "Something went wrong inside the app (SystemExit)", "library gave up"),
-    ],
-)
-def test_failures_end_in_a_sentence_and_a_log(store: Store, how: str, words: str, logged: str) -> None:
-    job = worker.run_inline(store, jobs.enqueue(store, "fails", params={"how": how}))
-    assert job.state is JobState.FAILED
-    assert job.error.startswith(words)
-    log = (store.root / job.log).read_text()
-    assert "Traceback" in log
-    assert logged in log

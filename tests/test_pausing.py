@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from alapp import jobs, oom, supervisor, worker
+from alapp import jobs, oom, running, supervisor
 from alapp.errors import InputError
 from alapp.jobs import JobState
 from alapp.storage import dead_jobs, processes
@@ -54,7 +54,7 @@ def start(store: Store) -> Iterator[Callable[[str], subprocess.Popen]]:
             supervisor._started.remove(process)
 
 
-def running(store: Store, kind: str = "count", **params) -> jobs.Job:
+def claimed(store: Store, kind: str = "count", **params) -> jobs.Job:
     return rows.claim(store, processes.worker_name("t"), jobs.enqueue(store, kind, params=params).id)
 
 
@@ -68,7 +68,7 @@ def test_a_waiting_job_is_paused_at_once_and_goes_on_when_resumed(store: Store) 
 
 
 def test_a_running_job_is_asked_and_keeps_its_progress(store: Store) -> None:
-    job = running(store)
+    job = claimed(store)
     assert jobs.pause(store, job.id).state is JobState.RUNNING
     assert rows.beat(store, job.id, job.worker, 3, 8, "step 3", 20.0) is rows.Asked.PAUSE
     assert rows.pause(store, job.id, job.worker)
@@ -78,7 +78,7 @@ def test_a_running_job_is_asked_and_keeps_its_progress(store: Store) -> None:
 
 
 def test_to_cancel_outweighs_to_pause(store: Store) -> None:
-    job = running(store)
+    job = claimed(store)
     jobs.pause(store, job.id)
     jobs.cancel(store, job.id)
     assert rows.beat(store, job.id, job.worker, 3, 8, "", None) is rows.Asked.CANCEL
@@ -96,7 +96,7 @@ def test_a_paused_job_is_cancelled_at_once(store: Store) -> None:
 
 
 def test_a_pause_that_is_taken_back_in_time_has_no_effect(store: Store) -> None:
-    job = running(store)
+    job = claimed(store)
     jobs.pause(store, job.id)
     assert not jobs.resume(store, job.id).pause_requested
     assert rows.beat(store, job.id, job.worker, 3, 8, "", None) is rows.Asked.GO_ON
@@ -106,7 +106,7 @@ def test_a_pause_that_is_taken_back_in_time_has_no_effect(store: Store) -> None:
 
 
 def test_a_job_that_was_to_pause_when_its_process_died_is_paused(store: Store) -> None:
-    job = running(store)
+    job = claimed(store)
     rows.request_pause(store, job.id)
     store.execute("UPDATE job SET heartbeat = ? WHERE id = ?", (time.time() - dead_jobs.DEAD_SECONDS - 1, job.id))
     assert jobs.pause(store, job.id).state is JobState.PAUSED
@@ -243,5 +243,5 @@ def test_killing_the_app_leaves_the_worker_and_killing_the_worker_leaves_nothing
 def test_a_job_is_told_how_often_it_was_ended(store: Store) -> None:
     job = jobs.enqueue(store, "shrinking")
     store.execute("UPDATE job SET killed = 1 WHERE id = ?", (job.id,))
-    assert worker.run_inline(store, job).result == {"killed": 1}
-    assert worker.run_inline(store, jobs.enqueue(store, "shrinking")).result == {"killed": 0}
+    assert running.run_inline(store, job).result == {"killed": 1}
+    assert running.run_inline(store, jobs.enqueue(store, "shrinking")).result == {"killed": 0}

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from alapp import jobs, supervisor, worker
-from alapp.errors import Cancelled
+from alapp import jobs, supervisor
 from alapp.jobs import JobState
-from alapp.storage import jobs as rows
-from alapp.storage import processes
+from alapp.storage import catalogue, processes
 from alapp.storage.db import Store
 from tests.job_kinds import KINDS
 
@@ -68,60 +65,6 @@ def state(store: Store, job: jobs.Job) -> JobState:
     return jobs.get(store, job.id).state
 
 
-def test_reports_are_written_at_most_once_a_second(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = rows.claim(store, "host:1:t", jobs.enqueue(store, "count").id)
-    clock = [100.0]
-    monkeypatch.setattr(worker.time, "monotonic", lambda: clock[0])
-    written = []
-    real = rows.beat
-    monkeypatch.setattr(worker.rows, "beat", lambda *values: written.append(values[3]) or real(*values))
-    report = worker.Reporter(store, job, "host:1:t", threading.Event())
-    for step in range(40):
-        report(step, 100, "counting")
-        clock[0] += 0.125
-    assert written == [0, 8, 16, 24, 32]
-    report.write()
-    now = jobs.get(store, job.id)
-    assert (now.done, now.total, now.message) == (39, 100, "counting")
-    assert now.eta == pytest.approx((100 - 39) * 40 * 0.125 / 39)
-
-
-def test_a_reporter_raises_what_was_asked_for(store: Store) -> None:
-    job = rows.claim(store, "host:1:t", jobs.enqueue(store, "count").id)
-    stop = threading.Event()
-    report = worker.Reporter(store, job, "host:1:t", stop)
-    jobs.cancel(store, job.id)
-    report.write()
-    with pytest.raises(Cancelled) as cancelled:
-        report(1, 2, "")
-    assert not isinstance(cancelled.value, worker.Stopped)
-    stop.set()
-    with pytest.raises(worker.Stopped):
-        report(1, 2, "")
-
-
-def test_a_reporter_notices_that_its_job_was_given_to_another(store: Store) -> None:
-    job = rows.claim(store, "host:1:t", jobs.enqueue(store, "count").id)
-    report = worker.Reporter(store, job, "host:1:t", threading.Event())
-    rows.release(store, job.id, "host:1:t")
-    rows.claim(store, "host:2:u", job.id)
-    with pytest.raises(worker.Stopped):
-        report(1, 2, "")
-
-
-def test_a_silent_job_keeps_its_heartbeat(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.05)
-    job = jobs.enqueue(store, "silent", params={"seconds": 1.0})
-    beats = set()
-    thread = threading.Thread(target=worker.run_inline, args=(store, job))
-    thread.start()
-    while thread.is_alive():
-        beats.add(jobs.get(store, job.id).heartbeat)
-        time.sleep(0.02)
-    assert len(beats - {None}) > 3
-    assert state(store, job) is JobState.DONE
-
-
 @posix
 def test_kill_9_in_mid_job_then_a_new_worker_goes_on(store: Store, start: Callable) -> None:
     job = jobs.enqueue(store, "count", params={"steps": 12, "seconds": 0.25})
@@ -169,6 +112,27 @@ def test_cancel_reaches_a_running_job(store: Store, start: Callable) -> None:
     until(lambda: state(store, job) is JobState.CANCELLED, "the cancellation")
     after = jobs.enqueue(store, "loud")
     until(lambda: state(store, after) is JobState.DONE, "the worker to take the next job")
+
+
+def test_one_that_is_started_while_its_like_is_being_cancelled_runs_after_it(store: Store, start: Callable) -> None:
+    first = jobs.enqueue(store, "count", params={"steps": 600, "seconds": 0.1})
+    start()
+    until(lambda: (store.root / "steps" / "0").exists(), "the first step")
+    jobs.cancel(store, first.id)
+    again = jobs.enqueue(store, "count", params={"steps": 1})
+    until(lambda: state(store, again) is JobState.DONE, "the second one to be done")
+    assert state(store, first) is JobState.CANCELLED
+
+
+def test_the_worker_outlives_a_job_whose_project_was_erased(store: Store, start: Callable) -> None:
+    project = catalogue.create_project(store, "expired")
+    jobs.enqueue(store, "count", project.id, {"steps": 600, "seconds": 0.1})
+    process = start()
+    until(lambda: (store.root / "steps" / "0").exists(), "the first step")
+    catalogue.erase_project(store, project.id)
+    after = jobs.enqueue(store, "loud")
+    until(lambda: state(store, after) is JobState.DONE or process.poll() is not None, "the next job")
+    assert process.poll() is None
 
 
 def test_one_worker_a_state_folder(store: Store, start: Callable) -> None:
@@ -227,7 +191,7 @@ def test_an_idle_worker_ends_unless_an_app_is_there(store: Store, start: Callabl
 
 def test_the_app_starts_one_worker_that_survives_it(store: Store) -> None:
     script = (
-        "import sys; from alapp.storage.db import Store; from alapp.worker import ensure_worker\n"
+        "import sys; from alapp.storage.db import Store; from alapp.supervisor import ensure_worker\n"
         "store = Store(sys.argv[1]); print(ensure_worker(store))"
     )
     command = [sys.executable, "-c", script, str(store.root)]

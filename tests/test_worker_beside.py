@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from alapp import jobs, supervisor
+from alapp import jobs, supervisor, worker
 from alapp.jobs import JobState
 from alapp.storage import dead_jobs
 from alapp.storage import jobs as rows
@@ -91,3 +91,22 @@ def test_after_a_pause_the_process_ends_when_the_one_beside_is_done(store: Store
     jobs.pause(store, main.id)
     assert process.wait(180) == 0
     assert [state(store, job) for job in (main, beside)] == [JobState.PAUSED, JobState.DONE]
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_worker_does_not_take_its_own_download_for_dead(store: Store, monkeypatch, busy: bool) -> None:
+    ours = worker.Worker(store)
+    ours._busy_beside = busy
+    job = jobs.enqueue(store, "fetch")
+    rows.claim(store, ours.name_beside, only=["fetch"])
+    store.execute("UPDATE job SET heartbeat = heartbeat - 3600")  # as after the computer slept
+    recover = dead_jobs.recover_dead
+
+    def once(*given: object) -> None:
+        recover(*given)
+        ours.stop.set()
+
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(dead_jobs, "recover_dead", once)
+    ours._loop()
+    assert state(store, job) is (JobState.RUNNING if busy else JobState.QUEUED)

@@ -152,7 +152,12 @@ def summary(found: Sequence[Contrast]) -> str:
     if not able:
         return "With two or more repetitions it is told here what is more than chance." if found else ""
     better, worse = able.count("better"), able.count("worse")
-    text = f"Of {len(able)} comparisons: {better} better, {worse} worse; the others could be chance."
+    text = f"Of {len(able)} comparison{'s' * (len(able) > 1)}: {better} better, {worse} worse"
+    if better + worse == 0:
+        text += "; all could be chance" if len(able) > 1 else "; it could be chance"
+    elif better + worse < len(able):
+        text += "; the others could be chance"
+    text += "."
     return text + (" Of many comparisons one in twenty differs by chance alone." if len(able) >= 10 else "")
 
 
@@ -186,7 +191,7 @@ def _contrast(one: Line, other: Line | None, name: str, base: str, where: str) -
     paired = findings.paired(one, other)
     if paired is None:
         return None
-    return Contrast(_upper(name), base, where, f"{one.patches} labelled patches", paired)
+    return Contrast(_upper(name), base, where, f"{one.patches} labelled patch{'es' * (one.patches != 1)}", paired)
 
 
 def _upper(text: str) -> str:

@@ -29,23 +29,27 @@ MARKERS = {
 
 
 def export(store: Store, experiment: Experiment, what: str, target: Path | None = None) -> Path:
-    """Write what is finished as `what` ("csv", "json", "png") to `target`, by default in the experiment's folder.
+    """Write what is finished as `what` ("csv", "json", "png") to `target`, a file or an existing folder, by default in
+    the experiment's folder.
 
-    Raises `InputError` for another format, `NotReadyError` while no run is done.
+    Raises `InputError` for another format or where nothing can be written, `NotReadyError` while no run is done.
     """
     if what not in FORMATS:
         raise InputError(f"There is no export called {what!r}. Choose one of: {', '.join(FORMATS)}.")
     known = findings.lines(rows.runs(store, experiment.id))
     if not known:
         raise NotReadyError(f"No run of {experiment.name!r} is done yet, so there is nothing to export.")
-    if target is None:
+    place = runner.folder(store, experiment) / "exports" if target is None else target.expanduser()
+    if target is None or place.is_dir():
         name = "".join(each if each.isalnum() or each in "-_" else "_" for each in experiment.name)
-        target = runner.folder(store, experiment) / "exports" / f"{name}.{what}"
-    target.parent.mkdir(parents=True, exist_ok=True)
+        place = place / f"{name}.{what}"
     content = FORMATS[what](store, experiment, known)
-    with atomic_write(target) as handle:
-        handle.write(content)
-    return target
+    try:
+        with atomic_write(place) as handle:
+            handle.write(content)
+    except OSError as error:
+        raise InputError(f"{place} cannot be written ({error.strerror}). Choose another file.") from error
+    return place
 
 
 def _csv(store: Store, experiment: Experiment, known: Sequence[Line]) -> bytes:

@@ -35,6 +35,8 @@ def inform(
         pixels = [lab.images.pixels(patch) for patch in lab.images.patches]
         found[Need.CONTRAST] = np.array([measures.contrast(patch) for patch in pixels])
         found[Need.CONTENT] = np.array([measures.content(patch) for patch in pixels], dtype=np.int64)
+    if Need.PLACE in needs:
+        found[Need.PLACE] = np.array([measures.place(patch.image, patch.box) for patch in lab.images.patches])
     if LABELS & set(needs):
         found |= _from_labels(lab, run, start, Need.COST in needs, report)
     if DOUBT & set(needs) and start is not None:

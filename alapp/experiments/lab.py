@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from alapp.disk import patiently
 from alapp.domain import Report
 from alapp.environment import machine
 from alapp.errors import NotReadyError
@@ -127,7 +128,7 @@ class Lab:
             shutil.copytree(planned, partial, dirs_exist_ok=True)
             if start is not None and plan_of(start).is_file():
                 shutil.copyfile(plan_of(start), Layout(partial).plan)
-            os.replace(partial, own)
+            patiently(os.replace, partial, own)
         return own
 
     def fitted(self, workspace: Path, cases: Sequence[Case], before: Sequence[Case], report: Report) -> Path:
@@ -144,8 +145,7 @@ class Lab:
         return anew
 
     def keep(self, run: Run, workspace: Path, checkpoint: Path) -> Path:
-        """The model and its plan, out of the run's workspaces, which are removed: preprocessed patches would fill the
-        disk."""
+        """The model and its plan, copied out of the run's workspaces; see `clear`."""
         folder = self.folder / "models"
         folder.mkdir(exist_ok=True)
         kept = folder / f"{_name(run)}.pth"
@@ -153,9 +153,12 @@ class Lab:
             if source.is_file():
                 shutil.copyfile(source, target.with_suffix(".partial"))
                 target.with_suffix(".partial").replace(target)
+        return kept
+
+    def clear(self, run: Run) -> None:
+        """Remove the run's workspaces: preprocessed patches would fill the disk."""
         for left in self.folder.glob(f"runs/{_name(run)}*"):
             shutil.rmtree(left, ignore_errors=True)
-        return kept
 
     @property
     def iterations(self) -> tuple[int, int]:
@@ -190,5 +193,5 @@ class Lab:
                 partial = self.folder / f".tmp-{name}"
                 shutil.rmtree(partial, ignore_errors=True)
                 make(partial)
-                os.replace(partial, path)
+                patiently(os.replace, partial, path)
         return path

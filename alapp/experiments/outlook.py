@@ -21,6 +21,7 @@ from alapp.stages.train.plan_time import TARGET_SECONDS, USUAL
 from alapp.storage import experiments as rows
 from alapp.storage.db import Store
 from alapp.storage.experiments import RunState
+from alapp.wording import counted
 
 MEMORY_GB = 6.0
 """Memory that is set aside for each training."""
@@ -54,15 +55,15 @@ class Outlook:
     def told(self) -> str:
         """All of it in words."""
         seen = self.survey
-        images = f"{_many(seen.train, 'image')} with {_many(seen.patches, 'patch', 'patches')} to choose from"
-        runs = f"{_many(self.runs, 'run')} on {images}, tested on {_many(seen.test, 'image')}."
+        images = f"{counted(seen.train, 'image')} with {counted(seen.patches, 'patch', 'patches')} to choose from"
+        runs = f"{counted(self.runs, 'run')} on {images}, tested on {counted(seen.test, 'image')}."
         return " ".join(part for part in (runs, self.left_out, self._time()) if part)
 
     def _time(self) -> str:
         if self.seconds is None:
             return "How long it takes is known after the first run."
         minutes = self.seconds / 60
-        spell = _many(max(1, round(minutes)), "minute") if minutes < 90 else f"{minutes / 60:.1f} hours"
+        spell = counted(max(1, round(minutes)), "minute") if minutes < 90 else f"{minutes / 60:.1f} hours"
         if self.measured:
             return f"About {spell} of training, as fast as the last runs on this computer; testing comes on top."
         return f"Roughly {spell} of training, guessed from what is usual; after the first run it is known better."
@@ -79,7 +80,7 @@ def look_ahead(store: Store, study: Study) -> Outlook:
     gone = [each for each in study.budgets if each not in kept]
     if not kept:
         raise InputError(
-            f"The images give only {seen.patches} patches to choose from, so a budget of "
+            f"The images give only {counted(seen.patches, 'patch', 'patches')} to choose from, so a budget of "
             f"{study.budgets[0]:g} leaves no choice. Choose smaller budgets or smaller patches."
         )
     left_out = ""
@@ -148,10 +149,6 @@ def processes() -> int:
     allows."""
     here = machine()
     return 1 if here.device != "cpu" else max(1, min(here.cores // 2, int(here.ram_gb // MEMORY_GB)))
-
-
-def _many(number: int, one: str, more: str = "") -> str:
-    return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def _iterations(study: Study, run: Run, here: Machine) -> int:

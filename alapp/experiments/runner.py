@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -18,19 +19,54 @@ from alapp.environment import prepare, usable_cores
 from alapp.errors import AlappError, BackendError, Cancelled
 from alapp.experiments import exchange
 from alapp.experiments.lab import Lab
-from alapp.experiments.runs import Result, carry_out
+from alapp.experiments.runs import Claim, Result, carry_out
 from alapp.experiments.study import Run, Study, runs
 from alapp.storage import experiments as rows
 from alapp.storage.db import Store
 from alapp.storage.experiments import Experiment, ExperimentRun, RunState
-from alapp.storage.processes import worker_name
+from alapp.storage.processes import beating, worker_name
 
 BEAT_SECONDS = 5.0
+"""Between two signs of life of a run that reports what it does."""
+
+HEART_SECONDS = 30.0
+"""Between two that a run gives in any case: a step without a report, such as the objects of a large stack, may take
+longer than others wait."""
+
 POLL_SECONDS = 1.0
 
 
 class _TakenUpError(Cancelled):
     """The run is another process's by now."""
+
+
+class _Claim(Claim):
+    """This process's hold on a run: signs of life, and no result of a run that another process has taken up."""
+
+    def __init__(self, store: Store, run_id: int, name: str):
+        self._store, self._id, self._name = store, run_id, name
+        self._beaten = time.monotonic()
+        self._lost = threading.Event()
+
+    def beat(self) -> None:
+        """A sign of life now."""
+        self._beaten = time.monotonic()
+        if not rows.beat(self._store, self._id, self._name):
+            self._lost.set()
+
+    def told(self) -> None:
+        """The run reports something. Raises `_TakenUpError`."""
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            self.beat()
+        if self._lost.is_set():
+            raise _TakenUpError("Another process has taken up this run.")
+
+    def check(self) -> None:
+        self.beat()
+        self.told()
+
+    def finish(self, result: Result) -> bool:
+        return rows.finish(self._store, self._id, self._name, result.as_json())
 
 
 def create(store: Store, name: str, study: Study) -> Experiment:
@@ -99,18 +135,15 @@ def _here(store: Store, experiment: Experiment, report: Report) -> None:
 
 def _one(store: Store, experiment: Experiment, lab: Lab, claimed: ExperimentRun, name: str, report: Report) -> None:
     done, total = _progress(store, experiment)
-    beaten = time.monotonic()
+    claim = _Claim(store, claimed.id, name)
 
     def inner(part: float, whole: float, message: str = "") -> None:
-        nonlocal beaten
-        if time.monotonic() - beaten > BEAT_SECONDS:
-            beaten = time.monotonic()
-            if not rows.beat(store, claimed.id, name):
-                raise _TakenUpError("Another process has taken up this run.")
+        claim.told()
         report(done + (part / whole if whole else 0.0), total, f"{claimed.key}: {message}")
 
     try:
-        result = carry_out(lab, Run(**claimed.run), _before(store, experiment, claimed), inner)
+        with beating(claim.beat, HEART_SECONDS):
+            carry_out(lab, Run(**claimed.run), _before(store, experiment, claimed), inner, claim)
     except _TakenUpError:
         return  # as after the computer slept: the next run is for this process
     except Cancelled:
@@ -125,8 +158,6 @@ def _one(store: Store, experiment: Experiment, lab: Lab, claimed: ExperimentRun,
     except BaseException:
         rows.release(store, claimed.id, name)
         raise
-    else:
-        rows.finish(store, claimed.id, name, result.as_json())
 
 
 def _before(store: Store, experiment: Experiment, claimed: ExperimentRun) -> Result | None:

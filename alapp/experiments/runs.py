@@ -18,7 +18,7 @@ from alapp.experiments.lab import Lab
 from alapp.experiments.study import ALL, CHAIN, NONE, Run
 from alapp.rounds.train import rehearsal
 from alapp.stages import decoding, segment
-from alapp.stages.instances import decoded_at_once
+from alapp.stages.instances import by_slices, decoded_at_once
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.select.base import SELECTORS, Context
 
@@ -60,11 +60,23 @@ class Result:
         return InstanceScores(**stored)
 
 
-def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Result:
+class Claim:
+    """Whose a run is: nobody else's, and nothing is stored. `runner` has one for several processes."""
+
+    def check(self) -> None:
+        """Raises `Cancelled` when the run is another process's by now."""
+
+    def finish(self, result: Result) -> bool:
+        """Store the result. False when the run is another process's by now, which is at work on it."""
+        return True
+
+
+def carry_out(lab: Lab, run: Run, before: Result | None, report: Report, claim: Claim | None = None) -> Result:
     """Carry out a run whose model starts from that of `before` (`Run.after`). Killed, it goes on where it was.
 
-    Raises what the stages raise, and `Cancelled` from `report`.
+    Raises what the stages raise, and `Cancelled` from `report` and `claim`.
     """
+    claim = claim or Claim()
     start = lab.folder / before.checkpoint if before and before.checkpoint else None
     workspace = lab.workspace(run, start, part(report, 0, 0.1))
     _, each = lab.iterations
@@ -84,7 +96,9 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
     objects = lab.images.objects(rows)
     if not cases:  # nothing to learn: a model, if there is one, stays as it is
         scores = before.scores if before else tuple(_empty(image.labels) for image in lab.images.test)
-        return Result(rows, total, 0, 0.0, scores, before.checkpoint if before else None, objects=objects)
+        same = Result(rows, total, 0, 0.0, scores, before.checkpoint if before else None, objects=objects)
+        claim.finish(same)
+        return same
     weights = None
     if rehearsal.is_needed(objects) and run.start != NONE:
         others = [row for row in range(total) if row not in rows]
@@ -96,9 +110,13 @@ def carry_out(lab: Lab, run: Run, before: Result | None, report: Report) -> Resu
     )  # fmt: skip
     seconds = time.perf_counter() - began
     scores = tuple(_test(lab, workspace, made.checkpoint, rows, part(report, 0.9, 1.0)))
+    claim.check()
     kept = lab.keep(run, workspace, made.checkpoint)
     model = kept.relative_to(lab.folder).as_posix()
-    return Result(rows, total, iterations, round(seconds, 1), scores, model, objects=objects)
+    result = Result(rows, total, iterations, round(seconds, 1), scores, model, objects=objects)
+    if claim.finish(result):  # else what another process works with stays
+        lab.clear(run)
+    return result
 
 
 def count(budget: float | None, patches: int) -> int:
@@ -129,15 +147,22 @@ def choose(lab: Lab, run: Run, before: Result | None, start: Path | None, report
 def _test(lab: Lab, workspace: Path, checkpoint: Path, rows: Iterable[int], report: Report) -> list[InstanceScores]:
     """Scores of the test images, decoded as for the shapes of the labelled objects (patches `rows`)."""
     voxel_size = lab.images.voxel_size
-    labelled = (decoded_at_once(lab.images.labels(lab.images.patches[row]), voxel_size) for row in rows)
+    labelled = (decoded_at_once(lab.images.labels(lab.images.patches[row]), by_slices(voxel_size)) for row in rows)
     shapes = decoding.for_shapes(chain.from_iterable(labelled))
     how = segment.decoding_for(voxel_size, parameters=replace(shapes, **lab.study.decoding))
     scores = []
+    count = len(lab.images.test)
     for number, image in enumerate(lab.images.test):
-        report(number, len(lab.images.test), f"Testing on {image.name}")
-        found = segment.whole(lab.network.predict(workspace, checkpoint, image.pixels, lambda *_: None), how)
+        report(number, count, f"Testing on {image.name}")
+        inner = _saying(part(report, number / count, (number + 1) / count), f"Testing on {image.name}")
+        found = segment.whole(lab.network.predict(workspace, checkpoint, image.pixels, inner), how)
         scores.append(score_instances(image.labels, found))
     return scores
+
+
+def _saying(report: Report, message: str) -> Report:
+    """`report` with the same message all the time."""
+    return lambda done, total, _="": report(done, total, message)
 
 
 def _empty(labels: np.ndarray) -> InstanceScores:

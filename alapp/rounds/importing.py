@@ -5,7 +5,6 @@ Each file is read, written and inserted on its own: a bad one is reported and th
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,18 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from alapp.domain import ImageInfo, ImageRole, LabelKind, Report, VoxelSize
-from alapp.errors import AlappError, ImageError, InputError
+from alapp import jobs
+from alapp.domain import Box, ImageInfo, ImageRole, LabelKind, Report, VoxelSize
+from alapp.errors import AlappError, Cancelled, ImageError, InputError
 from alapp.stages import images as image_files
 from alapp.stages import patches as patch_grid
-from alapp.stages.display import to_display
+from alapp.stages.display import thumbnail
+from alapp.stages.label_ids import instance_map
 from alapp.stages.sample import SAMPLES
 from alapp.stages.sample import load as load_sample
-from alapp.storage import catalogue, labels
+from alapp.storage import catalogue, labels, removed
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image, Project
 from alapp.storage.db import Store, to_json
 from alapp.storage.files import sha256_of
+from alapp.wording import counted
+
+USES_PATCHES = frozenset({"import", "sample", "select", "pretrain", "preview"})
+"""Jobs that, before the first round, read or make patches and write what belongs to them later."""
+
+PREVIEW_SIDE = 1024
+"""Pixels of the longer side of the picture that shows the grid."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +70,35 @@ def run_import(
     files: Sequence[Mapping[str, Any]],
     role: str = ImageRole.TRAIN,
     discard: str | None = None,
+    since: str | None = None,
 ) -> dict[str, Any]:
     """Import files. Each of `files` has "path", and optionally "axes" (confirmed by the user), "name" and
     "voxel_size" ({z, y, x} in micrometres). `discard`: a folder of uploads inside the state folder to remove
-    afterwards. Returns {"imported": [names], "problems": [{"file", "problem"}]}."""
+    afterwards, also when the user cancels. `since`: when the user asked for it (`db.now`); a file that became an image
+    after that was imported before this job was interrupted, and is not read again.
+    Returns {"imported": [names], "problems": [{"file", "problem"}]}."""
     imported: list[str] = []
     problems: list[dict[str, str]] = []
-    for index, file in enumerate(files):
-        path = Path(file["path"])
-        report(index, len(files), f"Importing {path.name}")
-        try:
-            imported.append(_import_file(store, project_id, path, file, ImageRole(role)).name)
-        except AlappError as error:
-            problems.append({"file": path.name, "problem": str(error)})
-    report(len(files), len(files), f"Imported {len(imported)} of {len(files)} images")
+    before = catalogue.sources_since(store, project_id, since) if since else set()
+    try:
+        for index, file in enumerate(files):
+            path = Path(file["path"])
+            report(index, len(files), f"Importing {image_files.title(path)}")
+            if (_name_of(path, file), str(path)) in before:
+                imported.append(_name_of(path, file))
+                continue
+            try:
+                imported.append(_import_file(store, project_id, path, file, ImageRole(role)).name)
+            except AlappError as error:
+                problems.append({"file": image_files.title(path), "problem": str(error)})
+        report(len(files), len(files), f"Imported {len(imported)} of {counted(len(files), 'image')}")
+    except Cancelled as end:
+        # Its subclasses mean that the job goes on later, and then it needs the uploads.
+        if discard and type(end) is Cancelled:
+            jobs.remove_uploads(store, discard)
+        raise
     if discard:
-        _remove_uploads(store, discard)
+        jobs.remove_uploads(store, discard)
     return {"imported": imported, "problems": problems}
 
 
@@ -93,7 +114,7 @@ def run_sample(store: Store, project_id: int, report: Report, sample: str) -> di
         )
         if image.id not in answered:  # a kill may have come between the two
             add_reference(store, image, reference)
-    report(total, total, f"Copied {total} images")
+    report(total, total, f"Copied {counted(total, 'image')}")
     return {"imported": total}
 
 
@@ -162,14 +183,15 @@ def add_array(
 
 
 def add_reference(store: Store, image: Image, reference: np.ndarray) -> None:
-    """Attach reference masks (Y, X) or (Z, Y, X) to an image. Raises `InputError` when the size differs."""
+    """Attach reference masks (Y, X) or (Z, Y, X), of any integers, to an image; for ids see `instance_map`. Raises
+    `InputError` when the size differs, and for fractions or negative numbers."""
     size = image.shape[:3] if image.is_3d else image.shape[1:3]
     if reference.shape != size:
         raise InputError(f"The reference labels of {image.name} are {reference.shape}, but the image is {size}.")
     labels.add(
         store,
         LabelKind.REFERENCE,
-        reference,
+        instance_map(reference, f"The reference map of {image.name}"),
         project_id=image.project_id,
         image_id=image.id,
         backend="reference",
@@ -177,21 +199,60 @@ def add_reference(store: Store, image: Image, reference: np.ndarray) -> None:
     )
 
 
+def restore_image(store: Store, image_id: int) -> Image:
+    """Bring a removed image back, and cut it anew if the grid was changed in the meantime. Raises `InputError` when it
+    does not fit any more: its name was taken, or the images there are of another kind, or patches of its old grid are
+    in use."""
+    image = catalogue.image(store, image_id)
+    project = catalogue.project(store, image.project_id)
+    others = [item for item in catalogue.images(store, project.id) if item.id != image.id]
+    if any(item.name == image.name for item in others):
+        raise InputError(f"There is now another image called {image.name!r}. Remove that one first.")
+    _check_fits(others, image.name, image.is_3d, image.shape[3])
+    wanted = _boxes(project, image.shape, image.is_3d) if image.role is ImageRole.TRAIN else []
+    if removed.boxes(store, image.id) == set(wanted):
+        catalogue.set_image_deleted(store, image.id, False)
+    elif removed.is_used(store, image.id):
+        raise InputError(
+            f"{image.name} cannot come back as it was: the project is now cut into patches of {project.patch_size} "
+            "pixels, and patches of another size were selected in this image. Import its file again instead."
+        )
+    else:
+        removed.bring_back(store, image.id, wanted)
+    return catalogue.image(store, image.id)
+
+
 def preview_grid(
     store: Store, project_id: int, image_id: int, patch_size: int, patch_depth: int, overlap: int
 ) -> np.ndarray:
-    """An image with the grid drawn on it, uint8 (Y, X, 3), without changing anything."""
+    """An image with the grid drawn on it, uint8 (Y, X, 3) with the longer side at most `PREVIEW_SIDE` pixels, without
+    changing anything."""
     image = catalogue.image(store, image_id)
     boxes = patch_grid.grid(image.shape[:3], patch_size, patch_depth, overlap, image.is_3d)
     middle = image.shape[0] // 2
-    display = to_display(catalogue.read_image(store, image), middle if image.is_3d else None)
-    return patch_grid.draw_grid(display, [box for box in boxes if box.z <= middle < box.z + box.depth])
+    small = thumbnail(catalogue.read_image(store, image), PREVIEW_SIDE)
+    scale = small.shape[0] / image.shape[1], small.shape[1] / image.shape[2]
+    here = [_scaled(box, scale) for box in boxes if box.z <= middle < box.z + box.depth]
+    return patch_grid.draw_grid(small, here)
+
+
+def _scaled(box: Box, scale: tuple[float, float]) -> Box:
+    """A box in a picture that is smaller than the image by `scale` (y, x); no side becomes 0."""
+    top, bottom = (round(y * scale[0]) for y in (box.y, box.y + box.height))
+    left, right = (round(x * scale[1]) for x in (box.x, box.x + box.width))
+    return replace(box, y=top, x=left, height=max(1, bottom - top), width=max(1, right - left))
 
 
 def regrid(store: Store, project_id: int, patch_size: int, patch_depth: int, overlap: int) -> Project:
-    """Cut all images anew. Raises `InputError` once a round selected patches: their labels belong to the grid."""
+    """Cut all images anew. Raises `InputError` once a round selected patches, whose labels belong to the grid, and
+    while a job uses the patches that are there."""
     if round_rows.rounds(store, project_id):
         raise InputError("The patch size is fixed once the first batch was selected, because labels belong to patches.")
+    if busy := next((job for job in jobs.active(store, project_id) if job.kind in USES_PATCHES), None):
+        raise InputError(
+            f"The images cannot be cut anew now: “{jobs.kind(busy.kind).title}” uses their patches. Wait until it has "
+            "ended, or cancel it, then try again."
+        )
     images = catalogue.images(store, project_id, ImageRole.TRAIN)
     grids = {
         image.id: patch_grid.grid(image.shape[:3], patch_size, patch_depth, overlap, image.is_3d) for image in images
@@ -212,7 +273,7 @@ def _import_file(store: Store, project_id: int, path: Path, file: Mapping[str, A
     return add_array(
         store,
         project_id,
-        file.get("name") or image_files.stem(path),
+        _name_of(path, file),
         pixels if is_3d else pixels[0],
         role=role,
         info=info,
@@ -221,6 +282,10 @@ def _import_file(store: Store, project_id: int, path: Path, file: Mapping[str, A
         source=str(path),
         source_sha256="" if path.is_dir() else sha256_of(path),
     )
+
+
+def _name_of(path: Path, file: Mapping[str, Any]) -> str:
+    return file.get("name") or image_files.stem(path)
 
 
 def _check_fits(existing: Iterable[Image], name: str, is_3d: bool, channels: int) -> None:
@@ -243,9 +308,3 @@ def _boxes(project: Project, shape: Sequence[int], is_3d: bool) -> list[Any]:
 
 def _numbered(title: str, number: int) -> str:
     return title if number == 1 else f"{title} {number}"
-
-
-def _remove_uploads(store: Store, folder: str) -> None:
-    path = store.files.resolve(folder)
-    if path.parent == (store.root / "uploads").resolve():
-        shutil.rmtree(path, ignore_errors=True)

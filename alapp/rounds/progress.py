@@ -137,8 +137,9 @@ class _Facts:
             return NextStep("Select the first batch", "rounds")
         if self.batch.left:
             return NextStep(f"Annotate the next patch ({self.batch.left} left)", "annotate")
-        if not self.batch.trained:
-            return NextStep(f"Train round {self.batch.round.number}", "train", "train")
+        if not self.batch.trained and self.batch.total:  # none are left when their images were removed
+            this = self.batch.round
+            return NextStep(f"Train round {this.number}", "train", "train", {"round_id": this.id})
         if not self.unpicked:
             return NextStep("No patch is left: see the results", "results")
         return NextStep(f"Select the batch of round {self.batch.round.number + 1}", "rounds")

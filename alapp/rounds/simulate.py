@@ -6,6 +6,7 @@ It calls the same functions as the pages and the worker, so its numbers are the 
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import oracle, selection
 from alapp.rounds.train import plan_in_use, training, training_cases
 from alapp.stages import images as image_files
+from alapp.stages.label_ids import instance_map
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
@@ -27,6 +29,7 @@ from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
 from alapp.storage.models import Checkpoint
+from alapp.wording import counted
 
 SCHEMA = 1
 HELD_OUT = 0.25
@@ -84,22 +87,24 @@ def simulate(store: Store, setup: Simulation, report: Report) -> dict[str, Any]:
 
 
 def pairs(images: Path, reference: Path) -> list[tuple[Path, Path]]:
-    """Image and label files with the same stem. Raises `InputError` naming what does not match."""
-    found = {image_files.stem(path): path for path in image_files.discover(str(images))}
-    answers = {image_files.stem(path): path for path in image_files.discover(str(reference))}
+    """Image and label files with the same stem, in whichever of Unicode's forms: a Mac may write "ü" as two characters,
+    other systems write one. Raises `InputError` naming what does not match."""
+    found, answers = (
+        {unicodedata.normalize("NFC", image_files.stem(path)): path for path in image_files.discover(str(folder))}
+        for folder in (images, reference)
+    )
     if missing := sorted(set(found) - set(answers)):
-        raise InputError(f"{reference} has no labels for {len(missing)} images, {missing[0]} among them.")
+        raise InputError(f"{reference} has no labels for {counted(len(missing), 'image')}, {missing[0]} among them.")
     return [(found[stem], answers[stem]) for stem in found]
 
 
 def read_reference(path: Path) -> np.ndarray:
-    """An instance map from a label file, int32 (Y, X) or (Z, Y, X). Raises `InputError` for a colour image."""
+    """An instance map from a label file, int32 (Y, X) or (Z, Y, X); for ids see `instance_map`. Raises `InputError` for
+    a colour image, and for fractions or negative numbers."""
     pixels = image_files.read(path, "ZYX" if _is_stack(path) else None)
     if pixels.shape[3] != 1:
         raise InputError(f"{path.name} has {pixels.shape[3]} channels; a label file has one integer per pixel.")
-    if not np.issubdtype(pixels.dtype, np.integer):
-        raise InputError(f"{path.name} holds {pixels.dtype} values; a label file has one integer per pixel.")
-    plain = pixels[..., 0].astype(np.int32)
+    plain = instance_map(pixels[..., 0], path.name)
     return plain if plain.shape[0] > 1 else plain[0]
 
 
@@ -115,6 +120,8 @@ def _fill(store: Store, setup: Simulation, report: Report) -> Project:
         n_test = max(1, round(HELD_OUT * len(here)))
         held_out = [here[row] for row in sorted(order[:n_test])]
         here = [here[row] for row in sorted(order[n_test:])]
+    if not here:
+        raise InputError("A simulation needs at least two images: one to train on, one to test on.")
     taken = len(catalogue.projects(store))
     project = catalogue.create_project(
         store,

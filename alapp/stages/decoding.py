@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alapp.domain import InstanceScores, VoxelSize
+from alapp.domain import InstanceScores
 from alapp.stages import component_tree
-from alapp.stages.instances import DEFAULTS, Decoding, from_probabilities
+from alapp.stages.instances import DEFAULTS, Decoding, from_probabilities, typical
 from alapp.stages.metrics import annotated_only, pool, score_instances
 from alapp.stages.train.targets import CORE, border_core, border_width, object_sizes, typical_size
 
@@ -34,6 +34,10 @@ _ENOUGH_PATCHES, _ENOUGH_OBJECTS = 4, 12
 
 
 _HOLLOW_SHARE = 0.05
+_SMALL_SHARE, _SEVERAL = 0.1, 3
+"""Small objects are worth keeping where the person outlined so many: they are no slips of the hand."""
+_SMALLER = 0.5
+"""A predicted object that is half as large can still match the labelled one (IoU 0.5)."""
 _SMALLEST = 30
 """Objects of fewer pixels are as rough as their pixels."""
 
@@ -41,12 +45,12 @@ _SMALLEST = 30
 @dataclass(frozen=True)
 class Example:
     """A labelled patch: class probabilities float (K, Y, X) or (K, Z, Y, X), instance map int32 (Y, X) or (Z, Y, X),
-    and where nobody annotated (bool of its shape, or None)."""
+    what is not to be looked at (bool of its shape, or None), and whether it is decoded slice by slice."""
 
     probabilities: np.ndarray
     labels: np.ndarray
     ignored: np.ndarray | None = None
-    voxel_size: VoxelSize | None = None
+    in_plane: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,19 @@ class Fit:
 
 
 def for_shapes(maps: Iterable[np.ndarray], classes: int = 3) -> Decoding:
-    """The defaults for a network of so many classes, but that objects as hollow as the labelled ones stay whole: of the
-    instance maps `maps`, int (Y, X) or (Z, Y, X), at most a twentieth of the objects have a core of less solidity. That
-    is what seeds are; it is less solid than the object where this is thin and bent. Stacks are looked at as a whole;
-    give those that are decoded slice by slice as `instances.decoded_at_once` takes them apart."""
+    """The defaults for a network of so many classes, but that objects as hollow and as small as the labelled ones stay.
+
+    Of the instance maps `maps`, int (Y, X) or (Z, Y, X), at most a twentieth of the objects have a core of less
+    solidity. That is what seeds are; it is less solid than the object where this is thin and bent. And where a tenth of
+    the whole objects, and at least three, are smaller than what is taken for a fragment, that limit goes below them.
+    Stacks are looked at as a whole; give those that are decoded slice by slice as `instances.decoded_at_once` takes
+    them apart."""
     known = [labels for labels in maps if labels.any()]
     sizes = [size for labels in known for size in object_sizes(labels)]
     default = DEFAULTS[classes]
     if not sizes:
         return default
+    default = replace(default, fragment_share=_fragment_share(known, default.fragment_share))
     border = border_width(typical_size(sizes))
     cores = (np.where(border_core(labels, border) == CORE, labels, 0) for labels in known)
     solidity = [
@@ -81,6 +89,23 @@ def for_shapes(maps: Iterable[np.ndarray], classes: int = 3) -> Decoding:
     if not solidity:
         return default
     return replace(default, solidity=min(default.solidity, float(np.quantile(solidity, _HOLLOW_SHARE))))
+
+
+def _fragment_share(maps: Sequence[np.ndarray], default: float) -> float:
+    """The share of the typical size in its map below which an object is a fragment, at most `default`."""
+    shares = np.sort(np.concatenate([_shares(labels) for labels in maps]))
+    several = max(_SEVERAL, int(np.ceil(_SMALL_SHARE * len(shares))))
+    if len(shares) < several or shares[several - 1] >= default:
+        return default
+    return float(_SMALLER * shares[int(_SMALL_SHARE / 2 * len(shares))])
+
+
+def _shares(labels: np.ndarray) -> np.ndarray:
+    """Sizes of the objects that the sides of an instance map do not cut, as shares of the typical one's, float (n,)."""
+    ids, counts = np.unique(labels[labels > 0], return_counts=True)
+    ends = [labels.take(end, axis) for axis in range(labels.ndim) for end in (0, -1)]
+    whole = ~np.isin(ids, np.concatenate([end.ravel() for end in ends]))
+    return counts[whole] / typical(counts)
 
 
 def fit(
@@ -131,7 +156,7 @@ def fit(
 
 
 def _scores(example: Example, decoding: Decoding) -> InstanceScores:
-    found = from_probabilities(example.probabilities, example.voxel_size, decoding=decoding)
+    found = from_probabilities(example.probabilities, in_plane=example.in_plane, decoding=decoding)
     labels = example.labels
     if example.ignored is not None:
         labels, found = (annotated_only(each, example.ignored) for each in (labels, found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +16,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from alapp.domain import ImageInfo, VoxelSize
 from alapp.errors import ImageError
@@ -27,6 +29,9 @@ ASSUMED = "assumed"
 
 COARSEST_PIXEL = 20.0
 """Micrometres per pixel. Coarser TIFF resolution tags (below 1270 dpi) are for printing: 72 dpi is 353."""
+
+MOST_BYTES_AT_ONCE = 2 * 2**30
+"""Larger images, or tiles, are not unpacked in one piece."""
 
 _CHANNELS_LAST = 4
 
@@ -99,9 +104,16 @@ def tiff_pixels(path: Path) -> np.ndarray:
             return colours if "C" in kept else colours.reshape(shape)
         if _is_palette(tif):
             return np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, pixels], 0, -1)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
+        if is_inverted(tif):
             return np.iinfo(pixels.dtype).max - pixels
         return pixels
+
+
+def is_inverted(tif: tifffile.TiffFile) -> bool:
+    """Whether white is 0 in the pixels of a TIFF file. ImageJ says so of an inverting lookup table, too, which changes
+    how it shows the pixels and not what they mean (`TiffEncoder` and `FileOpener` of ImageJ)."""
+    page = tif.series[0].keyframe
+    return page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and page.dtype.kind == "u" and not tif.is_imagej
 
 
 def tiff_layout(tif: tifffile.TiffFile, path: Path) -> _Layout | None:
@@ -114,17 +126,24 @@ def tiff_layout(tif: tifffile.TiffFile, path: Path) -> _Layout | None:
 
 
 def picture_info(path: Path) -> ImageInfo:
-    """Layout of a PNG or JPEG file, from its header. Its print resolution is not a voxel size."""
-    with Image.open(path, formats=("PNG", "JPEG")) as picture:
+    """Layout of a PNG or JPEG file, from its header. Its print resolution is not a voxel size. Raises `ImageError` for
+    one that is too large to be read, because that can only be done whole."""
+    with _picture(path) as picture:
         colour, dtype = _picture_type(picture, path)
         warnings = ("Its transparency (alpha) channel is left out.",) if _picture_has_alpha(picture) else ()
         shape = (picture.height, picture.width, *((3,) if colour else ()))
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize
+        if n_bytes > MOST_BYTES_AT_ONCE:
+            raise ImageError(
+                f"{path.name} is too large: it would need {n_bytes / 1e9:.1f} GB of memory at once, because this kind "
+                "of file can only be read whole. Crop it, or save it as a tiled TIFF."
+            )
         return ImageInfo("YXC" if colour else "YX", shape, dtype, VoxelSize(), "file format", warnings)
 
 
 def picture_pixels(path: Path) -> np.ndarray:
     """Pixels of a PNG or JPEG file, (Y, X) or (Y, X, 3); a palette is replaced by its colours, alpha dropped."""
-    with Image.open(path, formats=("PNG", "JPEG")) as picture:
+    with _picture(path) as picture:
         colour, dtype = _picture_type(picture, path)
         if dtype == "uint16":  # PIL cuts 16-bit colours to 8 bits
             pixels = imagecodecs.png_decode(path.read_bytes())
@@ -134,6 +153,14 @@ def picture_pixels(path: Path) -> np.ndarray:
         if dtype == "bool":
             return np.asarray(picture)
         return np.asarray(picture.convert("RGB" if colour else "L"))
+
+
+def _picture(path: Path) -> Image.Image:
+    """A PNG or JPEG file, opened. Not by `Image.open`, which refuses more than 179 million pixels; that limit is one
+    for the whole process, and others have to keep it."""
+    with open(path, "rb") as handle:
+        is_png = handle.read(4) == b"\x89PNG"
+    return PngImageFile(path) if is_png else JpegImageFile(path)
 
 
 def _picture_type(picture: Image.Image, path: Path) -> tuple[bool, str]:
@@ -255,7 +282,8 @@ def _ome_sizes(xml: str) -> tuple[float | None, ...]:
 def _imagej_sizes(metadata: Mapping[str, object], page: tifffile.TiffPage) -> tuple[float | None, ...]:
     unit = str(metadata.get("unit", ""))
     sizes = [_per_pixel(page, tag) for tag in ("YResolution", "XResolution")]
-    return tuple(length_um(value, unit) for value in (metadata.get("spacing"), *sizes))
+    # ImageJ leaves the spacing out where it is 1 (ij.io.FileSaver), and takes it for 1 where it is missing
+    return tuple(length_um(value, unit) for value in (metadata.get("spacing", 1.0), *sizes))
 
 
 def _tag_sizes(page: tifffile.TiffPage) -> tuple[float | None, ...]:

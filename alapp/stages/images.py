@@ -8,20 +8,19 @@ channel is gone and axes of length 1 are left out.
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from natsort import natsorted, ns
 
 from alapp.domain import ImageInfo
 from alapp.errors import ImageError, InputError, ResourceError
 from alapp.stages import image_formats
 from alapp.stages.display import thumbnail, to_display
+from alapp.stages.image_paths import SUFFIXES, discover, stem, title, unsupported
 from alapp.stages.zarr_images import ZarrImage, is_zarr
 
 __all__ = [
@@ -39,12 +38,10 @@ __all__ = [
     "read",
     "stem",
     "thumbnail",
+    "title",
     "to_display",
     "whole",
 ]
-
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
-"""Endings of the files that can be read, in lower case."""
 
 MIN_SIDE = 16
 """Pixels in y and x below which an image is refused: nothing can be segmented there."""
@@ -53,35 +50,6 @@ _TIFF = (".tif", ".tiff")
 _CANONICAL = "ZYXC"
 
 T = TypeVar("T")
-
-
-def discover(text: str) -> list[Path]:
-    """Image files named by a folder, a glob ("images/*.tif", "**" for subfolders) or a file, in natural order.
-
-    A folder that is an OME-Zarr counts as a file. Hidden files and other file types are left out. Raises `InputError`
-    naming what it looked for.
-    """
-    named = text.strip().strip("\"'")
-    if not named:
-        raise InputError("Enter a folder, a file, or a pattern like images/*.tif.")
-    path = Path(named).expanduser()
-    if path.is_file():
-        if path.suffix.lower() not in SUFFIXES:
-            raise InputError(_unsupported(path))
-        return [path]
-    if is_zarr(path):
-        return [path]
-    if path.is_dir():
-        found = _images(path.iterdir())
-        where = f"The folder {path}"
-    elif glob.has_magic(named):
-        found = _images(Path(match) for match in glob.glob(str(path), recursive=True))
-        where = f"The pattern {named}"
-    else:
-        raise InputError(f"There is no file or folder {named}. Check the path.")
-    if not found:
-        raise InputError(f"{where} matches no image. It was searched for {_known()}.")
-    return found
 
 
 def inspect(path: Path | str) -> ImageInfo:
@@ -154,12 +122,6 @@ def pixel_warnings(image: np.ndarray) -> tuple[str, ...]:
     return ()
 
 
-def stem(path: Path | str) -> str:
-    """File name without its ending; ".ome.tif" and ".ome.zarr" count as one."""
-    name = Path(path).stem
-    return name[:-4] if name.lower().endswith(".ome") and len(name) > 4 else name
-
-
 def order_of(name: str, info: ImageInfo, axes: str | None) -> str:
     """The axes to read with: the confirmed ones, else the file's. Raises as `read`."""
     if axes is None:
@@ -205,7 +167,7 @@ def _check_file(path: Path) -> None:
             raise ImageError(f"{path.name} is a folder, but no OME-Zarr. Give the files in it.")
         return
     if path.suffix.lower() not in SUFFIXES:
-        raise ImageError(_unsupported(path))
+        raise ImageError(unsupported(path))
     try:
         with open(path, "rb") as handle:
             size = os.fstat(handle.fileno()).st_size
@@ -258,25 +220,8 @@ def memory_dtype(dtype: np.dtype) -> np.dtype:
     return dtype.newbyteorder("=")
 
 
-def _images(paths: Iterable[Path]) -> list[Path]:
-    good = [
-        path
-        for path in paths
-        if not path.name.startswith(".") and ((path.suffix.lower() in SUFFIXES and path.is_file()) or is_zarr(path))
-    ]
-    return natsorted(good, key=str, alg=ns.IGNORECASE)
-
-
 def _is_tiff(path: Path) -> bool:
     return path.suffix.lower() in _TIFF
-
-
-def _unsupported(path: Path) -> str:
-    return f"{path.name} is not an image that can be read here. Use {_known()}."
-
-
-def _known() -> str:
-    return f"files ending in {', '.join(SUFFIXES)}, or OME-Zarr folders"
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

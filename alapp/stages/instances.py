@@ -84,7 +84,7 @@ def from_probabilities(
     if prob.ndim not in (3, 4) or prob.shape[0] not in DEFAULTS:
         raise ValueError(f"expected probabilities (K, Y, X) or (K, Z, Y, X) with K = 3 or 4, got {prob.shape}")
     decoding = decoding or DEFAULTS[prob.shape[0]]
-    labels = separated(prob, is_anisotropic(voxel_size or VoxelSize()) if in_plane is None else in_plane, decoding)
+    labels = separated(prob, by_slices(voxel_size or VoxelSize()) if in_plane is None else in_plane, decoding)
     sizes, sums = measured(labels, prob[0])
     return only(labels, kept_objects(sizes, sums, min_size, decoding.fragment_share, decoding.certainty_share))
 
@@ -96,17 +96,18 @@ def separated(prob: np.ndarray, in_plane: bool, decoding: Decoding) -> np.ndarra
     return _watershed(prob, decoding)
 
 
-def is_anisotropic(voxel_size: VoxelSize) -> bool:
-    """Whether stacks of this voxel size are decoded slice by slice."""
+def by_slices(voxel_size: VoxelSize, learned_slices: bool = False) -> bool:
+    """Whether stacks of this voxel size are decoded slice by slice: thick slices are. Where nobody knows how thick
+    slices are, those of a network are that learned borders in the plane only (`learned_slices`)."""
     if voxel_size.z is None or voxel_size.y is None or voxel_size.x is None:
-        return False
+        return learned_slices
     return voxel_size.z >= ANISOTROPIC * math.sqrt(voxel_size.y * voxel_size.x)
 
 
-def decoded_at_once(labels: np.ndarray, voxel_size: VoxelSize | None = None) -> list[np.ndarray]:
-    """What of an instance map (Y, X) or (Z, Y, X) is decoded at once: the whole, or each slice of an anisotropic
+def decoded_at_once(labels: np.ndarray, in_plane: bool) -> list[np.ndarray]:
+    """What of an instance map (Y, X) or (Z, Y, X) is decoded at once: the whole, or with `in_plane` each slice of a
     stack."""
-    return list(labels) if labels.ndim == 3 and is_anisotropic(voxel_size or VoxelSize()) else [labels]
+    return list(labels) if labels.ndim == 3 and in_plane else [labels]
 
 
 def depth(prob: np.ndarray) -> np.ndarray:
@@ -198,7 +199,7 @@ def kept_objects(
     return kept
 
 
-def _typical(sizes: np.ndarray) -> float:
+def typical(sizes: np.ndarray) -> float:
     """Size of the object in which the median foreground pixel lies, so that specks do not lower it."""
     ordered = np.sort(sizes)
     return float(ordered[np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)])
@@ -229,4 +230,4 @@ def link_slices(labels: np.ndarray, min_share: float = LINK_SHARE) -> np.ndarray
 def size_limit(sizes: np.ndarray, min_size: int | None = None, share: float = Decoding.fragment_share) -> float:
     """The size in pixels below which objects are left out, of `sizes` (n,) of all objects, n > 0: `min_size`, by
     default `share` of the size of the typical object, in which the median foreground pixel lies."""
-    return max(share * _typical(sizes) if min_size is None else min_size, 1)
+    return max(share * typical(sizes) if min_size is None else min_size, 1)

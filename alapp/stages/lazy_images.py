@@ -21,9 +21,7 @@ from alapp.errors import ImageError
 from alapp.stages import image_formats, images
 from alapp.stages.zarr_images import ZarrImage
 
-MOST_BYTES_AT_ONCE = 2 * 2**30
-"""Larger images, or tiles, are not unpacked in one piece."""
-
+MOST_BYTES_AT_ONCE = image_formats.MOST_BYTES_AT_ONCE
 _KEPT_BYTES = 128 * 2**20
 
 
@@ -219,7 +217,7 @@ def _tiff_part(path: Path, axes: str) -> _Mapped | _Segments | None:
         if layout is None:
             return None
         series, page = tif.series[0], tif.series[0].keyframe
-        inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and page.dtype.kind == "u"
+        inverted = image_formats.is_inverted(tif)
         if series.dataoffset is not None:
             pixels = np.memmap(path, series.dtype.newbyteorder(tif.byteorder), "r", series.dataoffset, layout.shape)
             return _Mapped(pixels, inverted)

@@ -85,5 +85,10 @@ def unpaired_interval(first: Sequence[InstanceScores], second: Sequence[Instance
 def resampled_f1(parts: Sequence[InstanceScores], rows: np.ndarray) -> np.ndarray:
     """float64 (resamples,): pooled F1 of each row of indices into `parts`."""
     counts = np.array([(part.tp_50, part.fp_50 + part.fn_50) for part in parts], dtype=float)
-    tp, wrong = counts[rows].sum(axis=1).T
+    return f1_of_sums(counts[rows].sum(axis=1))
+
+
+def f1_of_sums(sums: np.ndarray) -> np.ndarray:
+    """F1 of float (..., 2): objects found, and mistakes (missed and invented). Nothing of both is perfect."""
+    tp, wrong = np.moveaxis(sums, -1, 0)
     return np.where(tp + wrong > 0, 2 * tp / np.maximum(2 * tp + wrong, 1), 1.0)

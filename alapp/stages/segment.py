@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from alapp.disk import new_array, releasing, save_array, told
 from alapp.domain import Box, Report, VoxelSize, part
 from alapp.stages import instances
 from alapp.stages.stitching import Block, block_file, box_of, grown, inside, join, starts_of_ids
 from alapp.stages.train.base import PredictBox
+from alapp.wording import counted
 
 WHOLE_VOXELS = 6_000_000
 """Images up to this size are segmented in one piece, and blocks with their halos are at most about this large."""
@@ -53,8 +55,8 @@ def decoding_for(
     learned_slices: bool = False,
 ) -> Decoding:
     """The decoding of `instances.from_probabilities` for images of this voxel size, by default with its defaults.
-    `learned_slices`: the network learned borders in the plane only, which decides for stacks of unknown voxel size."""
-    by_slices = instances.is_anisotropic(voxel_size) or (learned_slices and not voxel_size.known)
+    `learned_slices`: see `instances.by_slices`."""
+    by_slices = instances.by_slices(voxel_size, learned_slices)
     shares = parameters or instances.Decoding()
     return Decoding(
         lambda prob: instances.separated(prob, by_slices, parameters or instances.DEFAULTS[len(prob)]),
@@ -142,29 +144,31 @@ def segment(
 
     Files are made in `folder`, which must be empty and is the caller's to remove: about five bytes a voxel, one of
     them `labels.npy`, in which the labels of the result are mapped. `foreground`, an array uint8 of `shape`, gets the
-    probability not to be background, times 255. What `report` raises goes through.
+    probability not to be background, times 255. Raises `DiskFullError`; what `report` raises goes through.
     """
     grid = blocks(shape, halo, voxels)
     measured: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
     for index, (place, block) in enumerate(grid.items()):
         here = part(report, 0.9 * index / len(grid), 0.9 * (index + 1) / len(grid))
         labels, measured[place] = _decoded(predict, block, decoding, here, flat, foreground)
-        np.save(block_file(folder, place), labels)
+        with told("a part of the image"), open(block_file(folder, place), "wb") as handle:
+            save_array(handle, labels)
     starts = starts_of_ids({place: sizes for place, (sizes, _) in measured.items()})
     joined = join(grid, starts, halo, folder, decoding.by_slices, part(report, 0.9, 0.95))
     tables, volumes = _final_ids(measured, starts, joined, decoding)
     count = len(volumes)
-    out = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=tuple(shape))
+    out = new_array(folder / "labels.npy", np.int32, shape)
     low = np.full((count + 1, 3), np.iinfo(np.int64).max)
     high = np.zeros((count + 1, 3), np.int64)
-    for index, (place, block) in enumerate(grid.items()):
-        report(0.95 + 0.05 * index / len(grid), 1, f"Joining part {index + 1} of {len(grid)}")
-        local = np.array(inside(np.load(block_file(folder, place), mmap_mode="r"), block.core, block.seen))
-        out[block.core.slices] = tables[place][local]
-        _extend(low, high, local, tables[place], block.core)
-        block_file(folder, place).unlink()
-    out.flush()
-    report(1, 1, f"Found {count} objects")
+    with releasing(out):
+        for index, (place, block) in enumerate(grid.items()):
+            report(0.95 + 0.05 * index / len(grid), 1, f"Joining part {index + 1} of {len(grid)}")
+            local = np.array(inside(np.load(block_file(folder, place), mmap_mode="r"), block.core, block.seen))
+            out[block.core.slices] = tables[place][local]
+            _extend(low, high, local, tables[place], block.core)
+            block_file(folder, place).unlink()
+        out.flush()
+        report(1, 1, f"Found {counted(count, 'object')}")
     ranges = zip(low[1:].tolist(), high[1:].tolist(), strict=True)
     return Found(out, [box_of(list(zip(start, stop, strict=True))) for start, stop in ranges], volumes)
 

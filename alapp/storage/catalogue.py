@@ -131,19 +131,22 @@ def project(store: Store, project_id: int) -> Project:
 
 
 def project_called(store: Store, name: str) -> Project:
-    """The project with this name or number. Raises `InputError` if there is none."""
+    """The project with this name, else with this number. Raises `InputError` if there is none."""
     known = projects(store)
-    found = next((item for item in known if name in (item.name, str(item.id))), None)
-    if found is None:
+    found = {str(item.id): item for item in known} | {item.name: item for item in known}
+    if name not in found:
         names = ", ".join(repr(item.name) for item in known) or "none"
         raise InputError(f"There is no project called {name!r} in {store.root}. It has: {names}.")
-    return found
+    return found[name]
 
 
-def projects(store: Store, visitor: str | None = None) -> list[Project]:
-    """Projects that are not deleted, newest first; only those of `visitor` on a public demo."""
+def projects(store: Store, visitor: str | None = None, deleted: bool = False) -> list[Project]:
+    """Projects, newest first; with `deleted` those that are hidden, the one that was deleted last first. Only those of
+    `visitor` on a public demo."""
     rows = store.rows(
-        "SELECT * FROM project WHERE deleted IS NULL AND coalesce(visitor, '') = ? ORDER BY id DESC", (visitor or "",)
+        """SELECT * FROM project WHERE (deleted IS NOT NULL) = ? AND coalesce(visitor, '') = ?
+           ORDER BY deleted DESC, id DESC""",
+        (deleted, visitor or ""),
     )
     return [_project(row) for row in rows]
 
@@ -181,7 +184,7 @@ def expired(store: Store, now_iso: str) -> list[int]:
 
 
 def erase_project(store: Store, project_id: int) -> None:
-    """Remove a project, its rows and its files for good (expired demo projects)."""
+    """Remove a project, its rows and its files for good. The caller makes sure that no job of it runs."""
     store.execute("DELETE FROM project WHERE id = ?", (project_id,))
     store.files.remove_project(project_id)
 
@@ -228,8 +231,14 @@ def image(store: Store, image_id: int) -> Image:
     return _image(required(store.row("SELECT * FROM image WHERE id = ?", (image_id,)), "This image"))
 
 
+def sources_since(store: Store, project_id: int, since: str) -> set[tuple[str, str]]:
+    """(name, source) of the images that were added at `since` (as `db.now` tells it) or later; removed ones, too."""
+    rows = store.rows("SELECT name, source FROM image WHERE project_id = ? AND created >= ?", (project_id, since))
+    return {(row["name"], row["source"]) for row in rows}
+
+
 def set_image_deleted(store: Store, image_id: int, deleted: bool) -> None:
-    """Hide an image, or bring it back."""
+    """Hide an image, or bring it back as it was."""
     store.execute("UPDATE image SET deleted = ? WHERE id = ?", (now() if deleted else None, image_id))
 
 

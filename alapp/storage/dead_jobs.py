@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from alapp.storage.db import Store, now
 from alapp.storage.job import Job, JobState, job_of, update
-from alapp.storage.processes import hostname, pid_alive, runs_beside
+from alapp.storage.processes import gone, hostname, runs_beside
 
 DEAD_SECONDS = 15.0
-"""A running job without a sign of life for this long belongs to a dead process."""
+"""A running job without a sign of life for this long belongs to a dead process, where nothing else tells whether it
+lives."""
 
 MAX_ATTEMPTS = 3
 """A job whose process died this often is not tried again."""
@@ -63,18 +65,22 @@ def recover_killed(store: Store, pid: int) -> None:
             recover(store, found, out_of_memory=not runs_beside(found.worker))
 
 
-def recover_dead(store: Store) -> list[Job]:
-    """Recover every dead job; returns them as they are now."""
+def recover_dead(store: Store, mine: Collection[str] = ()) -> list[Job]:
+    """Recover every dead job; returns them as they are now.
+
+    Not those signed with a name in `mine`, which the calling process is at work on: after the computer slept their
+    heartbeats are old, and the next ones on their way.
+    """
     running = [job_of(row) for row in store.rows("SELECT * FROM job WHERE state = 'running'")]
-    recovered = [recover(store, item) for item in running if is_dead(item)]
+    recovered = [recover(store, item) for item in running if item.worker not in mine and is_dead(item)]
     return [item for item in recovered if item is not None]
 
 
 def is_dead(item: Job) -> bool:
-    """Whether the process of a running job is gone: its heartbeat is old, or on this host its pid is free."""
+    """Whether the process of a running job is gone: on this host its pid is free; elsewhere its heartbeat is old. Here
+    that tells nothing: after the computer slept, the heartbeat of a process that lives is old, too."""
     if item.state is not JobState.RUNNING:
         return False
-    if time.time() - (item.heartbeat or 0.0) > DEAD_SECONDS:
-        return True
-    host, pid, _ = (item.worker or "::").split(":")
-    return host == hostname() and not pid_alive(int(pid))
+    beaten = item.heartbeat or 0.0
+    known = gone(item.worker or "::", beaten)
+    return time.time() - beaten > DEAD_SECONDS if known is None else known

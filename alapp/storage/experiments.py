@@ -11,10 +11,10 @@ from typing import Any
 
 from alapp.errors import InputError
 from alapp.storage.db import Store, insert, now, required, to_json
-from alapp.storage.processes import hostname, pid_alive
+from alapp.storage.processes import gone
 
 DEAD_SECONDS = 180.0
-"""A run without a sign of life for so long is taken up by another process."""
+"""A run of another computer without a sign of life for so long is taken up by another process."""
 
 
 class RunState(StrEnum):
@@ -175,11 +175,14 @@ def beat(store: Store, run_id: int, worker: str) -> bool:
     )
 
 
-def finish(store: Store, run_id: int, worker: str, result: Mapping[str, Any]) -> None:
-    """A run is done."""
-    store.execute(
-        "UPDATE experiment_run SET state = 'done', result = ?, finished = ?, worker = NULL WHERE id = ? AND worker = ?",
-        (to_json(result), now(), run_id, worker),
+def finish(store: Store, run_id: int, worker: str, result: Mapping[str, Any]) -> bool:
+    """A run is done; False when it is no longer this worker's, and nothing was stored."""
+    return bool(
+        store.execute(
+            """UPDATE experiment_run SET state = 'done', result = ?, finished = ?, worker = NULL
+               WHERE id = ? AND worker = ?""",
+            (to_json(result), now(), run_id, worker),
+        )
     )
 
 
@@ -232,10 +235,10 @@ def recover_dead(store: Store, experiment_id: int) -> None:
 
 
 def _is_dead(run: ExperimentRun) -> bool:
-    host, pid, _ = (run.worker or "::").split(":")
-    if host == hostname() and not pid_alive(int(pid)):
-        return True
-    return time.time() - (run.heartbeat or 0.0) > DEAD_SECONDS
+    """Whether the process of a run is gone: on this host its pid is free; elsewhere its signs of life are old."""
+    beaten = run.heartbeat or 0.0
+    known = gone(run.worker or "::", beaten)
+    return time.time() - beaten > DEAD_SECONDS if known is None else known
 
 
 def _experiment(row: dict[str, Any]) -> Experiment:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ from typing import BinaryIO
 import numpy as np
 import tifffile
 
-from alapp.errors import CorruptFileError, DiskFullError, StorageError
+from alapp.disk import patiently, save_array, told
+from alapp.errors import CorruptFileError, StorageError
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,16 @@ def atomic_write(target: Path) -> Iterator[BinaryIO]:
     Raises `DiskFullError` when the disk is full; nothing is left behind then.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
+    # Not by `tempfile`: its files are for their owner alone, and who shares a folder could not read what appears in it.
+    name = target.parent / f".tmp-{secrets.token_hex(8)}"
     try:
-        os.close(descriptor)
-        with open(name, "wb") as handle:
+        with told(target.name), open(name, "xb") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(name, target)
-    except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise DiskFullError(
-                f"The disk is full: {target.name} could not be written. Free some space and try again."
-            ) from error
-        raise
+        patiently(os.replace, name, target)
     finally:
-        if os.path.exists(name):
-            os.unlink(name)
+        name.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
@@ -97,7 +91,7 @@ class Files:
 
     def write_array(self, target: Path, array: np.ndarray) -> StoredFile:
         """An array as .npy, so that it can be mapped into memory and read by parts."""
-        return self.write(target, lambda handle: np.save(handle, array, allow_pickle=False))
+        return self.write(target, lambda handle: save_array(handle, array))
 
     def write_labels(self, target: Path, labels: np.ndarray) -> StoredFile:
         """A label map as a compressed TIFF that any image program opens. `labels` (Y, X) or (Z, Y, X)."""
@@ -111,7 +105,7 @@ class Files:
         path = self.resolve(relative)
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:  # the last for an empty file
             raise self._corrupt(relative) from error
 
     def read_labels(self, relative: str, slices: slice | None = None) -> np.ndarray:

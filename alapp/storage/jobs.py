@@ -17,14 +17,21 @@ _RESUME = """UPDATE job SET pause_requested = 0, state = CASE state WHEN 'paused
     WHERE id = :id AND state IN ('paused', 'queued', 'running') RETURNING *"""
 
 
-def add(store: Store, kind: str, project_id: int | None, params: Mapping[str, Any]) -> Job:
-    """Queue a job, or the active one of the same kind and project if there is one; a paused one goes on."""
+def add(
+    store: Store, kind: str, project_id: int | None, params: Mapping[str, Any], behind_running: bool = False
+) -> Job:
+    """Queue a job, or the active one of the same kind and project if there is one; a paused one goes on.
+
+    One that is being cancelled will not do the work, so it does not count; nor, with `behind_running`, does one that
+    runs, because it has read its settings already.
+    """
     with store.atomic() as db:
         same = list(
             db.query(
                 """SELECT * FROM job WHERE kind = ? AND project_id IS ? AND state IN ('queued', 'running', 'paused')
+                       AND NOT cancel_requested AND NOT (? AND state = 'running')
                    ORDER BY id LIMIT 1""",
-                (kind, project_id),
+                (kind, project_id, behind_running),
             )
         )
         if same:

@@ -14,16 +14,9 @@ def stamp(store: Store) -> tuple[int, int]:
 
 
 def work(store: Store, project_id: int) -> list[dict[str, Any]]:
-    """`patch_id, session, kind, payload (JSON), at` of every event on the patches of a project, by time. The points
-    of clicks, which are long, are left out: "pointed" is 1 for a click event with a point or a box."""
+    """`patch_id, session, kind, payload (JSON), at` of every event on the patches of a project, by time."""
     return store.rows(
-        """SELECT e.patch_id, e.session, e.kind, e.at,
-              CASE e.kind
-                WHEN 'click' THEN json_object('pointed',
-                    coalesce(json_array_length(e.payload, '$.positive'), 0) > 0
-                    OR coalesce(json_array_length(e.payload, '$.negative'), 0) > 0
-                    OR coalesce(json_type(e.payload, '$.box'), '') = 'array')
-                ELSE e.payload END AS payload
+        """SELECT e.patch_id, e.session, e.kind, e.at, e.payload
            FROM annotation_event AS e JOIN patch ON patch.id = e.patch_id JOIN image ON image.id = patch.image_id
            WHERE image.project_id = ? ORDER BY e.at, e.id""",
         (project_id,),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alapp.domain import InstanceScores
+from alapp.storage.annotations import CLOSING
 from alapp.storage.db import Store, insert, now, required, to_json
 
 
@@ -45,7 +46,8 @@ class Plan:
 class Checkpoint:
     """A row of `checkpoint`. `round_id` is None for the one pre-trained on pseudo-labels; `removed_at` is when its
     file was removed to free disk space; `pinned`: the user wants to keep it; `n_rehearsed`: patches with pseudo-labels
-    that a round learned from besides the `n_cases` labelled ones, see `rounds.train.rehearsal`."""
+    that a round learned from besides the `n_cases` labelled ones, see `rounds.train.rehearsal`; `n_labelled`: patches
+    that were finished when the round was trained, validation included, None if that was not kept."""
 
     id: int
     project_id: int
@@ -64,6 +66,7 @@ class Checkpoint:
     pinned: bool
     removed_at: str | None
     n_rehearsed: int
+    n_labelled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,13 @@ class Score:
 
 
 _SCORE_COLUMNS = ("f1_50", "ap_50", "ap_75", "pq", "dice", "n_true", "n_pred", "tp_50", "fp_50", "fn_50")
+
+_WITH_TRUTH = """score LEFT JOIN label_map AS truth ON truth.id = CASE WHEN score.patch_id IS NULL
+    THEN (SELECT max(id) FROM label_map
+          WHERE image_id = score.image_id AND kind = 'reference' AND label_map.patch_id IS NULL)
+    ELSE (SELECT max(id) FROM label_map WHERE patch_id = score.patch_id AND kind = 'human') END"""
+_OF_TRUTH = "coalesce(score.label_map_id = truth.id, score.created > truth.created, 1)"
+"""Whether a score is against the labels of today. Those from before the label map was kept are told by their times."""
 
 
 def add_embedding(store: Store, values: Mapping[str, Any]) -> Embedding:
@@ -223,10 +233,32 @@ def training_runs(store: Store, project_id: int) -> dict[str, list[dict[str, Any
     return {name: sorted(run, key=lambda row: row["epoch"]) for name, run in runs.items()}
 
 
+def results_stamp(store: Store, project_id: int) -> list[int]:
+    """Other numbers whenever a label map or a score of a project came or went."""
+    row = required(
+        store.row(
+            """SELECT (SELECT count(*) FROM label_map WHERE project_id = :p) AS maps,
+                      (SELECT ifnull(max(id), 0) FROM label_map WHERE project_id = :p) AS newest_map,
+                      count(*) AS scores, ifnull(max(score.id), 0) AS newest_score
+               FROM score JOIN checkpoint ON checkpoint.id = score.checkpoint_id WHERE checkpoint.project_id = :p""",
+            {"p": project_id},
+        ),
+        "This project",
+    )
+    return list(row.values())
+
+
 def add_score(
-    store: Store, checkpoint_id: int, image_id: int, patch_id: int | None, split: str, scores: InstanceScores
+    store: Store,
+    checkpoint_id: int,
+    image_id: int,
+    patch_id: int | None,
+    split: str,
+    scores: InstanceScores,
+    label_map_id: int | None = None,
 ) -> None:
-    """Add the score of one image or patch; an earlier one of the same checkpoint is replaced."""
+    """Add the score of one image or patch against the label map `label_map_id`; an earlier one of the same checkpoint
+    is replaced."""
     values = asdict(scores)
     with store.atomic() as db:
         db.conn.execute(
@@ -234,14 +266,20 @@ def add_score(
             (checkpoint_id, image_id, patch_id, split),
         )
         row = {"checkpoint_id": checkpoint_id, "image_id": image_id, "patch_id": patch_id, "split": split}
-        insert(db, "score", row | {name: values[name] for name in _SCORE_COLUMNS} | {"created": now()})
+        row |= {name: values[name] for name in _SCORE_COLUMNS} | {"label_map_id": label_map_id, "created": now()}
+        insert(db, "score", row)
 
 
 def scores(store: Store, checkpoint_id: int, split: str | None = None) -> list[Score]:
-    """Scores of a checkpoint, by image and patch."""
+    """Scores of a checkpoint, by image and patch; those on images that were removed and on patches that were skipped
+    or opened again do not count while they are, nor those against labels that were corrected since."""
     rows = store.rows(
-        """SELECT * FROM score WHERE checkpoint_id = :c AND (:split IS NULL OR split = :split)
-           ORDER BY image_id, patch_id""",
+        f"""SELECT score.* FROM {_WITH_TRUTH} JOIN image ON image.id = score.image_id
+           WHERE score.checkpoint_id = :c AND (:split IS NULL OR split = :split) AND image.deleted IS NULL
+             AND {_OF_TRUTH}
+             AND coalesce((SELECT kind FROM annotation_event WHERE patch_id = score.patch_id AND kind IN {CLOSING}
+                           ORDER BY revision DESC LIMIT 1), 'done') = 'done'
+           ORDER BY score.image_id, score.patch_id""",
         {"c": checkpoint_id, "split": split},
     )
     return [
@@ -256,12 +294,14 @@ def scores(store: Store, checkpoint_id: int, split: str | None = None) -> list[S
     ]
 
 
-def score_times(store: Store, checkpoint_id: int, split: str) -> dict[int | None, str]:
-    """When each patch was scored, by patch id."""
+def scored(store: Store, checkpoint_id: int, split: str) -> dict[tuple[int, int | None], bool]:
+    """What was scored, as (image id, patch id), and whether against the newest labels."""
     rows = store.rows(
-        "SELECT patch_id, created FROM score WHERE checkpoint_id = ? AND split = ?", (checkpoint_id, split)
+        f"""SELECT score.image_id, score.patch_id, {_OF_TRUTH} AS newest FROM {_WITH_TRUTH}
+           WHERE score.checkpoint_id = ? AND split = ?""",
+        (checkpoint_id, split),
     )
-    return {row["patch_id"]: row["created"] for row in rows}
+    return {(row["image_id"], row["patch_id"]): bool(row["newest"]) for row in rows}
 
 
 def add_timing(store: Store, project_id: int, round_number: int, stage: str, seconds: float) -> None:

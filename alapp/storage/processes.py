@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _BESIDE = "+beside"
 """Ends the name with which a worker signs a job that runs beside another."""
@@ -34,3 +39,49 @@ def pid_alive(pid: int) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def gone(worker: str, beaten: float) -> bool | None:
+    """Whether the process that signs as `worker` is gone; it gave its last sign of life at `beaten`, in seconds since
+    1970. None where only the age of that sign can tell: of a process of another host, and of work of this very one,
+    which asks between two pieces of work: it could not write the end of that one."""
+    host, pid, _ = worker.split(":")
+    if host != hostname():
+        return None
+    if not pid_alive(int(pid)):
+        return True
+    # It lives, however long one step takes it or the computer slept.
+    return False if int(pid) != os.getpid() and _born(int(pid)) <= beaten else None
+
+
+def _born(pid: int) -> float:
+    """When a process started, in seconds since 1970; endlessly late where that is not told. A pid is used again, so one
+    that started after the last sign of life is another process."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return math.inf
+
+
+@contextmanager
+def beating(beat: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Call `beat` every so many seconds, from a thread, while the block runs: a silent step must not look dead."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(seconds):
+            try:
+                beat()
+            except Exception:
+                # The disk may be full for a moment; a heart that gives up would lose living work.
+                traceback.print_exc()
+
+    thread = threading.Thread(target=work, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -11,7 +11,8 @@ from typing import Any
 from sqlite_utils import Database
 
 from alapp.domain import PatchRole
-from alapp.errors import ConflictError
+from alapp.errors import ConflictError, InputError
+from alapp.storage.annotations import CLOSING, WORK
 from alapp.storage.db import Store, insert, now, required, to_json
 
 
@@ -109,9 +110,24 @@ def swap(store: Store, round_id: int, old_patch: int, new_patch: int, reason: Ma
         raise ConflictError("This pick was already changed in another tab. Reload the page.")
 
 
+_WORKED_ON_REMOVED = f"""SELECT image.name FROM selection JOIN patch ON patch.id = selection.patch_id
+    JOIN image ON image.id = patch.image_id
+    WHERE selection.round_id = ? AND image.deleted IS NOT NULL AND EXISTS (
+        SELECT 1 FROM annotation_event AS event WHERE event.patch_id = patch.id
+        AND event.kind IN {(*CLOSING, *WORK)}) LIMIT 1"""
+
+
 def remove(store: Store, round_id: int) -> None:
-    """Remove a round with its picks (nothing of it was annotated)."""
+    """Remove a round with its picks. The caller makes sure that nothing of what it `selected` was annotated; raises
+    `InputError` where somebody annotated an image that was removed since, whose labels would lose their round."""
     with store.atomic() as db:
+        # That was looked for outside of this transaction, and among the images that are there.
+        worked = next(db.query(_WORKED_ON_REMOVED, (round_id,)), None)
+        if worked:
+            raise InputError(
+                f"This batch has annotations already, of the removed image {worked['name']}, so it stays. Finish or "
+                "skip the patches that are left instead."
+            )
         db.conn.execute(
             """DELETE FROM patch WHERE repeats IS NOT NULL
                AND id IN (SELECT patch_id FROM selection WHERE round_id = ?)""",
@@ -139,10 +155,12 @@ def latest(store: Store, project_id: int) -> Round | None:
 
 
 def selected(store: Store, round_id: int) -> list[Selected]:
-    """Picks of a round, in order, patches that repeat another one among them."""
+    """Picks of a round, in order, patches that repeat another one among them. Those of removed images are left out, as
+    nobody can annotate them; they are here again, with their rank, when the image is brought back."""
     rows = store.rows(
         """SELECT selection.*, patch.repeats FROM selection JOIN patch ON patch.id = selection.patch_id
-           WHERE round_id = ? ORDER BY rank""",
+           JOIN image ON image.id = patch.image_id
+           WHERE round_id = ? AND image.deleted IS NULL ORDER BY rank""",
         (round_id,),
     )
     return [_selected(row) for row in rows]

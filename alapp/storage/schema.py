@@ -396,3 +396,19 @@ def m015_rehearsed(db: Database) -> None:
     db.executescript("""
     ALTER TABLE checkpoint ADD COLUMN n_rehearsed INTEGER NOT NULL DEFAULT 0;   -- patches, see rounds/train
     """)
+
+
+@migrations()
+def m016_scored_against(db: Database) -> None:
+    """Which label map a score is against, so that one on labels that were corrected since does not count."""
+    db.executescript("""
+    ALTER TABLE score ADD COLUMN label_map_id INTEGER;     -- of label_map; NULL: from before it was kept
+    """)
+
+
+@migrations()
+def m017_labelled(db: Database) -> None:
+    """How many patches were finished when a round was trained: where its model stands on the learning curve."""
+    db.executescript("""
+    ALTER TABLE checkpoint ADD COLUMN n_labelled INTEGER;  -- validation included; NULL: from before it was kept
+    """)

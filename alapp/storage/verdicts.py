@@ -77,20 +77,22 @@ def of_checkpoint(store: Store, checkpoint_id: int, kind: VerdictKind) -> list[V
 
 
 def current_checkpoint(
-    store: Store, project_id: int, preset: str | None = None, before_round: int | None = None
+    store: Store, project_id: int, preset: str | None = None, before_round: int | None = None, at: str | None = None
 ) -> Checkpoint | None:
     """The model that the project uses: the one that was accepted last, by the app's comparison or by a person.
 
     With `preset`, the last one of that preset (presets may differ in architecture); with `before_round`, a round's
-    id, the last one that was not trained in that round. Without any verdict it is the newest model.
+    id, the last one that was not trained in that round; with `at`, as `now()`, the one that was used then. Without any
+    verdict it is the newest model.
     """
     row = store.row(
         """SELECT checkpoint.id FROM checkpoint
            LEFT JOIN verdict ON verdict.checkpoint_id = checkpoint.id AND verdict.kind = 'promotion'
            WHERE checkpoint.project_id = :project AND coalesce(verdict.accepted, 1)
              AND (:preset IS NULL OR preset = :preset) AND (:round IS NULL OR round_id IS NOT :round)
+             AND (:at IS NULL OR coalesce(verdict.created, checkpoint.created) <= :at)
            ORDER BY coalesce(verdict.id, 0) DESC, checkpoint.id DESC LIMIT 1""",
-        {"project": project_id, "preset": preset, "round": before_round},
+        {"project": project_id, "preset": preset, "round": before_round, "at": at},
     )
     return models.checkpoint(store, row["id"]) if row else None
 

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from alapp import jobs
-from alapp.errors import InputError, NotReadyError
+from alapp.errors import InputError, NotReadyError, StorageError
 from alapp.jobs import Job, JobState
 from alapp.rounds.apply import apply
 from alapp.stages import images as image_files
@@ -24,6 +24,7 @@ from alapp.ui.header import time_left
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import tables
 from alapp.ui.parts.downloads import offered
+from alapp.wording import counted
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 TABLE, OUTLINES, MIRRORING = "table", "pictures", "mirroring"
@@ -144,9 +145,14 @@ def watch(store: Store, project_id: int | None) -> list[Any]:
         ]  # fmt: skip
     archive = (last.result or {}).get("archive")
     packed = store.files.resolve(archive) if archive else None
-    shown = [offered(packed)] if packed and packed.exists() else None
+    shown, problem = None, ""
+    if packed and packed.exists():
+        try:
+            shown = [offered(packed)]
+        except StorageError as error:
+            problem = tables.note(str(error))
     return [
-        ended(last),
+        ended(last) + problem,
         results(last.result) if last.result else "",
         gr.File(value=shown, visible=bool(shown)),
         gr.Timer(active=False),
@@ -161,9 +167,9 @@ def ended(job: Job) -> str:
         return tables.note(f"The last run failed: {job.error}")
     made = job.result or {}
     count, problems = len(made["rows"]), len(made["problems"])
-    text = f"Found the objects in {count} image{'' if count == 1 else 's'}."
+    text = f"Found the objects in {counted(count, 'image')}."
     if problems:
-        text += f" {problems} file{'' if problems == 1 else 's'} could not be used, see below."
+        text += f" {counted(problems, 'file')} could not be used, see below."
     return tables.note(text, "" if made.get("archive") or not count else f"The results are in {made['target']}.")
 
 
@@ -187,7 +193,10 @@ def results(made: dict[str, Any]) -> str:
         ]
         for row in made["rows"]
     ]
-    note = "Typical object: half of the objects are smaller. The folder's summary.csv has the same table."
+    note = (
+        "Typical object: half of the objects are smaller. The folder's summary.csv lists all images whose results lie "
+        "there."
+    )
     return listed + tables.table(head, rows, text_columns=2) + tables.note(note)
 
 
@@ -227,7 +236,7 @@ def start_applying(
     params: dict[str, Any] = {"options": {"bits": int(bits), **{name: name in extras for _, name in EXTRAS}}}
     if dropped:
         spaces.check_uploads(store, visitor, dropped)
-    found = [Path(file) for file in dropped] if dropped else image_files.discover(path)
+    found = [Path(file) for file in dropped] if dropped else apply.images_named(path)
     if target:
         params["target"] = str(apply.prepare_target(Path(target).expanduser(), [] if dropped else found))
     params |= _keep_uploads(store, project_id, found) if dropped else {"source": path}

@@ -10,12 +10,14 @@ from typing import Any
 import gradio as gr
 
 from alapp import jobs
+from alapp.errors import InputError
 from alapp.jobs import Job, JobState
 from alapp.rounds.progress import NextStep, Progress, progress
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page
+from alapp.ui.train import plan, train
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -38,6 +40,7 @@ class Header:
     again: gr.Button
     dismiss: gr.Button
     timer: gr.Timer
+    job_id: gr.Number
     ended: gr.Number
     seen: gr.State
     dismissed: gr.State
@@ -47,7 +50,7 @@ class Header:
         """The outputs of `look`, in order."""
         return [
             self.project, self.rail, self.next, self.job_row, self.job, self.pause, self.resume, self.cancel,
-            self.again, self.dismiss, self.seen, self.ended,
+            self.again, self.dismiss, self.seen, self.ended, self.job_id,
         ]  # fmt: skip
 
 
@@ -78,6 +81,7 @@ def lay_out() -> Header:
         again,
         dismiss,
         gr.Timer(1.0),
+        gr.Number(0, precision=0, visible="hidden"),
         gr.Number(0, visible="hidden"),
         gr.State(None),
         gr.State(0),
@@ -99,35 +103,49 @@ def wire(header: Header, page: Page) -> None:
 
     # A State that an unqueued event sets fires no change event; a component does.
     header.ended.change(told(lambda changed: changed + 1), page.changed, page.changed, **QUIET)
-    header.project.input(told(lambda chosen: chosen), header.project, page.project_id, **QUIET)
-    header.next.click(
-        told(lambda project_id, changed: take_next_step(store, project_id, changed)),
-        [page.project_id, page.changed],
-        [page.tabs, page.changed],
+    header.project.input(
+        told(lambda chosen, visitor: opened(store, chosen, visitor)),
+        [header.project, page.visitor],
+        page.project_id,
+        trigger_mode="always_last",
         **QUIET,
     )
-    job_actions: list[tuple[gr.Button, Callable[..., Any], Any]] = [
-        (header.pause, pause_job, page.changed),
-        (header.resume, resume_job, page.changed),
-        (header.cancel, cancel_job, page.changed),
-        (header.again, run_again, page.changed),
+    header.next.click(
+        told(lambda *values: take_next_step(store, *values)),
+        [page.project_id, page.changed, header.next, page.iterations],
+        [page.tabs, page.changed, page.iterations],
+        **QUIET,
+    )
+    job_actions: list[tuple[gr.Button, Callable[..., int]]] = [
+        (header.pause, pause_job),
+        (header.resume, resume_job),
+        (header.cancel, cancel_job),
+        (header.again, run_again),
     ]
-    for button, act, out in job_actions:
+    # With the job that the page shows, not the one that is first now: that may be another, after a second click, too.
+    for button, act in job_actions:
         button.click(
-            told(lambda project_id, changed, act=act: act(store, project_id, changed)),
-            [page.project_id, page.changed],
-            out,
+            told(lambda *values, act=act: act(store, *values)),
+            [page.project_id, header.job_id, page.changed],
+            page.changed,
             **QUIET,
         )
     header.dismiss.click(
-        told(lambda project_id: last_failed_id(store, project_id)), page.project_id, header.dismissed, **QUIET
+        told(lambda *values: failed_id(store, *values)), [page.project_id, header.job_id], header.dismissed, **QUIET
     ).then(poll, inputs, header.shown, queue=False, **QUIET)
+
+
+def opened(store: Store, chosen: int | None, visitor: str | None) -> int | None:
+    """The chosen project, if it is one of this visitor's; else `InputError`: the list may be old, or forged."""
+    if chosen is not None and all(item.id != chosen for item in catalogue.projects(store, visitor)):
+        raise InputError("This project is not there any more. Reload the page to see those that are.")
+    return chosen
 
 
 def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, dismissed: int) -> list[Any]:
     """Updates of `Header.shown`; nothing where nothing changed, so that the page stays still.
 
-    `seen` is what was shown last.
+    `seen` is what was shown last. The menu of projects is left alone while a job goes on: somebody may have it open.
     """
     projects = [(item.name, item.id) for item in catalogue.projects(store, visitor)]
     known = project_id if any(number == project_id for _, number in projects) else None
@@ -136,20 +154,15 @@ def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, d
     job = shown_job(history, dismissed)
     # Another number with every job that ends: its change refreshes the visible tab.
     ended = sum(item.id for item in history if not item.active)
-    signature = [projects, known, repr(state), job_html(job), ended]
+    signature = [projects, known, repr(state), job_html(job), ended, job.id if job else 0]
     if seen and seen == signature:
-        return [gr.skip()] * 12
+        return [gr.skip()] * 13
     following = state.next if state else NextStep("Create or open a project", "project")
     blocking = next((item for item in history if item.active and item.kind in BLOCKING), None)
-    waiting = paused_step(history)
-    if blocking:
-        words = f"{jobs.kind(blocking.kind).title} …"
-    else:
-        words = f"Resume: {_lower_first(jobs.kind(waiting.kind).title)}" if waiting else following.text
     return [
-        gr.Dropdown(choices=projects, value=known),
+        gr.skip() if seen and list(seen[:2]) == [projects, known] else gr.Dropdown(choices=projects, value=known),
         rail_html(state),
-        gr.Button(words, interactive=blocking is None),
+        gr.Button(next_words(following, history), interactive=blocking is None),
         gr.Row(visible=job is not None),
         job_html(job),
         gr.Button(visible=job is not None and job.active and jobs.kind(job.kind).pausable and not job.pause_requested),
@@ -159,6 +172,7 @@ def look(store: Store, project_id: int | None, visitor: str | None, seen: Any, d
         gr.Button(visible=job is not None and not (job.active or job.paused)),
         signature,
         ended,
+        job.id if job else 0,
     ]
 
 
@@ -177,6 +191,15 @@ def shown_job(history: Sequence[Job], dismissed: int = 0) -> Job | None:
 def paused_step(history: Sequence[Job]) -> Job | None:
     """The newest paused job that what comes next waits for, if any."""
     return next((job for job in history if job.paused and job.kind in BLOCKING), None)
+
+
+def next_words(following: NextStep, history: Sequence[Job]) -> str:
+    """What the button for the next step says: what has to end first, or what goes on or begins when it is pressed."""
+    blocking = next((item for item in history if item.active and item.kind in BLOCKING), None)
+    if blocking:
+        return f"{jobs.kind(blocking.kind).title} …"
+    waiting = paused_step(history)
+    return f"Resume: {_lower_first(jobs.kind(waiting.kind).title)}" if waiting else following.text
 
 
 def rail_html(state: Progress | None) -> str:
@@ -216,6 +239,8 @@ def time_left(job: Job) -> str:
         return "waiting for its turn"
     if job.paused:
         return "all is saved"
+    if job.cancel_requested:
+        return "is being cancelled"
     if job.pause_requested:
         return "pauses as soon as this step is saved"
     if jobs.stalled(job):
@@ -232,58 +257,71 @@ def time_left(job: Job) -> str:
     return f"about {seconds / 3600:.1f} h left"
 
 
-def take_next_step(store: Store, project_id: int | None, changed: int) -> tuple[Any, int]:
-    """Go to the tab of the next step, and start its job if it has one, or let the paused one go on."""
+def take_next_step(
+    store: Store, project_id: int | None, changed: int, said: str, iterations: str = ""
+) -> tuple[Any, int, Any]:
+    """Go to the tab of the next step, and start its job if it has one, or let the paused one go on, unless the button
+    `said` something else: what comes next may have changed since. A training has the `iterations` of their field, if
+    there are any; the last update is that field's."""
     if project_id is None:
-        return gr.Tabs(selected="project"), changed
-    waiting = paused_step(jobs.history(store, project_id))
+        return gr.Tabs(selected="project"), changed, gr.skip()
+    history, following = jobs.history(store, project_id), progress(store, project_id).next
+    waiting = paused_step(history)
+    if (waiting or following.job) and said != next_words(following, history):
+        return gr.skip(), changed + 1, gr.skip()
     if waiting is not None:
         jobs.resume(store, waiting.id)
         where = gr.Tabs(selected="train") if waiting.kind in ("pretrain", "train") else gr.skip()
-        return where, changed + 1
-    following = progress(store, project_id).next
+        return where, changed + 1, gr.skip()
+    params, field = {}, gr.skip()
+    if following.job in train.TRAINING:
+        params, field = train.with_iterations(plan.chosen_iterations(iterations)), ""
     if following.job:
-        jobs.enqueue(store, following.job, project_id, following.params)
-    return gr.Tabs(selected=following.tab), changed + 1
+        jobs.start(store, following.job, project_id, following.params | params)
+    return gr.Tabs(selected=following.tab), changed + 1, field
 
 
-def cancel_job(store: Store, project_id: int | None, changed: int) -> int:
-    """Cancel the job that is shown."""
-    job = shown_job(jobs.history(store, project_id))
+def cancel_job(store: Store, project_id: int | None, job_id: int, changed: int) -> int:
+    """Cancel a job of the project."""
+    job = _job(store, project_id, job_id)
     if job is not None and (job.active or job.paused):
         jobs.cancel(store, job.id)
     return changed + 1
 
 
-def pause_job(store: Store, project_id: int | None, changed: int) -> int:
-    """Pause the job that is shown."""
-    job = shown_job(jobs.history(store, project_id))
+def pause_job(store: Store, project_id: int | None, job_id: int, changed: int) -> int:
+    """Pause a job of the project."""
+    job = _job(store, project_id, job_id)
     if job is not None and job.active:
         jobs.pause(store, job.id)
     return changed + 1
 
 
-def resume_job(store: Store, project_id: int | None, changed: int) -> int:
-    """Let the paused job that is shown go on."""
-    job = shown_job(jobs.history(store, project_id))
+def resume_job(store: Store, project_id: int | None, job_id: int, changed: int) -> int:
+    """Let a paused job of the project go on."""
+    job = _job(store, project_id, job_id)
     if job is not None and job.paused:
         jobs.resume(store, job.id)
     return changed + 1
 
 
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def run_again(store: Store, project_id: int | None, changed: int) -> int:
-    """Queue the failed job again, with the same settings."""
+def run_again(store: Store, project_id: int | None, job_id: int, changed: int) -> int:
+    """Queue the failed job again, with the same settings, unless another job came after it."""
     job = shown_job(jobs.history(store, project_id))
-    if job is not None and not job.active and not job.paused:
-        jobs.enqueue(store, job.kind, project_id, job.params)
+    if job is not None and job.id == job_id and job.state is JobState.FAILED:
+        jobs.start(store, job.kind, project_id, job.params)
     return changed + 1
 
 
-def last_failed_id(store: Store, project_id: int | None) -> int:
-    """The id of the failed job that is shown, or 0."""
-    job = shown_job(jobs.history(store, project_id))
-    return job.id if job is not None and not job.active else 0
+def failed_id(store: Store, project_id: int | None, job_id: int) -> int:
+    """The id of a job of the project that failed, or 0."""
+    job = _job(store, project_id, job_id)
+    return job.id if job is not None and job.state is JobState.FAILED else 0
+
+
+def _job(store: Store, project_id: int | None, job_id: int) -> Job | None:
+    return next((job for job in jobs.history(store, project_id) if job.id == job_id), None)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -17,7 +17,7 @@ TRIES = 20
 
 def run(state: Path, host: str, port: int, browser: bool, allow_hosts: tuple[str, ...] = ()) -> None:
     """Serve until interrupted. Raises `StorageError` when the state folder cannot be used, `InputError` when no
-    port is free."""
+    such port is free."""
     store = Store(state)
     foundation.start_of_app()
     supervisor = Supervisor(store)
@@ -40,6 +40,7 @@ def run(state: Path, host: str, port: int, browser: bool, allow_hosts: tuple[str
                 inbrowser=browser and not public,
                 theme=THEME,
                 css=CSS,
+                head=shell.HEAD,
                 **launch_options(allow_hosts, spaces.UPLOAD_LIMIT if public else "4gb"),
             )
     finally:
@@ -47,13 +48,22 @@ def run(state: Path, host: str, port: int, browser: bool, allow_hosts: tuple[str
 
 
 def free_port(host: str, wanted: int) -> int:
-    """The first free port from `wanted` on. Raises `InputError` when none of the next ones is free."""
+    """The first free port from `wanted` on. Raises `InputError` for a number that no port has, and when none of the
+    next ones is free."""
+    if not 0 < wanted < 65536:
+        raise InputError(f"There is no port {wanted}. Choose one from 1 to 65535 with --port.")
     for port in range(wanted, min(wanted + TRIES, 65536)):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, _probing(), 1)
             try:
                 probe.bind((host, port))
             except OSError:
                 continue
             return port
     raise InputError(f"No port between {wanted} and {wanted + TRIES - 1} is free on {host}. Choose one with --port.")
+
+
+def _probing() -> int:
+    """The option with which a port can be bound only if nobody serves on it. Elsewhere than on Windows that is the one
+    that passes over connections which ended just now; there it lets two programs have one port."""
+    return getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -24,6 +24,11 @@ TABS = {
 """Tab ids and titles, in order. `rounds.progress.NextStep.tab` is one of these ids."""
 
 
+def _next_iterations() -> gr.Textbox:
+    label = "Iterations of the next training only"
+    return gr.Textbox("", label=label, placeholder="as planned", elem_id="next-iterations", render=False)
+
+
 @dataclass(frozen=True)
 class Page:
     """Components that every tab may use as inputs or outputs.
@@ -32,7 +37,8 @@ class Page:
     `gr.Tabs(selected="annotate")` to it to switch. `changed`: `gr.State` with an int; a handler that changed
     the project returns `changed + 1` to it, and the shell refreshes the header and the visible tab.
     `open_patch`: `gr.State` with a patch id; return one to it, together with `tabs`, to open it in Annotate.
-    `visitor`: the owner id of a demo visitor, `gr.State` with None on a workstation.
+    `visitor`: the owner id of a demo visitor, `gr.State` with None on a workstation. `iterations`: a field of the
+    Train tab, which counts for the next training wherever that is started.
     """
 
     store: Store
@@ -41,6 +47,7 @@ class Page:
     changed: gr.State
     open_patch: gr.State
     visitor: gr.State
+    iterations: gr.Textbox = field(default_factory=_next_iterations)
 
 
 def fill_when_stale(page: Page, stale: gr.State, content: Callable[[Store, int | None], Any], panels: Any) -> None:
@@ -63,8 +70,12 @@ class Tab:
 
     Called when the project changes, when the tab is opened, when a job of the project ends, and after
     `changed`. It must be quick (under 0.3 s) and must not throw away what the user is typing.
+
+    `fields` are groups of `outputs` with what is not stored yet: what is chosen from a menu, a number that is being
+    typed, a question to answer. The shell updates a group only when an update of it is another than the last time.
     """
 
     id: str
     outputs: Sequence[Any]
     refresh: Callable[[int | None], Sequence[Any]]
+    fields: Sequence[Sequence[Any]] = ()

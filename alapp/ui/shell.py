@@ -26,6 +26,9 @@ from alapp.ui.rounds import rounds
 from alapp.ui.train import train
 
 TITLE = "Active-learning segmentation"
+HEAD = f"<script>{(Path(__file__).parent / 'clicks.js').read_text(encoding='utf-8')}</script>"
+"""What a page that shows the app has in its head."""
+
 BROWSER_KEY = "browser.key"
 MODULES = {
     "project": project,
@@ -46,7 +49,7 @@ def build(store: Store) -> gr.Blocks:
         key = browser_key(store.root)
         remembered = gr.BrowserState([None, None], storage_key="alapp", secret=key)  # project, visitor
         state = {name: gr.State(value) for name, value in [("changed", 0), ("open_patch", None), ("visitor", None)]}
-        project_id, current = gr.State(None), gr.State("project")
+        project_id, current, sent = gr.State(None), gr.Textbox("project", visible="hidden"), gr.State({})
         top = header.lay_out()
         tabs: list[Tab] = []
         with gr.Tabs(selected="project") as switch:
@@ -54,8 +57,8 @@ def build(store: Store) -> gr.Blocks:
             for name, title in TABS.items():
                 with gr.Tab(title, id=name) as shown:
                     tabs.append(MODULES[name].build(page))
-                refresh_when_opened(page, shown, tabs[-1], current)
-        refresh_when_changed(page, tabs, current)
+                refresh_when_opened(page, shown, tabs[-1], current, sent)
+        refresh_when_changed(page, tabs, current, sent)
         foundation.build(page)
         header.wire(top, page)
         project_id.change(lambda *ids: list(ids), [project_id, page.visitor], remembered, **QUIET)
@@ -75,17 +78,19 @@ def browser_key(folder: Path) -> str:
     return known
 
 
-def refresh_when_opened(page: Page, shown: gr.Tab, tab: Tab, current: gr.State) -> None:
-    """Refresh a tab when it is opened, and remember that it is the one which is open."""
+def refresh_when_opened(page: Page, shown: gr.Tab, tab: Tab, current: gr.Textbox, sent: gr.State) -> None:
+    """Refresh a tab when it is opened, and remember that it is the one which is open. The browser does the second: an
+    answer of the server may come when another tab is open already."""
 
-    def opened(project_id: int | None) -> list[Any]:
-        with page.store.held():
-            return [*tab.refresh(project_id), tab.id]
+    def opened(project_id: int | None, before: dict[str, Any]) -> dict[Any, Any]:
+        updates, now = refreshed(page.store, tab, project_id, before)
+        return {**updates, sent: now}
 
-    shown.select(told(opened), page.project_id, [*tab.outputs, current], **QUIET)
+    shown.select(None, None, current, js=f"() => '{tab.id}'", **QUIET)
+    shown.select(told(opened), [page.project_id, sent], [*tab.outputs, sent], **QUIET)
 
 
-def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.State) -> None:
+def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.Textbox, sent: gr.State) -> None:
     """Refresh the open tab when another project was opened or something in it changed.
 
     One event for all tabs, which leaves the others as they are: an event of its own for each would be sent, and
@@ -94,20 +99,36 @@ def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.State) -> 
 
     by_id = {tab.id: tab for tab in tabs}
 
-    def changed(project_id: int | None, visible: str) -> dict[Any, Any]:
-        tab = by_id[visible]
-        with page.store.held():
-            updates = tab.refresh(project_id)
-        return dict(zip(tab.outputs, updates, strict=True))  # what is not named stays as it is
+    def changed(project_id: int | None, visible: str, before: dict[str, Any]) -> dict[Any, Any]:
+        updates, now = refreshed(page.store, by_id[visible], project_id, before)
+        return {**updates, sent: now}  # what is not named stays as it is
 
     gr.on(
         [page.project_id.change, page.changed.change],
         told(changed),
-        [page.project_id, current],
-        [output for tab in tabs for output in tab.outputs],
+        [page.project_id, current, sent],
+        [*(output for tab in tabs for output in tab.outputs), sent],
         trigger_mode="always_last",
         **QUIET,
     )
+
+
+def refreshed(
+    store: Store, tab: Tab, project_id: int | None, sent: dict[str, Any]
+) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """The updates of a tab by its outputs, none for the fields that have theirs already, and what was `sent` to the
+    fields of all tabs."""
+    with store.held():
+        updates = dict(zip(tab.outputs, tab.refresh(project_id), strict=True))
+    now = [repr([project_id, *(_plain(updates[field]) for field in group)]) for group in tab.fields]
+    for group, update, before in zip(tab.fields, now, sent.get(tab.id, [None] * len(now)), strict=True):
+        if update == before:
+            updates |= dict.fromkeys(group, gr.skip())
+    return updates, {**sent, tab.id: now}
+
+
+def _plain(update: Any) -> Any:
+    return update.constructor_args if isinstance(update, gr.blocks.Block) else update
 
 
 def arrive(store: Store, kept: list[Any] | None) -> tuple[int | None, str | None, int]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from alapp import jobs, worker
+from alapp import jobs, running
 from alapp.domain import silent
 from alapp.errors import ConflictError, InputError, NotReadyError, Paused
 from alapp.experiments import control, outlook, runner, sources
@@ -61,7 +61,7 @@ def test_folders_are_checked_before(store, study, tmp_path):
     with pytest.raises(InputError, match=r"no folder .*nowhere"):
         outlook.look_ahead(store, replace(study, source=Source(images=str(tmp_path / "nowhere"), labels=str(tmp_path))))
     (tmp_path / "labels" / "2.tif").unlink()
-    with pytest.raises(InputError, match="no labels for 1 images, 2"):
+    with pytest.raises(InputError, match="no labels for 1 image, 2 among"):
         control.define(store, "discs", study)
     assert not experiments.every(store)
 
@@ -76,7 +76,7 @@ def test_a_survey_says_what_loading_gives(store, source, project):  # noqa: F811
 def test_a_project_with_reference_masks_is_a_source(store, project):  # noqa: F811
     study = Study(sources.of_project(store, project.id), budgets=(2,), strategies=("random",), seeds=(0,))
     made, _ = control.define(store, "mine", study)
-    job = worker.run_inline(store, control.start(store, made.id))
+    job = running.run_inline(store, control.start(store, made.id))
     assert (job.state, job.result) == (JobState.DONE, {"done": 3, "failed": 0})
     catalogue.delete_project(store, project.id)
     catalogue.erase_project(store, project.id)
@@ -95,7 +95,7 @@ def test_one_experiment_at_a_time(store, study):
     with pytest.raises(ConflictError, match="'one' is paused"):
         control.start(store, two.id)
     assert control.start(store, one.id).state is JobState.QUEUED
-    assert worker.run_inline(store, job).result == {"done": 8, "failed": 0}
+    assert running.run_inline(store, job).result == {"done": 8, "failed": 0}
     with pytest.raises(NotReadyError, match="left to do"):
         control.start(store, one.id)
     assert control.start(store, two.id).params["experiment"] == two.id
@@ -105,9 +105,9 @@ def test_what_failed_is_tried_again(store, study, monkeypatch):
     made, _ = control.define(store, "one", study)
     with monkeypatch.context() as broken:
         broken.setattr(ThresholdTrainer, "train", lambda *_, **__: 1 / 0)
-        assert worker.run_inline(store, control.start(store, made.id)).result == {"done": 0, "failed": 2}
+        assert running.run_inline(store, control.start(store, made.id)).result == {"done": 0, "failed": 2}
     assert control.retry(store, made.id) == 2
-    assert worker.run_inline(store, control.job_of(store, made.id)).result == {"done": 8, "failed": 0}
+    assert running.run_inline(store, control.job_of(store, made.id)).result == {"done": 8, "failed": 0}
 
 
 def test_deleting_can_be_undone(store, study):
@@ -115,7 +115,7 @@ def test_deleting_can_be_undone(store, study):
     job = control.start(store, made.id)
     with pytest.raises(ConflictError, match="Cancel it"):
         control.remove(store, made.id)
-    worker.run_inline(store, job)
+    running.run_inline(store, job)
     before = experiments.runs(store, made.id)
     control.remove(store, made.id)
     assert not experiments.every(store)

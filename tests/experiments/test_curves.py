@@ -97,6 +97,26 @@ def test_the_figure_has_the_lines_of_every_label(known):
     assert not curve_figure(known[:5], "auto", None).layout.shapes
 
 
+def test_one_repetition_has_no_interval(known):
+    (once,) = curve_figure([line("auto", CHAIN, "random", 4, 0.5)], "auto", None).data
+    assert [list(told) for told in once.customdata] == [["too few for an interval", "1 repetition"]]
+    twice, _ = curve_figure(known, "auto", None).data
+    assert twice.customdata[1][0].startswith("95% interval 0.")
+    assert twice.customdata[1][1] == "2 repetitions"
+
+
+def test_a_summary_says_only_what_is_there(known):
+    better, chance, worse = curves.contrasts(known)
+    assert curves.summary([better]) == "Of 1 comparison: 1 better, 0 worse."
+    assert curves.summary([better, worse]) == "Of 2 comparisons: 1 better, 1 worse."
+    assert curves.summary([chance]) == "Of 1 comparison: 0 better, 0 worse; it could be chance."
+    assert curves.summary([chance] * 2) == "Of 2 comparisons: 0 better, 0 worse; all could be chance."
+    single = [line("auto", CHAIN, name, 1, 0.5) for name in ("coreset", "random")]
+    (found,) = curves.contrasts(single)
+    assert found.labels == "1 labelled patch"
+    assert found.told.endswith("+0.0 F1 points: one seed says nothing.")
+
+
 def test_the_page_shows_what_is_more_than_chance_first(known):
     assert len(rows_of(known)) == len(known)
     text = differences(known)

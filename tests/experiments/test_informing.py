@@ -40,7 +40,7 @@ def model(lab):
 def test_before_a_model_the_pseudo_labels_tell(lab):
     run = Run("auto", 0, "coreset", "chain", 2)
     known = informing.inform(lab, run, None, 1, ALL, silent)
-    assert set(known) == {"contrast", "content", "foreground", "cost", "round_number"}
+    assert set(known) == {"contrast", "content", "place", "foreground", "cost", "round_number"}
     labels = lab.pseudo("auto", 0, silent)
     expected = [(patch.of(labels[patch.image]) > 0).mean() for patch in lab.images.patches]
     np.testing.assert_allclose(known["foreground"], expected)

@@ -14,7 +14,7 @@ from alapp.rounds.annotate import annotation
 from alapp.rounds.predict import evaluation
 from alapp.rounds.progress import StepState
 from alapp.rounds.pseudolabel import pseudo
-from alapp.rounds.results import results
+from alapp.rounds.results import adviser, results
 from alapp.rounds.select import embedding, selection
 from alapp.rounds.train import training
 from alapp.storage import catalogue, labels, models
@@ -240,6 +240,74 @@ def test_the_curve_scores_every_checkpoint_on_the_same_patches(store, project, f
     assert curve[-1].validation.scores.f1_50 > 0.9
     low, high = curve[-1].validation.interval
     assert 0 <= low <= curve[-1].validation.scores.f1_50 <= high <= 1
+
+
+def test_patches_that_no_longer_count_are_in_no_score_until_they_come_back(store, project, fast):
+    pseudo.decide(store, project.id, pseudo.NONE)
+    catalogue.update_project(store, project.id, validation_share=0.5)
+    run_round(store, project, 6)
+    checkpoint = models.latest_checkpoint(store, project.id)
+    scored = [row.patch_id for row in models.scores(store, checkpoint.id, "validation")]
+    assert len(scored) == 3
+    annotation.reopen(store, scored[0], "s")
+    assert evaluation.summary(store, checkpoint.id, "validation").n == 2
+    annotation.skip(store, scored[0], "s", "not sharp")
+    assert [row.patch_id for row in models.scores(store, checkpoint.id, "validation")] == scored[1:]
+    image_id = catalogue.patch(store, scored[1]).image_id
+    left = [key for key in scored[1:] if catalogue.patch(store, key).image_id != image_id]
+    catalogue.set_image_deleted(store, image_id, True)
+    assert [row.patch_id for row in models.scores(store, checkpoint.id, "validation")] == left
+    catalogue.set_image_deleted(store, image_id, False)
+    assert [row.patch_id for row in models.scores(store, checkpoint.id, "validation")] == scored[1:]
+
+
+def test_images_that_came_later_do_not_bend_the_curve(store, project, fast):
+    pseudo.decide(store, project.id, pseudo.NONE)
+    catalogue.update_project(store, project.id, validation_share=0.5)
+    run_round(store, project, 4)
+    for seed in (7, 8, 9):
+        pixels, truth = discs(seed)
+        importing.add_reference(store, importing.add_array(store, project.id, f"later_{seed}", pixels), truth)
+    run_round(store, project, 12)
+    newest = models.latest_checkpoint(store, project.id)
+    first, last = results.learning_curve(store, project.id)
+    assert evaluation.summary(store, newest.id, "validation").n == 8
+    assert first.validation.n == last.validation.n == 8 - last.left_out
+    assert (first.left_out, last.left_out > 0) == (0, True)
+
+
+def test_models_stay_where_they_are_on_the_curve(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    first, _ = run_round(store, project), run_round(store, project)
+
+    def positions():
+        return [point.labelled for point in results.learning_curve(store, project.id)]
+
+    assert positions() == [0, 5, 10]
+    annotation.reopen(store, first["patches"][0], "s")
+    assert positions() == [0, 5, 10]
+    catalogue.set_image_deleted(store, catalogue.patch(store, first["patches"][1]).image_id, True)
+    assert positions() == [0, 5, 10]
+    assert results.learning_curve(store, project.id)[-1].fraction == 1
+    assert adviser._gain(store, project.id, 5)[0] is not None
+
+
+def test_models_of_an_earlier_version_stand_by_what_they_learned_from(store, project, fast):
+    pseudo.decide(store, project.id, pseudo.NONE)
+    first = run_round(store, project)
+    run_round(store, project)
+    store.execute("UPDATE checkpoint SET n_labelled = NULL")
+    assert [number for _, _, number in results.labelled_by_round(store, project.id)] == [5, 10]
+    chosen = round_rows.selected_in_project(store, project.id)
+    learned, held = (
+        next(key for key in first["patches"] if chosen[key].role is role)
+        for role in (PatchRole.TRAIN, PatchRole.VALIDATION)
+    )
+    annotation.reopen(store, learned, "s")
+    assert [number for _, _, number in results.labelled_by_round(store, project.id)] == [5, 10]
+    annotation.reopen(store, held, "s")
+    assert [number for _, _, number in results.labelled_by_round(store, project.id)] == [4, 9]
 
 
 def test_labels_that_change_are_scored_again(store, project, fast):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tifffile
 from alapp.domain import silent
 from alapp.errors import InputError
 from alapp.rounds import simulate
+from alapp.storage import catalogue
 from tests.rounds.conftest import discs
 
 
@@ -55,8 +57,18 @@ def test_the_same_seed_gives_the_same_rounds(store, folders, fast, tmp_path):
 def test_an_image_without_labels_is_named(store, folders):
     images, labels = folders
     (labels / "2.tif").unlink()
-    with pytest.raises(InputError, match="no labels for 1 images, 2 among them"):
+    with pytest.raises(InputError, match="no labels for 1 image, 2 among them"):
         simulate.simulate(store, simulate.Simulation(images, labels), silent)
+
+
+def test_a_name_may_be_written_in_two_ways(folders):
+    images, labels = folders
+    image, answer = (unicodedata.normalize(form, "Zellkörper") for form in ("NFD", "NFC"))
+    (images / "2.tif").rename(images / f"{image}.tif")
+    (labels / "2.tif").rename(labels / f"{answer}.tif")
+    matched = simulate.pairs(images, labels)
+    assert (images / f"{image}.tif", labels / f"{answer}.tif") in matched
+    assert len(matched) == 4
 
 
 def test_a_colour_image_is_not_a_label_file(folders):
@@ -73,3 +85,10 @@ def test_a_wrong_name_is_told_before_anything_is_done(store, folders, wrong, wor
     with pytest.raises(InputError, match=words):
         simulate.simulate(store, simulate.Simulation(*folders, **wrong), silent)
     assert store.rows("SELECT * FROM project") == []
+
+
+def test_a_single_image_is_too_few_and_leaves_no_project(store, folders):
+    images, labels = folders
+    with pytest.raises(InputError, match="at least two images"):
+        simulate.simulate(store, simulate.Simulation(images / "0.tif", labels), silent)
+    assert catalogue.projects(store) == []

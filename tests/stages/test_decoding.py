@@ -9,7 +9,7 @@ from scipy import ndimage
 from alapp.errors import Cancelled
 from alapp.stages.component_tree import in_labels
 from alapp.stages.decoding import Example, fit, for_shapes
-from alapp.stages.instances import DEFAULTS, from_probabilities
+from alapp.stages.instances import DEFAULTS, Decoding, from_probabilities
 from alapp.stages.metrics import pool, score_instances
 from alapp.stages.train.targets import border_core
 
@@ -88,6 +88,11 @@ def test_progress_reaches_the_end_and_can_stop():
         fit([patch(seed) for seed in range(4)], stop)
 
 
+def score(labels: np.ndarray, probabilities: np.ndarray, decoding: Decoding) -> int:
+    """How many objects are found."""
+    return score_instances(labels, from_probabilities(probabilities, decoding=decoding)).tp_50
+
+
 class TestShapes:
     def crescents(self, share: float) -> np.ndarray:
         """20 discs on a grid, of which `share` have lost a half disc in their middle."""
@@ -132,6 +137,29 @@ class TestShapes:
         specks = np.zeros((9, 9), np.int32)
         specks[2, 2:7] = specks[2:7, 2] = 1
         assert for_shapes([]) == for_shapes([np.zeros((9, 9), np.int32)]) == for_shapes([specks]) == DEFAULT
+
+    def two_sizes(self, small: int, radius: int = 4) -> np.ndarray:
+        """12 discs of radius 18, and `small` others, that touch nothing."""
+        labels = np.zeros((200, 260), np.int32)
+        yy, xx = np.mgrid[:200, :260]
+        large = [(25 + 50 * (n // 4), 25 + 50 * (n % 4), 18) for n in range(12)]
+        little = [(10 + 14 * (n % 13), 215 + 14 * (n // 13), radius) for n in range(small)]
+        for number, (y, x, r) in enumerate(large + little):
+            labels[(yy - y) ** 2 + (xx - x) ** 2 <= r**2] = number + 1
+        return labels
+
+    @pytest.mark.parametrize("radius", [3, 4, 6])
+    def test_objects_as_small_as_the_labelled_ones_stay(self, radius):
+        labels = self.two_sizes(20, radius)
+        probabilities = np.stack([border_core(labels, 2) == each for each in range(3)]).astype(np.float32)
+        assert score(labels, probabilities, for_shapes([labels])) == 32
+        assert score(labels, probabilities, DEFAULT) == 12
+
+    def test_few_small_objects_tell_nothing(self):
+        assert for_shapes([self.two_sizes(2)]).fragment_share == DEFAULT.fragment_share
+        assert for_shapes([self.two_sizes(1)] * 8).fragment_share == DEFAULT.fragment_share
+        cut = self.two_sizes(20)[:, :216]  # through all of the small ones
+        assert for_shapes([cut]).fragment_share == DEFAULT.fragment_share
 
     def test_the_other_defaults_of_the_network_stay(self):
         assert for_shapes([], 4) == DEFAULTS[4]

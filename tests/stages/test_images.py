@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -85,6 +87,15 @@ def test_imagej_hyperstack(tmp_path: Path, unit: str, factor: float) -> None:
     expected = (1.5 * factor, 0.5 * factor, 0.25 * factor)
     assert (info.voxel_size.z, info.voxel_size.y, info.voxel_size.x) == pytest.approx(expected)
     np.testing.assert_array_equal(images.read(path), array.transpose(0, 2, 3, 1))
+
+
+def test_imagej_leaves_out_a_spacing_of_one(tmp_path: Path) -> None:
+    metadata = {"axes": "ZYX", "unit": "um"}
+    path = tiff(tmp_path / "a.tif", numbers(5, 20, 30), imagej=True, resolution=(5, 5), metadata=metadata)
+    size = images.inspect(path).voxel_size
+    assert (size.z, size.y, size.x) == pytest.approx((1.0, 0.2, 0.2))
+    flat = tiff(tmp_path / "b.tif", numbers(20, 30), imagej=True, resolution=(5, 5), metadata={"unit": "um"})
+    assert images.inspect(flat).voxel_size.z is None
 
 
 def test_imagej_without_a_length_unit_has_no_voxel_size(tmp_path: Path) -> None:
@@ -176,6 +187,13 @@ def test_white_is_zero_tiff_is_inverted(tmp_path: Path) -> None:
     array = numbers(20, 30)
     path = tiff(tmp_path / "a.tif", array, photometric="miniswhite")
     np.testing.assert_array_equal(images.read(path)[0, ..., 0], 65_535 - array)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_an_inverting_lookup_table_of_imagej_changes_no_pixel(tmp_path: Path, dtype: str) -> None:
+    array = numbers(20, 30, dtype=dtype)
+    path = tiff(tmp_path / "a.tif", array, photometric="miniswhite", imagej=True)
+    np.testing.assert_array_equal(images.read(path)[0, ..., 0], array)
 
 
 @pytest.mark.parametrize("compression", ["zlib", "lzw"])
@@ -414,6 +432,24 @@ def test_stem() -> None:
     assert [images.stem(name) for name in ("a.b.tif", "x/a.ome.tif", "a.OME.TIFF", "b.png")] == ["a.b", "a", "a", "b"]
 
 
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_pictures_above_the_limit_of_pillow_are_read(tmp_path: Path, ending: str, monkeypatch) -> None:
+    pixels = np.full((40, 50), 7, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"a.{ending}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    np.testing.assert_array_equal(images.read(tmp_path / f"a.{ending}")[0, ..., 0], pixels)
+
+
+def test_pictures_that_are_too_large_to_be_read_whole_are_refused(tmp_path: Path) -> None:
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = struct.pack(">II", 50_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageError, match=r"a\.png is too large: it would need 3\.0 GB .* save it as a tiled TIFF"):
+        images.inspect(tmp_path / "a.png")
+
+
 # discovery
 
 
@@ -433,6 +469,43 @@ def test_discover_sorts_naturally_and_skips_other_files(tmp_path: Path) -> None:
 def test_discover_takes_brackets_in_a_file_name_literally(tmp_path: Path) -> None:
     (tmp_path / "a[1].tif").touch()
     assert images.discover(str(tmp_path / "a[1].tif")) == [tmp_path / "a[1].tif"]
+
+
+def test_discover_takes_brackets_in_folders_before_the_pattern_literally(tmp_path: Path) -> None:
+    folder = tmp_path / "[2024] exp"
+    for name in ("a1.tif", "a2.tif", "b1.tif", "day [1]/a3.tif"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    for pattern, names in {
+        "*.tif": ["a1.tif", "a2.tif", "b1.tif"],
+        "[ab]1.tif": ["a1.tif", "b1.tif"],
+        "**/a*.tif": ["a1.tif", "a2.tif", "a3.tif"],
+        "day [1]/*.tif": ["a3.tif"],
+        "d*/a3.tif": ["a3.tif"],
+    }.items():
+        assert [path.name for path in images.discover(str(folder / pattern))] == names
+
+
+def test_discover_says_what_cannot_be_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"home folder in ~nosuchuser/a is not known"):
+        images.discover("~nosuchuser/a")
+    with pytest.raises(InputError, match=r"aaaa cannot be looked for \(File name too long\)"):
+        images.discover(str(tmp_path / ("a" * 300)))
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "a.tif").touch()
+    usual = os.stat
+
+    def stat(path: os.PathLike, **options: object) -> os.stat_result:
+        if "closed" in Path(path).parent.name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return usual(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    for text in ("closed", "closed/a.tif", "closed/*.tif", ""):
+        with pytest.raises(InputError, match=r"closed.* may not be looked at"):
+            images.discover(str(tmp_path / text))
+    (tmp_path / "b.tif").touch()
+    assert images.discover(str(tmp_path)) == [tmp_path / "b.tif"]
 
 
 def test_discover_says_what_it_looked_for(tmp_path: Path) -> None:

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from alapp.domain import VoxelSize
-from alapp.stages.instances import Decoding, decoded_at_once, from_probabilities, kept_objects, link_slices, only
+from alapp.stages.instances import (
+    Decoding,
+    by_slices,
+    decoded_at_once,
+    from_probabilities,
+    kept_objects,
+    link_slices,
+    only,
+)
 from alapp.stages.train.targets import border_core
 
 
@@ -218,8 +226,22 @@ def test_other_arrays_are_refused():
 
 def test_thick_slices_are_decoded_one_by_one():
     stack, flat = np.zeros((3, 4, 5), np.int32), np.zeros((4, 5), np.int32)
-    thick, cubic = VoxelSize(3, 1, 1), VoxelSize(1, 1, 1)
-    assert [each.shape for each in decoded_at_once(stack, thick)] == [(4, 5)] * 3
-    assert [each.shape for each in decoded_at_once(stack, cubic)] == [(3, 4, 5)]
-    assert [each.shape for each in decoded_at_once(stack)] == [(3, 4, 5)]
-    assert [each.shape for each in decoded_at_once(flat, thick)] == [(4, 5)]
+    assert [each.shape for each in decoded_at_once(stack, True)] == [(4, 5)] * 3
+    assert [each.shape for each in decoded_at_once(stack, False)] == [(3, 4, 5)]
+    assert [each.shape for each in decoded_at_once(flat, True)] == [(4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("size", "known", "learned"),
+    [
+        (VoxelSize(3, 1, 1), True, True),
+        (VoxelSize(2.9, 1, 1), False, False),
+        (VoxelSize(1, 1, 1), False, False),
+        (VoxelSize(), False, True),
+        (VoxelSize(None, 0.2, 0.2), False, True),  # a TIFF without a spacing
+        (VoxelSize(2.0, None, 0.2), False, True),
+    ],
+)
+def test_where_the_thickness_is_unknown_the_network_decides(size, known, learned):
+    assert by_slices(size) is known
+    assert by_slices(size, learned_slices=True) is learned

@@ -23,6 +23,7 @@ FILES = {
     "plain, big endian": (GRAY, {"byteorder": ">"}),
     "inverted": (GRAY, {"photometric": "miniswhite"}),
     "inverted strips": (GRAY, {"photometric": "miniswhite", "compression": "zlib"}),
+    "imagej, inverting table": (GRAY, {"imagej": True, "photometric": "miniswhite"}),
     "stack": (STACK, {"metadata": {"axes": "ZYX"}}),
     "packed stack": (STACK, {"metadata": {"axes": "ZYX"}, "compression": "zlib"}),
     "imagej": (HYPER, {"imagej": True, "metadata": {"axes": "ZCYX"}}),

@@ -212,10 +212,28 @@ def test_cancelling_stops_between_blocks(tmp_path):
     assert not (tmp_path / "labels.npy").exists()
 
 
+def test_what_is_cancelled_keeps_no_file_open(tmp_path, monkeypatch):
+    probabilities = soft_classes(touching_discs((300, 300), 25, 12))[:, None]
+    arrays, make = [], segment.new_array
+    monkeypatch.setattr(segment, "new_array", lambda *given: arrays.append(make(*given)) or arrays[-1])
+
+    def report(done, total, message=""):
+        if message.startswith("Joining part 2"):
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        segment.segment(
+            lambda box, _: probabilities[(slice(None), *box.slices)], (1, 300, 300), segment.decoding_for(VoxelSize()),
+            (0, 20, 20), tmp_path, report, True, 100 * 100,
+        )  # fmt: skip
+    assert [array._mmap.closed for array in arrays] == [True]
+
+
 def test_stacks_of_unknown_voxel_size_are_decoded_as_the_network_learned_them():
     thick = VoxelSize(1.0, 0.1, 0.1)
     cubes = VoxelSize(0.1, 0.1, 0.1)
     assert segment.decoding_for(VoxelSize(), learned_slices=True).by_slices
+    assert segment.decoding_for(VoxelSize(None, 0.1, 0.1), learned_slices=True).by_slices
     assert not segment.decoding_for(VoxelSize()).by_slices
     assert segment.decoding_for(thick).by_slices
     assert not segment.decoding_for(cubes, learned_slices=True).by_slices

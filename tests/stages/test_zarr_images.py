@@ -36,6 +36,20 @@ def save(path, pixels, axes, scale=None, version="0.4", inner="", datasets=("0",
     return path
 
 
+@pytest.mark.parametrize(
+    ("path", "stem", "title"),
+    [
+        ("plates/plate.zarr/A/1/0", "plate_A_1_0", "plate.zarr/A/1/0"),
+        ("My plate.ome.ZARR/B/12/3", "My plate_B_12_3", "My plate.ome.ZARR/B/12/3"),
+        ("plate.zarr", "plate", "plate.zarr"),
+        ("plate.zarr/export/cells.tif", "cells", "cells.tif"),
+        ("plates/cells.tif", "cells", "cells.tif"),
+    ],
+)
+def test_fields_of_a_plate_are_named_by_their_path(path, stem, title):
+    assert (images.stem(path), images.title(path)) == (stem, title)
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_volume_with_channels(tmp_path, version):
     axes = [axis("c"), axis("z", "nanometer"), axis("y", "micrometer"), axis("x", "micrometer")]

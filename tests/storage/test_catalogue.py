@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from alapp.domain import ImageRole, PatchRole
+from alapp.errors import InputError
 from alapp.rounds import importing
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
@@ -48,3 +49,11 @@ def test_whether_there_is_a_patch_and_one_that_was_never_picked(store, project):
     assert not catalogue.any_patch(store, project.id, unpicked=True)
     catalogue.set_image_deleted(store, catalogue.images(store, project.id)[0].id, True)
     assert catalogue.count_patches(store, project.id) == 4
+
+
+def test_a_project_is_found_by_its_name_before_its_number(store):
+    two, one, plate = (catalogue.create_project(store, name) for name in ("2", "1", "plate"))
+    assert (two.id, one.id) == (1, 2)
+    assert [catalogue.project_called(store, name) for name in ("1", "2", "3", "plate")] == [one, two, plate, plate]
+    with pytest.raises(InputError, match=r"no project called '4'.*'plate', '1', '2'"):
+        catalogue.project_called(store, "4")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_half(target)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    modes = []
+    for umask in (0o022, 0o077):
+        before = os.umask(umask)
+        try:
+            with atomic_write(tmp_path / "summary.csv") as handle:
+                handle.write(b"image")
+        finally:
+            os.umask(before)
+        modes.append(stat.S_IMODE((tmp_path / "summary.csv").stat().st_mode))
+    assert modes == [0o644, 0o600]
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
@@ -62,6 +77,12 @@ def test_arrays_and_labels_come_back(store: Store) -> None:
 @pytest.mark.parametrize(("top", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (70000, np.uint32)])
 def test_labels_take_the_smallest_type(top: int, dtype: type) -> None:
     assert smallest_unsigned(np.array([[0, top]], dtype=np.int32)).dtype == dtype
+
+
+def test_an_empty_file_is_noticed(store: Store) -> None:
+    (store.root / "empty.npy").touch()
+    with pytest.raises(CorruptFileError, match=r"empty\.npy"):
+        store.files.read_array("empty.npy")
 
 
 def test_damage_is_noticed(store: Store) -> None:

@@ -22,8 +22,10 @@ NAMES = [
     "m013_compared_by",
     "m014_lane",
     "m015_rehearsed",
+    "m016_scored_against",
+    "m017_labelled",
 ]
-SHA256 = "d7479c1a5e76ae8293f5079e40b4cac6d588bd66da6190d542c3bbd52997cd48"
+SHA256 = "3f924af13a8d6d15f8f698b96adc876c2b483d2cb690f167316d3649d25032e0"
 
 
 def schema(store: Store) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 
 import numpy as np
@@ -156,3 +157,67 @@ def mask_of(store, patch, identity):
     target = np.zeros((1, *catalogue.read_patch(store, patch).shape[:2]), bool)
     annotation.state(store, patch.id).objects[identity].mask.paint(target, True)
     return target[0]
+
+
+def begin_stroke(visitor, y, x0, x1):
+    mouse = visitor.page.mouse
+    mouse.move(*visitor.where(y, x0))
+    mouse.down()
+    mouse.move(*visitor.where(y, x1), steps=4)
+
+
+def stroke(visitor, y, x0, x1):
+    begin_stroke(visitor, y, x0, x1)
+    visitor.page.mouse.up()
+
+
+def pixels(store, patch, identity):
+    """The rows of an object, and how many pixels each of them has."""
+    rows, counts = np.unique(np.argwhere(mask_of(store, patch, identity))[:, 0], return_counts=True)
+    return dict(zip(rows.tolist(), counts.tolist(), strict=True))
+
+
+def message(visitor):
+    return visitor.page.locator("[data-part=message]")
+
+
+class Held:
+    """Calls of the server functions in `names` that wait, until they are let go, the oldest first."""
+
+    def __init__(self, page, *names):
+        self.page, self.names, self.came, self.waiting = page, names, 0, []
+        page.route("**/component_server/**", self._handle)
+
+    def _handle(self, route):
+        if json.loads(route.request.post_data)["fn_name"] not in self.names:
+            return route.continue_()
+        self.came += 1
+        self.waiting.append(route)
+
+    def wait_for(self, n):
+        """Until so many calls came, all together."""
+        for _ in range(600):
+            if self.came >= n:
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"only {self.came} calls came")
+
+    def let_go(self):
+        self.waiting.pop(0).continue_()
+
+    def refuse(self, sentence="The disk is full."):
+        """The oldest call does not reach the server, and the page is told why."""
+        self.waiting.pop(0).fulfill(json={"error": sentence, "conflict": False})
+
+    def end(self):
+        """Let go of all of them, and of those to come."""
+        self.names = ()
+        while self.waiting:
+            self.let_go()
+
+
+def to_slice(visitor, *keys, z):
+    """Press keys, and wait until slice `z` of the stack is shown."""
+    for key in keys:
+        visitor.page.keyboard.press(key)
+    visitor.page.wait_for_selector(f'.ann[data-slice$="/{z}"]')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -20,7 +21,8 @@ def app(store, worker: bool = False) -> Iterator[str]:
     """The address of the app on this state folder; with a `worker`, a process does what is queued."""
     with supervised(store) if worker else nullcontext():
         demo = shell.build(store)
-        _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS, **launch_options())
+        looks = {"theme": THEME, "css": CSS, "head": shell.HEAD}
+        _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **looks, **launch_options())
         try:
             yield address
         finally:
@@ -82,3 +84,11 @@ def reload(page, ready: str = "Images") -> None:
     page.reload()
     expect(page.locator("#header-rail")).to_contain_text(ready)
     page.errors[before:] = [text for text in page.errors[before:] if not was_cut_short(text)]
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for what a page cannot show."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < end, f"timed out: {what}"
+        time.sleep(0.1)

@@ -11,11 +11,11 @@ import tifffile
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
+from alapp.running import run_inline
 from alapp.storage import catalogue, models
 from alapp.ui import apply, spaces
 from alapp.ui.page import Page
-from alapp.worker import run_inline
-from tests.rounds.apply.test_apply import folder, trained  # noqa: F401  (fixtures)
+from tests.rounds.apply.conftest import folder, trained  # noqa: F401  (fixtures)
 from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
 
 

@@ -12,13 +12,14 @@ from alapp.errors import InputError, NotReadyError
 from alapp.rounds.annotate import annotation
 from alapp.rounds.export import export
 from alapp.rounds.pseudolabel import pseudo
+from alapp.rounds.results import results
 from alapp.rounds.select import selection
 from alapp.rounds.train import lineage, training
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.ui.page import Page
 from alapp.ui.parts import downloads, tables
-from alapp.ui.results import comparison
+from alapp.ui.results import comparison, predictions
 from alapp.ui.results import results as results_tab
 from alapp.ui.rounds import patch_map, picks, rounds
 from alapp.ui.train import models as model_list
@@ -104,7 +105,7 @@ def test_results_show_everything_after_a_training(tabs, store, trained):  # noqa
 
 def test_with_a_trained_round(tabs, store, trained):  # noqa: F811
     made = check(tabs, trained.id)
-    table, _ = of_kind(made["results"], gr.Dataframe)
+    table = predictions.follow(store, trained.id, (None, None), None, None, True, 0, None)[-2]
     assert [row[0] for row in table["data"]] == ["image_0", "image_1", "image_2"]
     assert any("1 s" in value and "quick" in value for value in of_kind(made["train"], gr.HTML))
 
@@ -140,8 +141,8 @@ def test_starting_a_training_queues_one_job(store, project, fast):  # noqa: F811
     for iterations in (0, -3, "many", 10**9):
         with pytest.raises(InputError, match="between 1 and"):
             train.start_training(store, project.id, iterations, 0)
-    button, timer, changed = train.start_training(store, project.id, 7, 0)
-    assert (button.interactive, timer.active, changed) == (False, True, 1)
+    button, timer, iterations, changed = train.start_training(store, project.id, 7, 0)
+    assert (button.interactive, timer.active, iterations, changed) == (False, True, "", 1)
     (job,) = jobs.active(store, project.id)
     assert (job.kind, job.params) == ("pretrain", {"iterations": 7})
     status, _, _, again = train.watch(store, project.id)
@@ -184,9 +185,20 @@ def test_a_preset_from_the_browser_is_checked(store, project):  # noqa: F811
     assert catalogue.project(store, project.id).preset == "standard"
 
 
+@pytest.mark.parametrize(("count", "words"), [(1, "annotated 1 patch."), (2, "annotated 2 patches.")])
+def test_how_many_patches_the_references_annotated_is_told(store, project, monkeypatch, count, words):  # noqa: F811
+    told = []
+    monkeypatch.setattr(rounds.gr, "Info", told.append)
+    monkeypatch.setattr(rounds.oracle, "answer", lambda store, project_id: count)
+    rounds.answer_by_reference(store, project.id, 0)
+    assert words in told[0]
+
+
 def test_the_share_for_validation_is_told(store, project):  # noqa: F811
     assert "6 of 8 patches" in rounds.share_sentence(store, project.id, 8)
-    assert "All 1 patches" in rounds.share_sentence(store, project.id, 1)
+    assert "The one patch is chosen" in rounds.share_sentence(store, project.id, 1)
+    catalogue.update_project(store, project.id, validation_share=0.5)
+    assert "1 of 2 patches is chosen" in rounds.share_sentence(store, project.id, 2)
 
 
 def test_a_batch_size_from_the_browser_is_checked(store, project):  # noqa: F811
@@ -235,8 +247,10 @@ def test_comparison_shows_image_prediction_and_labels(store, trained):  # noqa: 
     held = [pick.patch_id for pick in chosen if pick.role is PatchRole.VALIDATION]
     assert views == [("patch", held[0])] == [shown]
     assert len(pictures) == 1
-    assert "worst first" in text
+    assert "1 validation patch, the worst first" in text
     assert "objects found" in caption
+    cards = results_tab.summary_cards(results.learning_curve(store, trained.id), 1)
+    assert "F1 on 1 validation patch<" in cards
     assert panels.shape[1] > 2.9 * panels.shape[0]
     assert "Your labels" in titles
     assert button.visible

@@ -26,6 +26,7 @@ from alapp.stages.annotate import journal, masks
 from alapp.stages.annotate.base import PLAIN, Point, Tuning
 from alapp.stages.annotate.journal import DONE, OPEN, SKIPPED, STARTED, State
 from alapp.stages.annotate.masks import Mask
+from alapp.stages.label_ids import instance_map
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
@@ -178,7 +179,8 @@ def accept_suggestions(
 ) -> Change:
     """Make suggestions objects, as they are; all of them without `object_ids`."""
     now = state(store, patch_id)
-    chosen = [key for key in now.suggestions if object_ids is None or key in set(object_ids)]
+    wanted = now.suggestions if object_ids is None else set(object_ids)
+    chosen = [key for key in now.suggestions if key in wanted]
     if not chosen:
         raise InputError("There is no suggestion to accept.")
     return write(store, patch_id, session, "take", {"objects": chosen, "token": token}, revision=revision)
@@ -282,16 +284,18 @@ def reopen(
 
 
 def submit_labels(store: Store, patch_id: int, pixels: np.ndarray, backend: str, session: str = "import") -> LabelMap:
-    """Take a finished label map (Y, X) or (Z, Y, X) for the patch, from an oracle or a file, and mark it done."""
+    """Take a finished label map (Y, X) or (Z, Y, X) for the patch, from an oracle or a file, and mark it done. For its
+    ids see `instance_map`. Raises `InputError` when the size differs, and for fractions or negative numbers."""
     patch = catalogue.patch(store, patch_id)
     expected = shape(patch) if patch.is_3d else shape(patch)[1:]
     if pixels.shape != expected:
         raise InputError(f"The label map of {patch.name} has shape {pixels.shape}, but the patch has {expected}.")
+    ready = instance_map(np.asarray(pixels), f"The label map of {patch.name}")
     now = state(store, patch_id)
     if now.closed:
         reopen(store, patch_id, session)
     payload = {"backend": backend, "shape": shape(patch)}
-    blob = masks.pack_labels(np.asarray(pixels).reshape(shape(patch)))
+    blob = masks.pack_labels(ready.reshape(shape(patch)))
     write(store, patch_id, session, "submit", payload, blob)
     mark_done(store, patch_id, session, backend=backend)
     made = labels.latest_of_patch(store, patch_id, LabelKind.HUMAN)

@@ -1,8 +1,8 @@
 """Who has a patch open: the second page that opens one is told, and can take it over.
 
-Pages tell every few seconds that they are there (`look`), so a page that was closed, or whose computer sleeps, frees
-its patch by falling silent. This is courtesy only, kept in memory: what protects the work is the revision that
-every write must name.
+Pages tell every few seconds that they are there (`look`), also while they wait for a long act, so a page that was
+closed, or whose computer sleeps, frees its patch by falling silent. This is courtesy only, kept in memory: what
+protects the work is the revision that every write must name.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
@@ -9,15 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from alapp.errors import AlappError
 from alapp.rounds.annotate import annotation, annotation_classes, clicks
 from alapp.rounds.annotate.annotation import Change
 from alapp.stages.annotate import journal, masks
-from alapp.stages.annotate.journal import Instance, State
+from alapp.stages.annotate.journal import Draft, Instance, State
 from alapp.stages.annotate.masks import Mask
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
+
+logger = logging.getLogger(__name__)
 
 
 def open_patch(store: Store, patch_id: int, session: str, start: str | None = None) -> dict[str, Any]:
@@ -131,12 +135,11 @@ def _head(now: State) -> dict[str, Any]:
 
 
 def _draft(store: Store, patch: Patch, now: State) -> dict[str, Any] | None:
-    """The unfinished object, its mask made anew from its points."""
+    """The unfinished object, its mask made anew from its points; without a mask where that fails."""
     draft = now.draft
     if draft is None or now.closed:
         return None
-    prompts = {"box": draft.box, "tuning": draft.tuning}
-    mask = annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, **prompts)
+    mask = _draft_mask(store, patch, now, draft)
     return {
         "z": draft.z,
         "positive": draft.positive,
@@ -146,6 +149,22 @@ def _draft(store: Store, patch: Patch, now: State) -> dict[str, Any] | None:
         "tuning": asdict(draft.tuning),
         "mask": mask_json(mask) if mask else None,
     }
+
+
+def _draft_mask(store: Store, patch: Patch, now: State, draft: Draft) -> Mask | None:
+    """The mask of the unfinished object; None if it is empty, and where the click method cannot make it.
+
+    What is the matter then is told by `clicks.prepare`, which the page asks for next, or by the next click: the patch
+    itself must open, so that everything that needs no clicks can go on.
+    """
+    prompts = {"box": draft.box, "tuning": draft.tuning}
+    try:
+        return annotation.preview(store, patch, now, draft.z, draft.positive, draft.negative, draft.object, **prompts)
+    except AlappError:
+        return None
+    except Exception:  # a plugin, or a package behind a method, may raise anything
+        logger.exception("The click method failed on the unfinished object of patch %d", patch.id)
+        return None
 
 
 def _differing(before: Mapping[int, Instance], after: Mapping[int, Instance], suggestion: bool) -> list[dict[str, Any]]:

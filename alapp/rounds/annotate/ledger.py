@@ -6,6 +6,14 @@ an act that creates, changes, accepts or deletes objects belongs to those object
 The time up to any other act (opening, clicks that came to nothing, marking done) is the patch's alone. Pages into
 which labels were imported cost nothing: no person worked there.
 
+Clicks. A click is something that the person adds: a point, a box, a scribble, or an edit by hand (a stroke, a merge, a
+change of shape, ...). For each answer of the click method the journal has all points and the box of the unfinished
+object; what counts is what these have that the answer before did not have. So a slider that is moved, another rule for
+overlaps, and a point that is taken back add nothing. Several points of one sign (belongs to the object, or does not)
+that come at once are one scribble. Of a scribble the first point may come alone, with its own answer; what follows it
+at once is not counted again. This cannot be told from points that are clicked faster than the method answers, which are
+counted like a scribble: too low. A scribble of two points is counted as two: too high by one.
+
 Outcome of an object, as the patch is now (what was undone never happened): `accepted` as suggested; `edited`, a
 suggestion that was changed before or after it was accepted; `drawn` from nothing; `dismissed`, a suggestion that was
 refused; `deleted`, an object that was removed. Suggestions that were left alone have none. Imported objects are not
@@ -32,13 +40,16 @@ PAUSE_SECONDS = 60  # a longer gap between two acts is a break, not work
 ACCEPTED, EDITED, DRAWN, DISMISSED, DELETED = "accepted", "edited", "drawn", "dismissed", "deleted"
 OUTCOMES = (ACCEPTED, EDITED, DRAWN, DISMISSED, DELETED)
 KEPT = (ACCEPTED, EDITED, DRAWN)
+SIGNS = ("positive", "negative")
+ENDS_DRAFT = ("accept", "undo", "redo", "submit", "done", "skip")
+"""Events after which no point is left of the unfinished object on the page."""
 SUGGESTED = ("model", "pseudo")  # sources of suggestions, see stages/annotate/journal.py
 
 
 @dataclass(frozen=True)
 class ObjectWork:
-    """An object or suggestion that the person acted on. `outcome` is one of `OUTCOMES`; `seconds` of work; `clicks`:
-    points, boxes, and strokes or other edits by hand."""
+    """An object or suggestion that the person acted on. `outcome` is one of `OUTCOMES`; `seconds` of work; `clicks`
+    that led to it, see the module."""
 
     object_id: int
     outcome: str
@@ -70,8 +81,8 @@ class PatchWork:
 
 @dataclass(frozen=True)
 class Effort:
-    """What some patches cost together: working time in seconds, clicks and strokes, and objects by outcome; see the
-    module. `corrected` are the edited ones."""
+    """What some patches cost together: working time in seconds, clicks, and objects by outcome; see the module.
+    `corrected` are the edited ones."""
 
     seconds: float
     clicks: int
@@ -156,6 +167,41 @@ class _Mark:
     act: int
 
 
+@dataclass(frozen=True)
+class _Prompts:
+    """The points, by sign, and the box of the unfinished object as a click event has them; `place` is its slice and
+    object. `begun`: the signs of which this event added one point, with which a scribble may have begun."""
+
+    place: tuple[Any, ...] = ()
+    points: Mapping[str, list[Any]] = field(default_factory=dict)
+    box: Sequence[float] | None = None
+    begun: frozenset[str] = frozenset()
+
+    def then(self, payload: Mapping[str, Any]) -> tuple[_Prompts, int]:
+        """Those of the next click event, and how many clicks it adds."""
+        place = (payload.get("z"), payload.get("object"))
+        before = self if place == self.place else _Prompts()
+        points = {sign: payload.get(sign) or [] for sign in SIGNS}
+        box = payload.get("box")
+        boxed = box is not None and box != before.box
+        more = {sign: _added(before.points.get(sign, []), points[sign]) for sign in SIGNS}
+        strokes = sum(n > 0 and not (n > 1 and before._begun_in(sign, points[sign])) for sign, n in more.items())
+        begun = frozenset(sign for sign, n in more.items() if n == 1)
+        return _Prompts(place, points, box, begun), strokes + boxed
+
+    def _begun_in(self, sign: str, points: list[Any]) -> bool:
+        """Whether `points` may be the rest of a scribble that began here, which is counted already."""
+        known = self.points.get(sign, [])
+        return sign in self.begun and points[: len(known)] == known
+
+
+def _added(before: list[Any], now: list[Any]) -> int:
+    """How many points `now` has that are not those of `before`, in their order; undo takes the last ones away."""
+    if now[: len(before)] == before:  # nearly always, and long where there are scribbles
+        return len(now) - len(before)
+    return len(now) - next((i for i, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), len(now))
+
+
 @dataclass
 class _Replay:
     """A patch's journal without its masks: contents (object id to mark) as `journal.State` keeps them."""
@@ -164,6 +210,7 @@ class _Replay:
     past: list[Mapping[int, _Mark]] = field(default_factory=list)
     future: list[Mapping[int, _Mark]] = field(default_factory=list)
     acts: int = 0
+    prompts: _Prompts = field(default_factory=_Prompts)
     waiting: tuple[float, int] = (0.0, 0)
     seconds: float = 0.0
     clicks: int = 0
@@ -174,7 +221,7 @@ class _Replay:
     def act(self, kind: str, payload: Mapping[str, Any], worked: float) -> None:
         """One more event, after `worked` seconds of work."""
         self.acts += 1
-        clicks = int(payload["pointed"]) if kind == "click" else int(kind == "edit")
+        clicks = self._clicked(kind, payload)
         self.seconds += worked
         self.clicks += clicks
         self.waiting = (self.waiting[0] + worked, self.waiting[1] + clicks)
@@ -188,6 +235,15 @@ class _Replay:
             touched = self._step(*((self.past, self.future) if kind == "undo" else (self.future, self.past)))
         if kind != "click":
             self._book(list(touched))
+
+    def _clicked(self, kind: str, payload: Mapping[str, Any]) -> int:
+        """How many clicks the event stands for."""
+        if kind == "click":
+            self.prompts, clicks = self.prompts.then(payload)
+            return clicks
+        if kind in ENDS_DRAFT:
+            self.prompts = _Prompts()
+        return int(kind == "edit")
 
     def result(self, patch_id: int) -> PatchWork:
         """The patch as it is now. Objects that undo took away keep no line; their time is the patch's."""

@@ -10,19 +10,20 @@ import numpy as np
 from alapp.domain import PatchRole
 from alapp.rounds.annotate import annotation_batch, ledger
 from alapp.rounds.annotate.ledger import PatchWork
+from alapp.stages import within_rounds
 from alapp.stages.annotate.journal import DONE
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 
 MIN_PATCHES = 5  # of each kind: with fewer, an interval by resampling them is too narrow to be honest
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class TimeSaved:
     """Working time for each object that was kept, in seconds, `aided` by suggestions and `unaided`, over so many
-    patches; None without an object. `saving` is the fraction of the unaided time that suggestions save (negative
-    where they cost time) and `interval` its 95% interval; both None with fewer than `MIN_PATCHES` of a kind."""
+    patches, averaged over their rounds; None without a patch. `saving` is the fraction of the unaided time that
+    suggestions save (negative where they cost time) and `interval` its 95% interval; both None with fewer than
+    `MIN_PATCHES` of a kind."""
 
     n_aided: int
     n_unaided: int
@@ -50,33 +51,38 @@ def time_saved(store: Store, project_id: int) -> TimeSaved:
         if work.imported or not work.kept or (work.starts <= {"nothing"}) is not pick.control:
             continue
         by_round.setdefault(pick.round_id, ([], []))[int(pick.control)].append(work)
-    both = [arms for arms in by_round.values() if all(arms)]
-    return compare([work for arms in both for work in arms[0]], [work for arms in both for work in arms[1]])
+    return compare([arms for arms in by_round.values() if all(arms)])
 
 
 def compare(
-    aided: Sequence[PatchWork], unaided: Sequence[PatchWork], rng: np.random.Generator | None = None
+    rounds: Sequence[tuple[Sequence[PatchWork], Sequence[PatchWork]]], rng: np.random.Generator | None = None
 ) -> TimeSaved:
-    """Seconds for each object with and without suggestions, and the saving with its percentile bootstrap interval,
-    resampling the patches of each kind (Efron 1979)."""
-    found = TimeSaved(len(aided), len(unaided), _rate(aided), _rate(unaided))
-    if min(len(aided), len(unaided)) < MIN_PATCHES or not found.unaided or found.aided is None:
-        return found
+    """Seconds for each object with and without suggestions, and the saving with its percentile bootstrap interval.
+    `rounds`: patches with and without them of each round, all with objects, neither empty.
+
+    Suggestions and people get better from round to round, so the kinds are compared within each round, and averaged
+    over rounds that count alike for both.
+    """
+    n_aided, n_unaided = (sum(len(arms[kind]) for arms in rounds) for kind in (0, 1))
+    if not rounds:
+        return TimeSaved(0, 0, None, None)
+    weight = within_rounds.weights([(len(aided), len(unaided)) for aided, unaided in rounds])
+    tables = [[_table(arms[kind]) for arms in rounds] for kind in (0, 1)]
+    aided, unaided = (within_rounds.average(parts, weight, _rate) for parts in tables)
+    if min(n_aided, n_unaided) < MIN_PATCHES or not unaided:
+        return TimeSaved(n_aided, n_unaided, aided, unaided)
     rng = rng or np.random.default_rng(0)
-    rates = [_resampled(arm, rng) for arm in (aided, unaided)]
+    rates = [within_rounds.resampled(parts, weight, _rate, rng) for parts in tables]
     valid = rates[1] > 0
     low, high = np.quantile(1 - rates[0][valid] / rates[1][valid], (0.025, 0.975))
-    saving = 1 - found.aided / found.unaided
-    return TimeSaved(found.n_aided, found.n_unaided, found.aided, found.unaided, saving, (float(low), float(high)))
+    return TimeSaved(n_aided, n_unaided, aided, unaided, 1 - aided / unaided, (float(low), float(high)))
 
 
-def _rate(arm: Sequence[PatchWork]) -> float | None:
-    objects = sum(work.kept for work in arm)
-    return sum(work.seconds for work in arm) / objects if objects else None
+def _table(arm: Sequence[PatchWork]) -> np.ndarray:
+    """float (patches, 2): seconds, and objects that were kept."""
+    return np.array([(work.seconds, work.kept) for work in arm], float)
 
 
-def _resampled(arm: Sequence[PatchWork], rng: np.random.Generator) -> np.ndarray:
-    """float64 (RESAMPLES,): seconds for each object in resamples of the patches."""
-    table = np.array([(work.seconds, work.kept) for work in arm], float)
-    seconds, objects = table[rng.integers(0, len(arm), (RESAMPLES, len(arm)))].sum(axis=1).T
-    return seconds / objects
+def _rate(sums: np.ndarray) -> np.ndarray:
+    """Seconds for each object."""
+    return sums[..., 0] / sums[..., 1]

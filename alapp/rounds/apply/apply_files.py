@@ -5,10 +5,12 @@ All are written part by part, so that memory is bounded for images of any size.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import os
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import tifffile
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+from alapp.disk import is_full, patiently
 from alapp.domain import Box, Report, VoxelSize
-from alapp.rounds.export.export_source import MICROMETRES_IN_CENTIMETRE
+from alapp.errors import InputError
+from alapp.rounds.export import export_tiff
 from alapp.rounds.export.export_tables import harmless, measured
 from alapp.stages.display import to_display
 from alapp.stages.patches import GRID_COLOUR
@@ -30,7 +34,6 @@ PICTURE_SIDE = 2048
 
 _CELL = 1024
 _STRIP_BYTES = 2**20
-_BIGTIFF_BYTES = 3.5e9
 _LARGEST_16_BIT = 2**16 - 1
 
 
@@ -51,20 +54,15 @@ def write_masks(path: Path, found: Found, is_3d: bool, bits: int, size: VoxelSiz
             for y in range(0, height, rows):
                 yield zlib.compress(labels[z, y : y + rows].astype(dtype).tobytes(), 6)
 
-    options: dict[str, Any] = {"metadata": {"axes": "ZYX" if is_3d else "YX"}}
-    if size.known:
-        options |= {
-            "resolution": (MICROMETRES_IN_CENTIMETRE / size.x, MICROMETRES_IN_CENTIMETRE / size.y),
-            "resolutionunit": "CENTIMETER",
-        }
-    with tifffile.TiffWriter(path, bigtiff=labels.size * dtype.itemsize > _BIGTIFF_BYTES, byteorder="<") as tif:
+    shape = labels.shape if is_3d else labels.shape[1:]
+    writer, options = export_tiff.keywords("ZYX"[-len(shape) :], shape, dtype, size)
+    with tifffile.TiffWriter(path, byteorder="<", **writer) as tif:
         tif.write(
             strips(),
-            shape=labels.shape if is_3d else labels.shape[1:],
+            shape=shape,
             dtype=dtype.newbyteorder("<"),
             rowsperstrip=rows,
             compression="zlib",
-            photometric="minisblack",
             **options,
         )
 
@@ -72,16 +70,20 @@ def write_masks(path: Path, found: Found, is_3d: bool, bits: int, size: VoxelSiz
 def write_table(
     path: Path, name: str, found: Found, is_3d: bool, source: ImageSource, size: VoxelSize, report: Report
 ) -> None:
-    """One row for each object, as in the export of measurements; with its head alone if there is no object."""
+    """One row for each object, as in the export of measurements; the same columns without rows if there is none."""
     with open(path, "w", newline="", encoding="utf-8-sig") as handle:
-        writer: csv.DictWriter | None = None
+        writer = csv.DictWriter(handle, _columns(is_3d, source, size))
+        writer.writeheader()
         for row in _rows(name, found, is_3d, source, size, report):
-            if writer is None:
-                writer = csv.DictWriter(handle, list(row))
-                writer.writeheader()
             writer.writerow({key: harmless(value) for key, value in row.items()})
-        if writer is None:
-            handle.write("image,source,object\r\n")
+
+
+def _columns(is_3d: bool, source: ImageSource, size: VoxelSize) -> list[str]:
+    """What is told of any object, as of one that is the first pixel alone."""
+    pixel = source[:1, :1, :1]
+    labels = np.ones(pixel.shape[:-1], np.int32)
+    (row,) = measured("", "", labels if is_3d else labels[0], pixel if is_3d else pixel[0], size)
+    return list(row)
 
 
 def _rows(
@@ -146,3 +148,34 @@ def write_picture(path: Path, found: Found, source: ImageSource) -> None:
     picture = to_display(pixels)
     picture[find_boundaries(np.array(found.labels[z, ::step, ::step]), mode="inner")] = GRID_COLOUR
     Image.fromarray(picture).save(path)
+
+
+def place(work: Path, endings: Sequence[str], target: Path, name: str) -> None:
+    """Move finished files, called by their `endings` in the folder `work`, into the folder `target` as results called
+    `name`: all or none. Raises `InputError` when another program holds an old one, `OSError` for what else goes
+    wrong."""
+    try:
+        for ending in endings:
+            patiently(os.replace, work / ending, target / f"{name}{ending}")
+    except OSError as error:
+        discard(target, [f"{name}{each}" for each in endings[: endings.index(ending)]])
+        if isinstance(error, PermissionError):
+            raise InputError(
+                f"{name}{ending} cannot be replaced: another program has it open. Close it there, then press Apply "
+                "again."
+            ) from error
+        raise
+
+
+def discard(target: Path, files: Sequence[str]) -> None:
+    """Remove results that are not written down: a later run would take them for somebody else's."""
+    for file in files:
+        with contextlib.suppress(OSError):
+            (target / file).unlink()
+
+
+def unwritten(what: str, target: Path, error: OSError) -> str:
+    """Why something could not be written into the folder of results, as a sentence."""
+    if is_full(error):
+        return f"The disk is full: {what} could not be written. Free some space, then press Apply again."
+    return f"{what} could not be written into the folder {target} ({error.strerror or error})."

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from natsort import natsorted, ns
+
 from alapp.errors import ImageError, InputError
-from alapp.stages import images as image_files
+from alapp.rounds.apply.apply_names import Origin, printable
+from alapp.rounds.apply.apply_reading import Reading
 from alapp.stages.instances import Decoding
 from alapp.storage.files import atomic_write
 
@@ -18,6 +22,10 @@ MASKS, TABLE, PICTURE = "_masks.tif", "_objects.csv", "_outlines.png"
 
 RECORD = ".applied.json"
 """In the folder of results: what was made of which file, by which model."""
+
+
+SUMMARY = "summary.csv"
+"""In the folder of results: a line for each image."""
 
 
 @dataclass(frozen=True)
@@ -49,38 +57,41 @@ class Row:
     remark: str = ""
 
 
-def names_of(paths: Sequence[Path]) -> list[str]:
-    """A name for the results of each file: its own without ending, or with it where two files would share one."""
-    stems = [image_files.stem(path) for path in paths]
-    names, taken = [], set()
-    for path, stem in zip(paths, stems, strict=True):
-        wanted = stem if stems.count(stem) == 1 else path.name.replace(".", "_")
-        name, number = wanted, 2
-        while name in taken:
-            name, number = f"{wanted}_{number}", number + 1
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def fingerprint(path: Path, uploaded: bool, model: str, decoding: Decoding, options: Options) -> dict[str, Any]:
+def fingerprint(
+    path: Path, origin: Origin, model: str, decoding: Decoding, options: Options, reading: Reading
+) -> dict[str, Any]:
     """What the results of a file depend on: the file, the `model` (its digest), how objects are read from what it
-    predicts, and the options. Where a file lies does not count when it was `uploaded`. Raises `ImageError` for a file
-    that is gone."""
+    predicts, the options, and the axes and the voxel size that may be borrowed from the project. Of an upload, whose
+    copy is new every time, the content counts in place of its last change. Raises `ImageError` for a file that is
+    gone."""
     try:
         # An OME-Zarr is a folder, whose own times say nothing of the chunks in it.
         files = [each.stat() for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path.stat()]
     except OSError as error:
         raise ImageError(f"{path.name} cannot be read ({error.strerror}).") from error
     return {
-        "file": path.name,
-        "folder": "" if uploaded else str(path.resolve().parent),
+        "file": origin.name,
+        "folder": origin.folder,
+        **({"content": origin.content} if origin.content else {}),
         "bytes": sum(state.st_size for state in files),
-        "changed": max((state.st_mtime_ns for state in files), default=0),
+        "changed": 0 if origin.content else max((state.st_mtime_ns for state in files), default=0),
         "model": model,
         "decoding": asdict(decoding),
         "options": asdict(options),
+        "reading": asdict(reading),
     }
+
+
+def originals(paths: Sequence[Path]) -> list[Path]:
+    """`paths` without what applying a model made of others, by the records beside them: a pattern such as "**/*.tif"
+    finds the results in a folder below the images, too."""
+    made = {folder: _pictures(folder) for folder in {path.parent for path in paths}}
+    return [path for path in paths if path.name not in made[path.parent]]
+
+
+def _pictures(folder: Path) -> set[str]:
+    """Names of the results in a folder that a program takes for images."""
+    return {f"{name}{ending}" for name in Record(folder).known() for ending in (MASKS, PICTURE)}
 
 
 def made_of(name: str, options: Options) -> list[str]:
@@ -90,15 +101,23 @@ def made_of(name: str, options: Options) -> list[str]:
 
 
 class Record:
-    """What was made in the folder `target`, by the names of `names_of`. A record that is missing or unreadable is
-    empty."""
+    """What was made in the folder `target`, by the names of `apply_names.names_of`. A record that is missing or
+    unreadable is empty. Other runs may write into the folder at the same time: what they wrote down is read again
+    before anything is replaced, written or listed."""
 
     def __init__(self, target: Path):
         self.target = target
-        try:
-            self._entries: dict[str, Any] = json.loads((target / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._entries = {}
+        self._entries: dict[str, Any] = {}
+        self._look()
+
+    def _look(self) -> None:
+        # What cannot be read now, as on Windows in the moment in which it is replaced, is as it was.
+        with contextlib.suppress(OSError, ValueError):
+            self._entries = json.loads((self.target / RECORD).read_text(encoding="utf-8"))
+
+    def known(self) -> dict[str, Origin]:
+        """The files of which something was made, by the names of their results, the newest last."""
+        return {name: _origin(entry) for name, entry in self._entries.items()}
 
     def done(self, name: str, of: dict[str, Any], options: Options) -> Row | None:
         """The row of what an earlier run made with the same fingerprint, if all of it is still there."""
@@ -113,8 +132,9 @@ class Record:
 
     def check_free(self, name: str, of: dict[str, Any]) -> None:
         """Raises `InputError` rather than replace what was not made here, or was made of another image of this name."""
+        self._look()
         entry = self._entries.get(name)
-        if entry is not None and entry["of"]["folder"] == of["folder"]:
+        if entry is not None and _origin(entry) == _origin({"of": of}):
             return
         taken = [file for file in made_of(name, Options(pictures=True)) if (self.target / file).exists()]
         if taken:
@@ -125,12 +145,47 @@ class Record:
 
     def add(self, name: str, of: dict[str, Any], row: Row) -> None:
         """Write down what was made."""
+        self._look()
+        self._entries.pop(name, None)  # the newest is the last
         self._entries[name] = {"of": of, "row": asdict(row)}
         with atomic_write(self.target / RECORD) as handle:
             handle.write(json.dumps(self._entries, indent=1).encode("utf-8"))
 
-    def uploaded(self, images: Sequence[str]) -> Iterator[str]:
-        """The names of what was made of uploaded files with these names."""
-        for name, entry in self._entries.items():
-            if entry["row"]["image"] in images and entry["of"]["folder"] == "":
-                yield name
+    def summary(self, model: str, names: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """A line for each image whose masks are here, or for those of `names`, in natural order. It says so where they
+        were not made by `model` (a digest)."""
+        self._look()
+        entries = {
+            name: entry
+            for name, entry in self._entries.items()
+            if (names is None or name in names) and (self.target / f"{name}{MASKS}").exists()
+        }
+        # Earlier versions recorded a file under two names when it was the only one of its name in one run, but not in
+        # another.
+        newest = {_origin(entry) if entry["of"]["folder"] else name: name for name, entry in entries.items()}
+        lines = [_line(name, entries[name], model) for name in newest.values()]
+        return natsorted(lines, key=lambda line: (line["image"], line["results"]), alg=ns.IGNORECASE)
+
+
+def _origin(entry: dict[str, Any]) -> Origin:
+    """The file that an entry of the record belongs to. Earlier versions did not write down the content of uploads."""
+    of = entry["of"]
+    return Origin(of["folder"], of["file"], of.get("content", ""))
+
+
+def _line(name: str, entry: dict[str, Any], model: str) -> dict[str, Any]:
+    """A line of the summary table: of the results called `name`, which may be of another model than `model`."""
+    row = Row(**entry["row"])
+    remarks = [row.remark, "made by another model" * (entry["of"]["model"] != model)]
+    return {
+        "image": row.image,
+        "size": " x ".join(str(n) for n in row.shape),
+        "objects": row.objects,
+        "median_size_px": row.size,
+        "median_area_um2": row.size_um if len(row.shape) == 2 else None,
+        "median_volume_um3": row.size_um if len(row.shape) == 3 else None,
+        "seconds": row.seconds,
+        "remark": "; ".join(remark for remark in remarks if remark),
+        "results": name,
+        "folder": printable(entry["of"]["folder"]),
+    }

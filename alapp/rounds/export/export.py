@@ -18,7 +18,7 @@ import numpy as np
 from alapp.domain import Report
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds.annotate import annotation_classes
-from alapp.rounds.export import export_coco, export_model, export_source, export_tables
+from alapp.rounds.export import export_coco, export_model, export_names, export_source, export_tables, export_tiff
 from alapp.storage import catalogue, labels
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -36,7 +36,11 @@ ignored/    regions of patches that nobody annotated: 1 there, 0 elsewhere. They
 patches.csv every patch of human/ with its role (validation patches are never trained on), its number of objects,
             its state ("empty, checked": a person looked, and there is no object) and the share not annotated
 predicted/  what the newest model found on each whole image
-Names of patches end in the position of their corner in the image, in pixels. Axes are (y, x) or (z, y, x).
+predicted.csv  the image that each file of predicted/ belongs to
+Names of patches end in the position of their corner in the image, in pixels. Axes are (y, x) or (z, y, x); several
+channels of a patch come before (y, x). Where the voxel size is known the files have it, in micrometres. Stacks and
+several channels are ImageJ TIFF; OME-TIFF where ImageJ's has no place for the numbers (of 32 bits) or for a z size that
+nobody knows.
 """
 _CLASSES_README = """
 human/classes.csv   the kind of every object in the files of human/
@@ -44,17 +48,21 @@ human/classes.csv   the kind of every object in the files of human/
 
 
 def _label_maps(store: Store, project: Project, report: Report) -> Members:
-    people = export_source.finished(store, project)
+    people = export_source.finished_patches(store, project)
     machine = export_source.predictions(store, project)
     if not people and not machine:
         raise NotReadyError("There are no labels to export yet. Annotate a patch, or train a model first.")
     total = len(people) + len(machine)
+    names = export_source.file_names(store, project)
     kinds = annotation_classes.names(project)
     rows: list[dict[str, Any]] = []
     several = len(kinds) > 1 and bool(people)
     yield "README.txt", (_LABELS_README + _CLASSES_README * several).encode()
     if people:
         yield "patches.csv", export_tables.to_csv([_patch_row(item) for item in people])
+    if machine:
+        rows_of_images = [{"file": f"{names[image.id]}.tif", "image": image.name} for image, _ in machine]
+        yield "predicted.csv", export_tables.to_csv(rows_of_images)
     for index, item in enumerate(people):
         report(index, total, f"Packing {item.patch.name}")
         size = item.patch.voxel_size
@@ -65,18 +73,18 @@ def _label_maps(store: Store, project: Project, report: Report) -> Members:
             {"file": f"{item.file_name}.tif", "object": key, "class": kinds.get(found.get(key, 1), "")}
             for key in objects
         ]
-        yield f"human/{item.file_name}.tif", export_source.tiff(human, size)
+        yield f"human/{item.file_name}.tif", export_tiff.tiff(human, size)
         pixels = catalogue.read_patch(store, item.patch)
-        yield f"patches/{item.file_name}.tif", export_source.tiff(pixels, size, channels=True)
+        yield f"patches/{item.file_name}.tif", export_tiff.tiff(pixels, size, channels=True)
         if item.ignored is not None:
             region = smallest_unsigned(labels.read(store, item.ignored))
-            yield f"ignored/{item.file_name}_ignored.tif", export_source.tiff(region, size)
+            yield f"ignored/{item.file_name}_ignored.tif", export_tiff.tiff(region, size)
     if several and rows:
         yield "human/classes.csv", export_tables.to_csv(rows)
     for index, (image, predicted) in enumerate(machine, start=len(people)):
         report(index, total, f"Packing {image.name}")
         whole: np.ndarray = smallest_unsigned(labels.read(store, predicted))
-        yield f"predicted/{export_source.slug(image.name)}.tif", export_source.tiff(whole, image.voxel_size)
+        yield f"predicted/{names[image.id]}.tif", export_tiff.tiff(whole, image.voxel_size)
 
 
 def _patch_row(item: export_source.Finished) -> dict[str, Any]:
@@ -169,7 +177,7 @@ def run_export(
         raise InputError(f"There is no export called {what!r}. Choose one of: {', '.join(FORMATS)}.")
     project = catalogue.project(store, project_id)
     stamp = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
-    name = f"{export_source.slug(project.name)}_{what}_{stamp}{FORMATS[what].suffix}"
+    name = f"{export_names.slug(project.name)}_{what}_{stamp}{FORMATS[what].suffix}"
     path = _path(store, project, name, target)
     members = FORMATS[what].members(store, project, report)
     with atomic_write(path) as handle:
@@ -190,6 +198,14 @@ def exports_folder(store: Store, project_id: int) -> Path:
 
 def _path(store: Store, project: Project, name: str, target: str | None) -> Path:
     if target is None:
-        return exports_folder(store, project.id) / name
+        return _free(exports_folder(store, project.id) / name)
     wanted = Path(target).expanduser().resolve()
-    return wanted / name if wanted.is_dir() else wanted
+    return _free(wanted / name) if wanted.is_dir() else wanted
+
+
+def _free(path: Path) -> Path:
+    """`path`, or with a number where an export of the same second, maybe of another project, has this name."""
+    free, number = path, 2
+    while free.exists():
+        free, number = path.with_name(f"{path.stem}_{number}{path.suffix}"), number + 1
+    return free

@@ -12,7 +12,7 @@ from skimage.measure import regionprops
 from alapp.domain import Report, VoxelSize
 from alapp.errors import NotReadyError
 from alapp.rounds.annotate import annotation_classes
-from alapp.rounds.export import export_source
+from alapp.rounds.export import export_source, export_tiff
 from alapp.storage import catalogue, labels
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
@@ -22,11 +22,16 @@ encodings, which pycocotools and detectron2 read. The slices of a stack are imag
 
 human_train.json, human_validation.json   labels that a person finished; their images are patches
 predicted.json                            what the current model found on whole images
-images/                                   the pixels, as TIFF
+images/human/, images/predicted/          the pixels, as TIFF
+
+The files of images/ hold the numbers of the image, channels last. One channel is gray and three are RGB, which PIL
+opens; two are red and green, with an empty blue. Mind that PIL has no colours of more than 8 bits: of 16 bits it keeps
+the upper 8, so that an image which uses a part of the range gets dark. Colours that are real numbers, and more than
+three channels, it refuses. tifffile and scikit-image read them all as they are.
 
 A part of a patch that nobody annotated is one annotation with "iscrowd": 1, which COCO's evaluation leaves out and
 trainers skip; it has the attribute "not_annotated". The "state" of a patch, or of every slice of a stack, is
-"annotated", or "empty, checked": a person looked, and there is no object.
+"annotated", or "empty, checked": a person looked, and there is no object. "image" is the image as the project calls it.
 """
 SEVERAL_README = """
 The categories are the kinds of objects of the project. The network finds all kinds together: predicted.json has one
@@ -36,13 +41,14 @@ category for all of them.
 
 def members(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
     """Files of the export, one at a time. Raises `NotReadyError` when there are neither labels nor predictions."""
-    people = export_source.finished(store, project)
+    people = export_source.finished_patches(store, project)
     machine = export_source.predictions(store, project)
     if not people and not machine:
         raise NotReadyError("There is nothing to export as COCO yet. Annotate a patch, or train a model first.")
     total = len(people) + len(machine)
     yield "README.txt", (README + SEVERAL_README * annotation_classes.several(project)).encode()
     kinds = annotation_classes.names(project)
+    names = export_source.file_names(store, project)
     sets = {name: Coco(project, kinds) for name in ("human_train", "human_validation")}
     sets["predicted"] = Coco(project, kinds if len(kinds) == 1 else {1: project.target})
     for index, item in enumerate(people):
@@ -51,11 +57,14 @@ def members(store: Store, project: Project, report: Report) -> Iterator[tuple[st
         pixels, masks = catalogue.read_patch(store, item.patch), labels.read(store, item.labels)
         ignored = labels.read(store, item.ignored) > 0 if item.ignored else None
         classes = annotation_classes.of_objects(item.labels)
-        yield from found.add(item.file_name, pixels, masks, item.patch.voxel_size, classes, ignored, state=item.state)
+        about = {"image": item.patch.image_name, "state": item.state}
+        name = f"human/{item.file_name}"
+        yield from found.add(name, pixels, masks, item.patch.voxel_size, classes, ignored, **about)
     for index, (image, predicted) in enumerate(machine, start=len(people)):
         report(index, total, f"Encoding {image.name}")
         pixels, masks = np.asarray(catalogue.read_image(store, image)), labels.read(store, predicted)
-        yield from sets["predicted"].add(export_source.slug(image.name), pixels, masks, image.voxel_size)
+        name = f"predicted/{names[image.id]}"
+        yield from sets["predicted"].add(name, pixels, masks, image.voxel_size, image=image.name)
     for name, made in sets.items():
         if made.content["images"]:
             yield f"{name}.json", json.dumps(made.content).encode()
@@ -98,7 +107,7 @@ class Coco:
                 self._add_annotation(image_id, found, instances.shape, (classes or {}).get(found.label, 1))
             for found in regionprops(region.astype(np.uint8)) if region is not None else ():
                 self._add_annotation(image_id, found, instances.shape, 1, iscrowd=1, attributes={"not_annotated": True})
-            yield f"images/{plane_name}.tif", export_source.tiff(plane, voxel_size, channels=True)
+            yield f"images/{plane_name}.tif", export_tiff.picture(plane, voxel_size)
 
     def _add_image(self, file_name: str, shape: tuple[int, int], about: Mapping[str, str]) -> int:
         height, width = shape

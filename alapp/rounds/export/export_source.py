@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from io import BytesIO
 
-import numpy as np
-import tifffile
-
-from alapp.domain import LabelKind, PatchRole, VoxelSize
-from alapp.rounds.annotate import annotation, annotation_region
-from alapp.storage import catalogue, labels, verdicts
+from alapp.domain import PatchRole
+from alapp.rounds.annotate import annotation_region, finished
+from alapp.rounds.export import export_names
+from alapp.storage import catalogue, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image, Patch, Project
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
 
-MICROMETRES_IN_CENTIMETRE = 1e4
-
 
 @dataclass(frozen=True)
 class Finished:
-    """A patch that a person finished, with its newest labels. `role` tells training from validation; `ignored` is
-    the map of the region that nobody annotated, 1 there and 0 elsewhere, if there is one."""
+    """A patch that a person finished, with its newest labels. `image_file` is the name of files of its image, see
+    `file_names`; `role` tells training from validation; `ignored` is the map of the region that nobody annotated, 1
+    there and 0 elsewhere, if there is one."""
 
     patch: Patch
+    image_file: str
     role: PatchRole
     labels: LabelMap
     ignored: LabelMap | None = None
@@ -45,23 +41,23 @@ class Finished:
         """Its name in an archive, without a suffix: the image and the corner of the patch."""
         box = self.patch.box
         z = f"_z{box.z}" if self.patch.is_3d else ""
-        return f"{slug(self.patch.image_name)}{z}_y{box.y}_x{box.x}"
+        return f"{self.image_file}{z}_y{box.y}_x{box.x}"
 
 
-def finished(store: Store, project: Project) -> list[Finished]:
+def finished_patches(store: Store, project: Project) -> list[Finished]:
     """Every patch whose annotation is done, by patch id."""
     chosen = round_rows.selected_in_project(store, project.id)
-    states = annotation.patch_states(store, list(chosen))
-    maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
+    maps = finished.maps(store, project.id)
+    names = file_names(store, project)
     return [
         Finished(
-            catalogue.patch(store, patch_id),
-            item.role,
-            maps[patch_id],
-            annotation_region.map_of(store, maps[patch_id]),
+            patch,
+            names[patch.image_id],
+            chosen[patch.id].role,
+            maps[patch.id],
+            annotation_region.map_of(store, maps[patch.id]),
         )
-        for patch_id, item in sorted(chosen.items())
-        if states.get(patch_id) == annotation.DONE and patch_id in maps
+        for patch in (catalogue.patch(store, key) for key in sorted(maps))
     ]
 
 
@@ -71,26 +67,9 @@ def predictions(store: Store, project: Project) -> list[tuple[Image, LabelMap]]:
     return [(image, maps[image.id]) for image in catalogue.images(store, project.id) if image.id in maps]
 
 
-def slug(name: str) -> str:
-    """A name for files on every system: letters, digits, '.', '-' and '_'."""
-    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "unnamed"
-
-
-def tiff(array: np.ndarray, voxel_size: VoxelSize, channels: bool = False) -> bytes:
-    """`array` (Y, X) or (Z, Y, X), with `channels` (Y, X, C) or (Z, Y, X, C), as a compressed TIFF.
-
-    Pixels per centimetre are stored where the size is known, so that Fiji measures in real units. Several channels are
-    stored before (y, x), as Fiji expects them; one alone gets no axis.
-    """
-    axes = "ZYX"[-(array.ndim - channels) :]
-    if channels and array.shape[-1] == 1:
-        array = array[..., 0]
-    elif channels:
-        array, axes = np.moveaxis(array, -1, -3), axes[:-2] + "C" + axes[-2:]
-    options: dict[str, object] = {"metadata": {"axes": axes}}
-    if voxel_size.known:
-        per_centimetre = tuple(MICROMETRES_IN_CENTIMETRE / size for size in (voxel_size.x, voxel_size.y))
-        options |= {"resolution": per_centimetre, "resolutionunit": "CENTIMETER"}
-    buffer = BytesIO()
-    tifffile.imwrite(buffer, np.ascontiguousarray(array), compression="zlib", photometric="minisblack", **options)
-    return buffer.getvalue()
+def file_names(store: Store, project: Project) -> dict[int, str]:
+    """The name of files of each image by its id, without a suffix; no two are alike on any system. They go by the order
+    of import, so that every export of a project names them alike, and new images leave the names of old ones."""
+    images = catalogue.images(store, project.id)
+    names = export_names.distinct(export_names.slug(image.name) for image in images)
+    return {image.id: name for image, name in zip(images, names, strict=True)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def measurements(store: Store, project: Project, report: Report) -> Iterator[tup
     machine = export_source.predictions(store, project)
     several = annotation_classes.several(project)
     kinds = annotation_classes.names(project)
-    people = export_source.finished(store, project) if several or not machine else []
+    people = export_source.finished_patches(store, project) if several or not machine else []
     if not machine and not people:
         raise NotReadyError("There is nothing to measure yet. Annotate a patch, or train a model first.")
     notes = annotations.notes(store, [item.patch.id for item in people])
@@ -78,15 +79,15 @@ def measured(
             {"image": name, "source": source, "object": int(region.label)}
             | ({} if classes is None else {"class": classes.get(int(region.label), "")})
             | describe(region, size)
-            | {f"mean_intensity_channel_{c}": round(float(mean), 4) for c, mean in enumerate(means)}
+            | {f"mean_intensity_channel_{c}": rounded(mean) for c, mean in enumerate(means)}
             | {"touches_edge": int(_touches_edge(region.bbox, instances.shape))}
         )
     return rows
 
 
 def scores(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
-    """Learning curve, scores of images by the current model, rounds with effort. Raises `NotReadyError` before the
-    first model."""
+    """Learning curve, scores of images by the current model (none before it has predicted one), rounds with effort.
+    Raises `NotReadyError` before the first model."""
     points = results.learning_curve(store, project.id)
     if not points:
         raise NotReadyError("There are no scores yet. Train a model first.")
@@ -94,7 +95,8 @@ def scores(store: Store, project: Project, report: Report) -> Iterator[tuple[str
     yield "learning_curve.csv", to_csv([_curve_row(point) for point in points])
     report(1, 2, "Collecting scores of images")
     current = verdicts.current_checkpoint(store, project.id)
-    yield "images.csv", to_csv(results.image_table(store, current.id if current else points[-1].checkpoint_id))
+    if images := results.image_table(store, current.id if current else points[-1].checkpoint_id):
+        yield "images.csv", to_csv(images)
     if rounds := _round_rows(store, project):
         yield "rounds.csv", to_csv(rounds)
     if notes := _note_rows(store, project):
@@ -149,6 +151,14 @@ def harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
+def rounded(value: float) -> float:
+    """`value` with at least 4 decimals and 6 significant digits, so that a small unit leaves more than 0."""
+    number = float(value)
+    if not number or not math.isfinite(number):
+        return number
+    return round(number, max(4, 5 - math.floor(math.log10(abs(number)))))
+
+
 def _flat(region: Any, size: VoxelSize) -> dict[str, Any]:
     area, (y, x) = int(region.area), region.centroid
     pixel = size.y * size.x if size.known else None
@@ -183,7 +193,7 @@ def _solid(region: Any, size: VoxelSize) -> dict[str, Any]:
 
 
 def _times(value: float, unit: float | None) -> float | str:
-    return round(float(value) * unit, 4) if unit else ""
+    return rounded(float(value) * unit) if unit else ""
 
 
 def _touches_edge(bbox: Sequence[int], shape: Sequence[int]) -> bool:

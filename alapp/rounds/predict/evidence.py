@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from alapp.domain import InstanceScores, LabelKind, PatchRole
-from alapp.rounds.annotate import annotation, annotation_region
+from alapp.domain import InstanceScores, PatchRole
+from alapp.rounds.annotate import annotation_region, finished
 from alapp.stages.metrics import annotated_only, score_instances
 from alapp.stages.object_errors import ObjectErrors, object_errors
 from alapp.stages.train.targets import object_sizes
@@ -43,13 +43,10 @@ class Compared:
 def labelled(store: Store, project_id: int, role: PatchRole | None = None) -> list[Labelled]:
     """Finished patches of a project, in the order of their selection; all, or those with one role."""
     chosen = round_rows.selected_in_project(store, project_id)
-    states = annotation.patch_states(store, list(chosen))
-    human = labels.latest_by_patch(store, project_id, LabelKind.HUMAN)
     numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
     return [
-        Labelled(patch_id, human[patch_id], pick.role, numbers[pick.round_id])
-        for patch_id, pick in chosen.items()
-        if states.get(patch_id) == annotation.DONE and patch_id in human and role in (None, pick.role)
+        Labelled(patch_id, human, chosen[patch_id].role, numbers[chosen[patch_id].round_id])
+        for patch_id, human in finished.maps(store, project_id, role).items()
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alapp.disk import new_array, releasing
 from alapp.domain import Report, VoxelSize, part
 from alapp.rounds.predict import decoding
 from alapp.stages import segment
@@ -35,9 +36,10 @@ class Segmented:
 
 def decoding_of(store: Store, checkpoint: Checkpoint, voxel_size: VoxelSize) -> Decoding:
     """How the probabilities of a model become objects: by the parameters that were fitted in its round, if any."""
-    learned_slices = models.plan(store, checkpoint.plan_id).summary["configuration"] == "2d"
     return segment.decoding_for(
-        voxel_size, parameters=decoding.used(store, checkpoint).decoding, learned_slices=learned_slices
+        voxel_size,
+        parameters=decoding.used(store, checkpoint).decoding,
+        learned_slices=decoding.learned_slices(models.plan(store, checkpoint.plan_id)),
     )
 
 
@@ -68,9 +70,10 @@ def segment_image(
         return Segmented(found, _to_bytes(probabilities[0]).reshape(shape) if with_foreground else None)
     foreground = None
     if with_foreground:
-        foreground = np.lib.format.open_memmap(folder / "foreground.npy", mode="w+", dtype=np.uint8, shape=shape)
+        foreground = new_array(folder / "foreground.npy", np.uint8, shape)
     halo = segment.halo(plan.summary["object_diameter_px"], is_3d, how.by_slices, anisotropy(voxel_size) or 1.0)
-    with network.blocks(workspace, weights, source, is_3d, part(report, 0, 0.1)) as predict:
+    started = network.blocks(workspace, weights, source, is_3d, part(report, 0, 0.1))
+    with releasing(foreground), started as predict:
         found = segment.segment(
             predict, shape, how, halo, folder, part(report, 0.1, 1), not is_3d, segment.WHOLE_VOXELS, foreground
         )

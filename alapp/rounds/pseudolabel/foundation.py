@@ -85,8 +85,9 @@ def entry(store: Store, name: str) -> Entry:
 
 
 def active_download(store: Store) -> Job | None:
-    """The download that waits or runs; one at a time."""
-    return next((job for job in job_rows.active(store) if job.kind == DOWNLOAD_JOB), None)
+    """The download that waits or runs; one at a time. One that is being cancelled makes way for the next."""
+    found = [job for job in job_rows.active(store) if job.kind == DOWNLOAD_JOB]
+    return min(found, key=lambda job: job.cancel_requested, default=None)
 
 
 def start_download(store: Store, name: str) -> Job:

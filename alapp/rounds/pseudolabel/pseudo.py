@@ -19,6 +19,7 @@ from alapp.storage import catalogue, labels
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
+from alapp.wording import counted
 
 NONE = "none"
 AUTO = "auto"
@@ -204,7 +205,7 @@ def run_all(store: Store, project_id: int, report: Report) -> dict[str, Any]:
 
     with timed(store, project_id, "pseudo_label", 0):
         recipe, (made, objects) = _with_one_method(project.modality, project.pseudo_method, project.pseudo_params, work)
-    report(len(images), len(images), f"{objects} objects in {len(images)} images")
+    report(len(images), len(images), f"{counted(objects, 'object')} in {counted(len(images), 'image')}")
     return {"made": made, "objects": objects, "method": recipe.method, "reason": recipe.reason}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from alapp.domain import InstanceScores, LabelKind, PatchRole
-from alapp.rounds.predict import evidence
+from alapp.rounds.predict import evaluation, evidence
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.results import diagnostics, drift, forgetting, results
 from alapp.rounds.results.diagnostics import Diagnosis, State
@@ -46,11 +47,15 @@ class _Project:
         self.store, self.id = store, project_id
         self.labelled = evidence.labelled(store, project_id)
         self.validation = [item for item in self.labelled if item.role is PatchRole.VALIDATION]
-        self.training = [item for item in self.labelled if item.role is PatchRole.TRAIN]
         self.full = _trained_on_everything(store, project_id)
         by_round = results.checkpoint_by_round(store, project_id)
         self.models = {n: item for n, item in by_round.items() if self.full is None or item.id != self.full.id}
         self.newest = self.models[max(self.models)] if self.models else self.full
+        # What was annotated since is as unknown to it as the validation patches are.
+        learned = max(self.models) if self.models else math.inf
+        self.training = [
+            item for item in self.labelled if item.role is PatchRole.TRAIN and item.round_number <= learned
+        ]
 
     def checks(self) -> list[Diagnose]:
         return [
@@ -98,12 +103,16 @@ class _Project:
 
     def gap_to_full(self) -> Diagnosis | None:
         split = "test" if models.scores(self.store, self.newest.id, "test") else "validation"
-        scored = [(item.n_cases, self._f1(item, split)) for _, item in sorted(self.models.items()) if item.round_id]
-        curve = [(n, score) for n, score in scored if score is not None]
-        everything = catalogue.count_patches(self.store, self.id) - len(self.validation)
         # It was trained on the validation patches too, so only test images judge it.
-        full = self._f1(self.full, split) if self.full and split == "test" else None
-        return diagnostics.gap_to_full(curve, everything, full)
+        full = self.full if split == "test" else None
+        rounds = [item for _, item in sorted(self.models.items()) if item.round_id]
+        compared = [*rounds, full] if full else rounds
+        common = evaluation.in_all(evaluation.scored_on(self.store, item.id, split) for item in compared)
+        found = {item.id: evaluation.summary(self.store, item.id, split, common) for item in compared}
+        curve = [(item.n_cases, made.scores.f1_50) for item in rounds if (made := found[item.id])]
+        everything = catalogue.count_patches(self.store, self.id) - len(self.validation)
+        measured = found[full.id] if full else None
+        return diagnostics.gap_to_full(curve, everything, measured.scores.f1_50 if measured else None)
 
     def overfitting(self) -> Diagnosis | None:
         if not self.newest.round_id:
@@ -128,8 +137,8 @@ class _Project:
     def drift(self) -> Diagnosis | None:
         return drift.drift(self.store, self.id)
 
-    def _f1(self, checkpoint: Checkpoint, split: str = "validation") -> float | None:
-        scored = list(_by_patch(self.store, checkpoint, split).values())
+    def _f1(self, checkpoint: Checkpoint) -> float | None:
+        scored = list(_by_patch(self.store, checkpoint, "validation").values())
         return pool(scored).f1_50 if scored else None
 
     def _is_3d(self) -> bool:

@@ -19,6 +19,7 @@ from alapp.stages.learning_curve import extrapolate
 from alapp.stages.metrics import pool
 from alapp.stages.paired import MIN_PATCHES, paired_difference, unpaired_interval
 from alapp.stages.select.variety import variety
+from alapp.wording import counted, is_or_are
 
 FEW_OBJECTS = 10
 """Shares and typical sizes of fewer objects are mostly chance."""
@@ -123,8 +124,11 @@ def no_gain(before: Sequence[InstanceScores], after: Sequence[InstanceScores], m
     """Whether more labels still help. `before` and `after`: an earlier and the newest model on the same validation
     patches; `more_labels`: training patches that were labelled in between."""
     name = "No gain from more labels"
-    if len(before) < MIN_PATCHES or more_labels < 1:
-        sentence = f"A gain can be told from {MIN_PATCHES} validation patches on; there are {len(before)}."
+    if len(before) < MIN_PATCHES:
+        sentence = f"A gain can be told from {MIN_PATCHES} validation patches on; {there_are(len(before))}."
+        return Diagnosis(name, State.UNKNOWN, sentence)
+    if more_labels < 1:
+        sentence = "No training patch was labelled in between, so there is no gain from labels to tell of."
         return Diagnosis(name, State.UNKNOWN, sentence)
     found = paired_difference(before, after)
     numbers = {
@@ -253,16 +257,19 @@ def merges_and_splits(found: Sequence[Compared]) -> Diagnosis:
     merges, splits = (sum(getattr(part.errors, kind) for part in found) for kind in ("merges", "splits"))
     numbers = {"objects in the validation patches": n_true, "merges": merges, "splits": splits}
     if max(merges, splits) < MIN_MISTAKES or merges + splits < MISTAKE_SHARE * n_true:
-        sentence = f"{merges} merges and {splits} splits in {n_true} objects."
+        sentence = f"{counted(merges, 'merge')} and {counted(splits, 'split')} in {counted(n_true, 'object')}."
         return Diagnosis(name, State.OK, sentence, "", numbers)
     if merges >= splits:
-        what = f"{merges} predicted objects cover two or more of yours (and {splits} of yours are split)"
+        what = (
+            f"{merges} predicted objects cover two or more of yours (and {splits} of yours {is_or_are(splits)} split)"
+        )
         advice = (
             "Annotate patches where objects touch, each object with its own outline up to the other's. Check in the "
             "predictions below that objects that touch are not one object in your labels."
         )
     else:
-        what = f"{splits} of your {n_true} objects are predicted in pieces (and {merges} predictions cover several)"
+        several = f"{counted(merges, 'prediction')} {'covers' if merges == 1 else 'cover'} several"
+        what = f"{splits} of your {n_true} objects are predicted in pieces (and {several})"
         advice = (
             "Annotate patches with the largest objects. If yours are much larger than the size on the Train tab, plan "
             "the network anew: Train tab, For experts, Make the plan anew."
@@ -313,5 +320,10 @@ def _interval(what: str, interval: tuple[float, float] | None) -> dict[str, floa
     return {f"{what}, lower end of the 95% interval": interval[0], f"{what}, upper end": interval[1]}
 
 
+def there_are(n: int) -> str:
+    """How many there are, in words."""
+    return f"there {is_or_are(n)} {n}"
+
+
 def _patches(n: int) -> str:
-    return f"{n} labelled patch{'' if n == 1 else 'es'}"
+    return counted(n, "labelled patch", "labelled patches")

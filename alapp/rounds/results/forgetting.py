@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from alapp.domain import InstanceScores, PatchRole
 from alapp.rounds.predict import evidence
 from alapp.rounds.results import results
-from alapp.rounds.results.diagnostics import Diagnosis, State
+from alapp.rounds.results.diagnostics import Diagnosis, State, there_are
 from alapp.stages.paired import MIN_PATCHES, Difference, paired_difference
 from alapp.storage import catalogue, models
 from alapp.storage.db import Store
@@ -68,7 +68,7 @@ def forgetting(known: Iterable[Memory]) -> Diagnosis:
     last = next((memory for memory in reversed(list(known)) if memory.old is not None), None)
     if last is None or last.old is None or last.old.interval is None:
         n = last.old.n if last and last.old else 0
-        sentence = f"It takes {MIN_PATCHES} validation patches of earlier rounds to tell; there are {n}."
+        sentence = f"It takes {MIN_PATCHES} validation patches of earlier rounds to tell; {there_are(n)}."
         return Diagnosis(NAME, State.UNKNOWN, sentence)
     old = last.old
     numbers = {

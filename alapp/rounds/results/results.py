@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from alapp.domain import InstanceScores, LabelKind
+from alapp.domain import InstanceScores, LabelKind, PatchRole
 from alapp.rounds.annotate import annotation, ledger
-from alapp.rounds.predict import evaluation
+from alapp.rounds.predict import evaluation, evidence
 from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
@@ -17,11 +18,17 @@ from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
 from alapp.storage.verdicts import VerdictKind
 
+SPLITS = ("validation", "test")
+
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A checkpoint on the learning curve. Round 0 is the model from pseudo-labels alone. `labelled` counts
-    finished patches, validation included; `validation` and `test` are None without such patches or images."""
+    """A checkpoint on the learning curve. Round 0 is the model from pseudo-labels alone. `labelled` counts the patches
+    that were finished when it was trained, validation included, `fraction` is their share of all patches of today (at
+    most 1: images may have been removed since); `validation` and `test` are None without such patches or images.
+
+    All points are scored on the same patches and images. `left_out`: how many the model was scored on beside them, on
+    images that came after another model of the curve."""
 
     round_number: int
     checkpoint_id: int
@@ -29,11 +36,13 @@ class CurvePoint:
     fraction: float
     validation: evaluation.Summary | None
     test: evaluation.Summary | None
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """A round in the timeline."""
+    """A round in the timeline. Its score is the one on the learning curve: all rounds are scored on the same patches.
+    `left_out`: how many its model was scored on beside them."""
 
     number: int
     strategy: str
@@ -47,6 +56,7 @@ class HistoryRow:
     interval: tuple[float, float] | None
     annotate_seconds: float
     train_seconds: float | None
+    left_out: int = 0
 
 
 def checkpoint_by_round(store: Store, project_id: int) -> dict[int, Checkpoint]:
@@ -72,40 +82,51 @@ def shown_round(store: Store, project_id: int) -> int | None:
 
 
 def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:
-    """Scores against labelled patches, one point a trained round."""
+    """Scores against labelled patches, one point a trained round, where all are scored on something in common."""
     total = max(catalogue.count_patches(store, project_id), 1)
-    return [
-        CurvePoint(
-            number,
-            checkpoint.id,
-            labelled,
-            labelled / total,
-            evaluation.summary(store, checkpoint.id, "validation"),
-            evaluation.summary(store, checkpoint.id, "test"),
-        )
-        for number, checkpoint, labelled in labelled_by_round(store, project_id)
-    ]
+    found = labelled_by_round(store, project_id)
+    scored = {split: [evaluation.scored_on(store, item.id, split) for _, item, _ in found] for split in SPLITS}
+    common = {split: evaluation.in_all(keys) for split, keys in scored.items()}
+    points = []
+    for row, (number, checkpoint, labelled) in enumerate(found):
+        scores = [evaluation.summary(store, checkpoint.id, split, common[split]) for split in SPLITS]
+        left_out = sum(len(scored[split][row] - among) for split, among in common.items() if among)
+        points.append(CurvePoint(number, checkpoint.id, labelled, min(1.0, labelled / total), *scores, left_out))
+    return points
 
 
 def labelled_by_round(store: Store, project_id: int) -> list[tuple[int, Checkpoint, int]]:
-    """(round number, its checkpoint, patches finished up to that round, validation included), first to last."""
-    done = _finished_by_round(store, project_id)
-    return [
-        (number, checkpoint, sum(count for n, count in done.items() if n <= number))
-        for number, checkpoint in sorted(checkpoint_by_round(store, project_id).items())
-    ]
+    """(round number, its checkpoint, patches that were finished when it was trained, validation included), first to
+    last.
+
+    What happens to patches and images later moves no model along the curve. Where the number was not kept, it is what
+    the model learned from, and the validation patches up to its round that are finished now.
+    """
+    validation = _validation_by_round(store, project_id)
+
+    def labelled(number: int, checkpoint: Checkpoint) -> int:
+        if number == 0:
+            return 0
+        if checkpoint.n_labelled is not None:
+            return checkpoint.n_labelled
+        return checkpoint.n_cases + sum(count for n, count in validation.items() if n <= number)
+
+    found = sorted(checkpoint_by_round(store, project_id).items())
+    return [(number, checkpoint, labelled(number, checkpoint)) for number, checkpoint in found]
 
 
 def history(store: Store, project_id: int) -> list[HistoryRow]:
     """Every round with what was selected, annotated, trained and scored."""
     trained = checkpoint_by_round(store, project_id)
+    keys = {number: evaluation.scored_on(store, item.id, "validation") for number, item in trained.items()}
+    common = evaluation.in_all(keys.values())
     efforts = ledger.by_round(store, project_id)
     rows = []
     for item in round_rows.rounds(store, project_id):
         picks = [pick.patch_id for pick in round_rows.picked(store, item.id)]
         states = list(annotation.patch_states(store, picks).values())
         checkpoint = trained.get(item.number)
-        scored = evaluation.summary(store, checkpoint.id, "validation") if checkpoint else None
+        scored = evaluation.summary(store, checkpoint.id, "validation", common) if checkpoint else None
         rows.append(
             HistoryRow(
                 number=item.number,
@@ -120,6 +141,7 @@ def history(store: Store, project_id: int) -> list[HistoryRow]:
                 interval=scored.interval if scored else None,
                 annotate_seconds=efforts[item.number].seconds,
                 train_seconds=checkpoint.seconds if checkpoint else None,
+                left_out=len(keys[item.number] - common) if checkpoint and common else 0,
             )
         )
     return rows
@@ -127,7 +149,7 @@ def history(store: Store, project_id: int) -> list[HistoryRow]:
 
 def image_table(store: Store, checkpoint_id: int) -> list[dict[str, Any]]:
     """For each image: objects found, their mean area in pixels, foreground share, and scores where there are
-    labels to score against (validation patches of the image pooled, or the whole test image)."""
+    labels to score against: `scored_patches` validation patches of the image pooled, or the whole test image."""
     checkpoint = models.checkpoint(store, checkpoint_id)
     predicted = labels.of_checkpoint(store, checkpoint_id)
     scored: dict[int, list[InstanceScores]] = {}
@@ -150,7 +172,7 @@ def image_table(store: Store, checkpoint_id: int) -> list[dict[str, Any]]:
                 "objects": found.n_objects,
                 "mean_area": foreground / found.n_objects if counted else None,
                 "foreground": None if foreground is None else foreground / pixels,
-                "labelled_patches": len(scored.get(image.id, ())),
+                "scored_patches": len(scored.get(image.id, ())),
                 "f1_50": pooled.f1_50 if pooled else None,
                 "ap_50": pooled.ap_50 if pooled else None,
                 "pq": pooled.pq if pooled else None,
@@ -178,12 +200,7 @@ def patch_views(store: Store, checkpoint_id: int, patch: Patch) -> tuple[np.ndar
     )
 
 
-def _finished_by_round(store: Store, project_id: int) -> dict[int, int]:
-    chosen = round_rows.selected_in_project(store, project_id)
-    states = annotation.patch_states(store, list(chosen))
-    numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
-    counts: dict[int, int] = {}
-    for patch_id, pick in chosen.items():
-        if states.get(patch_id) == annotation.DONE:
-            counts[numbers[pick.round_id]] = counts.get(numbers[pick.round_id], 0) + 1
-    return counts
+def _validation_by_round(store: Store, project_id: int) -> Counter[int]:
+    """Finished validation patches, by the number of the round that selected them."""
+    held = evidence.labelled(store, project_id, PatchRole.VALIDATION)
+    return Counter(item.round_number for item in held)

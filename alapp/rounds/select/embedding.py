@@ -6,6 +6,7 @@ the weights behind it, or for some of them the project's network changed.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from alapp.disk import patiently
 from alapp.domain import BackendState, Report, Status, part
 from alapp.errors import AlappError, NotReadyError
 from alapp.rounds.timing import timed
@@ -146,7 +148,7 @@ class _Work:
         partial = model.with_suffix(".partial")
         try:
             embedder.save(partial)
-            partial.replace(model)
+            patiently(os.replace, partial, model)
         finally:
             partial.unlink(missing_ok=True)
         stored = self.store.files.register(model)

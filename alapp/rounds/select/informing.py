@@ -53,7 +53,8 @@ def inform(
     doubted = model is not None and _doubt(store, model, patches, wanted, kept, part(report, 0.2, 0.9))
     if looked or doubted:
         _write(store, project_id, patches, kept)
-    found = _chosen(kept, needs) | _from_labels(store, project_id, patches, needs, part(report, 0.9, 1.0))
+    found = _chosen(kept, needs) | _placed(patches, needs)
+    found |= _from_labels(store, project_id, patches, needs, part(report, 0.9, 1.0))
     report(1, 1, "Looked at all patches")
     return found
 
@@ -61,7 +62,15 @@ def inform(
 def recall(store: Store, project_id: int, patches: list[Patch], needs: Collection[Need]) -> Known:
     """The same from what is kept, at once: what was never computed for the current model is not known."""
     kept = _read(store, project_id, patches)
-    return _chosen(kept, needs) | _from_labels(store, project_id, patches, needs, lambda *_: None)
+    found = _chosen(kept, needs) | _placed(patches, needs)
+    return found | _from_labels(store, project_id, patches, needs, lambda *_: None)
+
+
+def _placed(patches: list[Patch], needs: Collection[Need]) -> Known:
+    if Need.PLACE not in needs:
+        return {}
+    places = [measures.place(patch.image_id, patch.box) for patch in patches]
+    return {str(Need.PLACE): np.array(places, dtype=np.int64).reshape(-1, 7)}
 
 
 def _chosen(kept: Known, needs: Collection[Need]) -> Known:

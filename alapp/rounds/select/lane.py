@@ -19,15 +19,14 @@ from alapp.domain import InstanceScores, PatchRole
 from alapp.errors import InputError
 from alapp.rounds.annotate.measuring import share_count
 from alapp.rounds.predict import evidence
-from alapp.stages.metrics import pool
-from alapp.stages.paired import MIN_PATCHES, unpaired_interval
+from alapp.stages import within_rounds
+from alapp.stages.paired import MIN_PATCHES, f1_of_sums
 from alapp.stages.select.base import SELECTORS, Context, Pick
-from alapp.storage import catalogue, labels, models, verdicts
+from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 from alapp.storage.rounds import Selected
-from alapp.storage.verdicts import VerdictKind
 
 SHARES = (0.0, 0.25, 0.5)
 
@@ -42,8 +41,9 @@ CONTROL = "control"
 
 @dataclass(frozen=True)
 class Arm:
-    """Patches of one kind, by the models that were in use when they were picked. `f1` at IoU 0.5, all objects pooled;
-    `mistakes`: objects missed, invented or badly outlined, for each patch."""
+    """`n` patches of one kind, by the models that were in use when they were picked. `f1` at IoU 0.5, all objects of a
+    round pooled; `mistakes`: objects missed, invented or badly outlined, for each patch. Both are averages over rounds,
+    which count alike for both kinds, see `within_rounds`."""
 
     n: int
     f1: float
@@ -113,46 +113,55 @@ def compare(store: Store, project_id: int) -> Comparison | None:
     """Finished training patches of both kinds, by the model that was in use when they were picked; None before a round
     has both and a model came before it.
 
-    Rounds with one kind only are left out: models get better from round to round.
+    Models get better from round to round, so the kinds are compared within each round, and rounds with one kind only
+    are left out.
     """
     chosen = round_rows.selected_in_project(store, project_id)
     finished = evidence.labelled(store, project_id, PatchRole.TRAIN)
-    arms: tuple[list[InstanceScores], list[InstanceScores]] = ([], [])
-    rounds = 0
+    rounds: list[tuple[list[InstanceScores], list[InstanceScores]]] = []
     for number in sorted({item.round_number for item in finished}):
         checkpoint_id = model_before(store, project_id, number)
         if checkpoint_id is None:
             continue
         items = [item for item in finished if item.round_number == number]
         found = evidence.scores(store, items, labels.of_checkpoint(store, checkpoint_id))
-        split = [
-            [score for patch_id, score in found.items() if is_control(chosen[patch_id]) is control]
-            for control in (False, True)
-        ]
-        if all(split):
-            rounds += 1
-            for arm, scores in zip(arms, split, strict=True):
-                arm.extend(scores)
-    if not rounds:
-        return None
-    enough = min(len(arm) for arm in arms) >= MIN_PATCHES
-    return Comparison(rounds, _arm(arms[0]), _arm(arms[1]), unpaired_interval(*arms) if enough else None)
+        strategy, control = (
+            [score for patch_id, score in found.items() if is_control(chosen[patch_id]) is drawn]
+            for drawn in (False, True)
+        )
+        if strategy and control:
+            rounds.append((strategy, control))
+    return comparison(rounds) if rounds else None
+
+
+def comparison(rounds: Sequence[tuple[Sequence[InstanceScores], Sequence[InstanceScores]]]) -> Comparison:
+    """The scores of the strategy's patches and the lane's of each round, neither empty."""
+    weight = within_rounds.weights([(len(strategy), len(control)) for strategy, control in rounds])
+    tables = [[_table(pair[kind]) for pair in rounds] for kind in (0, 1)]
+    strategy, control = (_arm(parts, weight) for parts in tables)
+    interval = None
+    if min(strategy.n, control.n) >= MIN_PATCHES:
+        rng = np.random.default_rng(0)
+        drawn = [within_rounds.resampled(parts, weight, f1_of_sums, rng) for parts in tables]
+        low, high = np.quantile(drawn[0] - drawn[1], (0.025, 0.975))
+        interval = (float(low), float(high))
+    return Comparison(len(rounds), strategy, control, interval)
 
 
 def model_before(store: Store, project_id: int, number: int) -> int | None:
-    """The id of the model that was in use when round `number` was selected: of those of earlier rounds that were
-    accepted, the newest; None without one."""
-    numbers = {item.id: item.number for item in round_rows.rounds(store, project_id)}
-    last = {item.checkpoint_id: item for item in verdicts.of_project(store, project_id, VerdictKind.PROMOTION)}
-    before = [
-        item.id
-        for item in models.checkpoints(store, project_id)
-        if (numbers.get(item.round_id, 0) if item.round_id else 0) < number
-        and (item.id not in last or last[item.id].accepted)
-    ]
-    return max(before, default=None)
+    """The id of the model that was in use when round `number` was selected; None without one. It need not be the newest
+    of those before: a person may have gone back to an earlier one."""
+    this = next((item for item in round_rows.rounds(store, project_id) if item.number == number), None)
+    found = verdicts.current_checkpoint(store, project_id, at=this.created) if this else None
+    return found.id if found else None
 
 
-def _arm(scores: Sequence[InstanceScores]) -> Arm:
-    together = pool(scores)
-    return Arm(len(scores), together.f1_50, (together.fp_50 + together.fn_50) / len(scores))
+def _arm(rounds: Sequence[np.ndarray], weight: np.ndarray) -> Arm:
+    f1 = within_rounds.average(rounds, weight, f1_of_sums)
+    mistakes = float(weight @ [part[:, 1].mean() for part in rounds])
+    return Arm(sum(len(part) for part in rounds), f1, mistakes)
+
+
+def _table(scores: Sequence[InstanceScores]) -> np.ndarray:
+    """float (patches, 2): objects found, and mistakes."""
+    return np.array([(score.tp_50, score.fp_50 + score.fn_50) for score in scores], float)

@@ -1,5 +1,5 @@
 """The next batch: validation patches at random, at least one with objects where they are seen, the rest by the
-strategy.
+strategy. Training and validation patches that share pixels are avoided while there are others.
 
 Where the person wants their work measured, some of the picks start without suggestions, and some patches of earlier
 rounds are shown again (`measuring`).
@@ -12,18 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from alapp import jobs
 from alapp.domain import PatchRole, Report, part
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds.annotate import annotation, measuring
-from alapp.rounds.select import embedding, informing, lane
+from alapp.rounds.select import embedding, informing, lane, overlaps
 from alapp.rounds.timing import timed
 from alapp.stages.select import measures
 from alapp.stages.select.base import SELECTORS, Context, Need, Pick
-from alapp.storage import catalogue
+from alapp.storage import catalogue, models
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch, Project
 from alapp.storage.db import Store
 from alapp.storage.rounds import Round, Selected
+from alapp.wording import counted
 
 DEFAULT_BUDGET = 8
 FOR_VALIDATION = "drawn at random, for validation"
@@ -41,8 +43,9 @@ def run_select(
     """Start the next round: re-embed what is new, find out what the strategy needs to know, draw the validation
     patches, pick the rest.
 
-    `budget` counts patches, validation included. Raises `NotReadyError` while the last batch is open, and
-    `InputError` for a budget below 1. Returns {"round", "patches"}, patches that are shown again left out.
+    `budget` counts patches, validation included. Raises `NotReadyError` while the last batch is open or its training
+    is unfinished, and `InputError` for a budget below 1. Returns {"round", "patches"}, patches that are shown again
+    left out.
     """
     project = catalogue.project(store, project_id)
     strategy = strategy or project.strategy
@@ -50,7 +53,11 @@ def run_select(
     if budget < 1:
         raise InputError(f"A batch needs at least one patch; the budget is {budget}.")
     if waiting := open_patches(store, project_id):
-        raise NotReadyError(f"The last batch still has {len(waiting)} patches to annotate. Finish or skip them first.")
+        raise NotReadyError(
+            f"The last batch still has {counted(len(waiting), 'patch', 'patches')} to annotate. Finish or skip "
+            f"{'it' if len(waiting) == 1 else 'them'} first."
+        )
+    jobs.check_apart(store, "select", project_id)
     number = _next_number(store, project_id)
     embedding.update(store, project_id, part(report, 0.0, 0.6), round_number=number)
     with timed(store, project_id, "select", number):
@@ -65,10 +72,12 @@ def run_select(
         n_validation = validation_count(min(budget, pool.n_free), project.validation_share)
         unseen = pool.draw_validation(n_validation, rng, known)
         drawn = [pick.row for pick in unseen]
-        n_control = lane.count(project, strategy, min(budget, pool.n_free) - n_validation)
-        control = pool.draw_lane(project, number, n_control, known, drawn) if n_control else []
+        n_training = min(budget, pool.n_free) - n_validation
+        n_control = lane.count(project, strategy, n_training)
+        pool.keep_apart(drawn, n_training)
+        control = pool.draw_lane(project, number, n_control, known) if n_control else []
         asked = {name: value for name, value in known.items() if name in selector.needs}
-        context = pool.context(number, asked, excluding=drawn + [pick.row for pick in control])
+        context = pool.context(number, asked, excluding=[pick.row for pick in control])
         chosen = selector(pool.vectors, pool.labelled, budget - n_validation - len(control), rng, context).picks
         picks = [
             *((patches[pick.row].id, PatchRole.TRAIN, _reason(pick, patches)) for pick in chosen),
@@ -102,12 +111,14 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     vetoed = [*old.reason.get("vetoed", []), patch_id]
     rng = np.random.default_rng([project.seed, this.number, 2, *vetoed])
     if old.role is PatchRole.VALIDATION:
-        free = rng.permutation(np.flatnonzero(pool.free))[:1]
-        pick = Pick(int(free[0]), FOR_VALIDATION) if len(free) else None
+        found = pool.draw_validation(1, rng, {})
+        pick = found[0] if found else None
     elif lane.is_control(old):
+        pool.keep_apart([], 1)
         found = pool.draw_lane(project, this.number, 1, {}, again=vetoed)
         pick = found[0] if found else None
     else:
+        pool.keep_apart([], 1)
         known = informing.recall(store, project.id, patches, selector.needs)
         found = selector(pool.vectors, pool.labelled, 1, rng, pool.context(this.number, known)).picks
         pick = found[0] if found else None
@@ -125,19 +136,28 @@ def open_patches(store: Store, project_id: int) -> list[Selected]:
 
 
 def discard_round(store: Store, project_id: int) -> None:
-    """Undo a selection nothing of which was annotated. Raises `InputError` otherwise."""
+    """Undo a selection nothing of which was annotated and no model came of. Raises `InputError` otherwise."""
     latest = round_rows.latest(store, project_id)
     if latest is None:
         raise NotReadyError("There is no round to discard.")
+    if _has_model(store, latest):
+        raise InputError("A model was trained in this round already, so it stays.")
     if not is_untouched(store, latest.id):
         raise InputError("This batch has annotations already, so it stays.")
     round_rows.remove(store, latest.id)
 
 
 def is_untouched(store: Store, round_id: int) -> bool:
-    """Whether no patch of the round has annotations."""
+    """Whether no patch of the round has annotations, and no model came of it."""
+    if _has_model(store, round_rows.round_by_id(store, round_id)):
+        return False
     picks = round_rows.selected(store, round_id)
     return set(annotation.patch_states(store, [pick.patch_id for pick in picks]).values()) <= {annotation.OPEN}
+
+
+def _has_model(store: Store, this: Round) -> bool:
+    """Whether a model was trained in the round; it would be deleted together with it."""
+    return any(item.round_id == this.id for item in models.checkpoints(store, this.project_id))
 
 
 class _Pool:
@@ -148,14 +168,12 @@ class _Pool:
         states = annotation.patch_states(store, list(chosen))
         vetoed = {patch_id for item in chosen.values() for patch_id in item.reason.get("vetoed", [])}
         taken = np.array([patch.id in chosen for patch in patches])
-        trained = [
-            patch.id in chosen
-            and chosen[patch.id].role is PatchRole.TRAIN
-            and states.get(patch.id) != annotation.SKIPPED
-            for patch in patches
-        ]
+        used = {key: item.role for key, item in chosen.items() if states.get(key) != annotation.SKIPPED}
         self.store, self.patches, self.vectors = store, patches, vectors
-        self.labelled = np.array(trained)
+        self.labelled, self.validated = (
+            np.array([used.get(patch.id) is role for patch in patches])
+            for role in (PatchRole.TRAIN, PatchRole.VALIDATION)
+        )
         self.excluded = (taken & ~self.labelled) | np.array([patch.id in vetoed for patch in patches])
         self.free = ~taken & ~self.excluded
 
@@ -163,15 +181,28 @@ class _Pool:
     def n_free(self) -> int:
         return int(self.free.sum())
 
+    def keep_apart(self, drawn: Sequence[int], wanted: int) -> None:
+        """Exclude the rows `drawn` for validation, and from training what shares pixels with validation patches, as far
+        as `wanted` others are left."""
+        self.excluded[drawn] = True
+        self.validated[drawn] = True
+        free = self.free & ~self.excluded
+        self.excluded |= free & ~overlaps.apart(free, self._shared_with(self.validated), wanted)
+
+    def _shared_with(self, rows: np.ndarray) -> np.ndarray:
+        return overlaps.shared(self.patches, [self.patches[row] for row in np.flatnonzero(rows)])
+
     def context(self, number: int, known: Mapping[str, Any], excluding: list[int] | None = None) -> Context:
         excluded = self.excluded.copy()
         excluded[excluding or []] = True
         return Context(excluded=excluded, round_number=number, **known)
 
     def draw_validation(self, n: int, rng: np.random.Generator, known: Mapping[str, Any]) -> list[Pick]:
-        """`n` free rows at random. Where objects are seen in none of them, the last gives way to one in which they are:
-        patches without objects tell nothing of how well objects are found, and most are such where objects are rare."""
+        """`n` free rows at random, those that share pixels with training patches last. Where objects are seen in none
+        of them, the last gives way to one in which they are: patches without objects tell nothing of how well objects
+        are found, and most are such where objects are rare."""
         order = rng.permutation(np.flatnonzero(self.free))
+        order = order[np.argsort(self._shared_with(self.labelled)[order], kind="stable")]
         picks = [Pick(int(row), FOR_VALIDATION) for row in order[:n]]
         foreground = known.get(Need.FOREGROUND)
         if not picks or foreground is None:
@@ -188,12 +219,11 @@ class _Pool:
         number: int,
         n: int,
         known: Mapping[str, Any],
-        excluding: list[int] | None = None,
         again: Sequence[int] = (),
     ) -> list[Pick]:
         if Need.FOREGROUND not in known:
             known = informing.recall(self.store, project.id, self.patches, {Need.FOREGROUND})
-        context = self.context(number, {"foreground": known[Need.FOREGROUND]}, excluding)
+        context = self.context(number, {"foreground": known[Need.FOREGROUND]})
         return lane.draw(project, number, n, self.vectors, self.labelled, context, again)
 
 

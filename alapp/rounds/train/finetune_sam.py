@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from alapp.domain import LabelKind, PatchRole, Report, part
+from alapp.domain import PatchRole, Report, part
 from alapp.environment import machine
 from alapp.errors import NotReadyError, WeightsMissingError
-from alapp.rounds.annotate import annotation
+from alapp.rounds.annotate import finished
 from alapp.rounds.timing import timed
 from alapp.rounds.train import training_cases
 from alapp.stages.foundation import choice, own
 from alapp.stages.foundation.choice import Weights
 from alapp.stages.foundation.finetune_sam import MIN_TRAIN, MIN_VALIDATION, Sample, Start, finetune, lacking
 from alapp.stages.train.base import Case
-from alapp.storage import catalogue, labels
-from alapp.storage import rounds as round_rows
+from alapp.storage import catalogue
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 
@@ -53,13 +52,10 @@ def why_not(store: Store, project_id: int) -> str:
     project = catalogue.project(store, project_id)
     if project.visitor:
         return "Fine-tuning is not part of the public demo: its models are shared. Install the app to use it."
-    chosen = round_rows.selected_in_project(store, project_id)
-    states = annotation.patch_states(store, list(chosen))
-    maps = labels.latest_by_patch(store, project_id, LabelKind.HUMAN)
-    objects: dict[PatchRole, list[int]] = {role: [] for role in PatchRole}
-    for patch_id, pick in chosen.items():
-        if states.get(patch_id) == annotation.DONE and patch_id in maps and maps[patch_id].n_objects:
-            objects[pick.role].append(maps[patch_id].n_objects)
+    objects = {
+        role: [item.n_objects for item in finished.maps(store, project_id, role).values() if item.n_objects]
+        for role in PatchRole
+    }
     fewest = {PatchRole.TRAIN: MIN_TRAIN, PatchRole.VALIDATION: MIN_VALIDATION}
     words = {PatchRole.TRAIN: "training", PatchRole.VALIDATION: "validation"}
     lacks = (lacking(words[role], fewest[role], len(found), sum(found)) for role, found in objects.items())

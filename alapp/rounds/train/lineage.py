@@ -16,7 +16,10 @@ from alapp.storage.verdicts import Verdict, VerdictKind
 class Model:
     """A model in the list. `name` is unique in the project ("Model 3 (round 2)"); `parent` is the name of the model
     it started from, None if it started from scratch; `verdict` is the last decision about it, None while its
-    training has not ended; `size` is its file's in bytes, None when the file is gone."""
+    training has not ended; `size` is its file's in bytes, None when the file is gone.
+
+    `score` is on the validation patches that all models were scored on, as far as there are any, so that models can be
+    compared; `left_out`: how many this one was scored on beside them."""
 
     checkpoint: Checkpoint
     name: str
@@ -26,6 +29,7 @@ class Model:
     verdict: Verdict | None
     score: evaluation.Summary | None
     size: int | None
+    left_out: int = 0
 
 
 def models_of(store: Store, project_id: int) -> list[Model]:
@@ -34,6 +38,8 @@ def models_of(store: Store, project_id: int) -> list[Model]:
     called, numbers = names(store, project_id), _round_numbers(store, project_id)
     current = verdicts.current_checkpoint(store, project_id)
     last = {item.checkpoint_id: item for item in verdicts.of_project(store, project_id, VerdictKind.PROMOTION)}
+    keys = {item.id: evaluation.scored_on(store, item.id, "validation") for item in found}
+    common = evaluation.in_all(keys.values())
     return [
         Model(
             checkpoint=item,
@@ -42,8 +48,9 @@ def models_of(store: Store, project_id: int) -> list[Model]:
             parent=called.get(item.parent_id),
             current=current is not None and item.id == current.id,
             verdict=last.get(item.id),
-            score=evaluation.summary(store, item.id, "validation"),
+            score=evaluation.summary(store, item.id, "validation", common),
             size=store.files.resolve(item.path).stat().st_size if available(store, item) else None,
+            left_out=len(keys[item.id] - common) if common else 0,
         )
         for item in found
     ]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import InstanceScores, Report, part
+from alapp.rounds.predict import decoding
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.timing import content_hash, timed
 from alapp.rounds.train import memory, promotion
@@ -97,7 +98,7 @@ def choose(
     ]
     verdict = known[-1] if known else None
     if verdict is None:
-        facts = _measure(store, project, plan, start, labelled, iterations, seed, key, report, killed)
+        facts = _measure(store, project, plan, start, labelled, this, iterations, seed, key, report, killed)
         accepted = facts["trial"] is None or facts["trial"]["scratch"] <= facts["trial"]["pretrained"] + TIE
         facts |= {"input_hash": key, "round": this.number}
         verdict = verdicts.add(store, start, VerdictKind.PRETRAINING, accepted, facts)
@@ -146,6 +147,7 @@ def _measure(
     plan: Plan,
     start: Checkpoint,
     labelled: Labelled,
+    this: Round,
     iterations: int,
     seed: int,
     key: str,
@@ -188,11 +190,11 @@ def _measure(
             killed,
         )
 
-    with timed(store, project.id, "train"):
+    with timed(store, project.id, "train", this.number):
         for index, (name, path) in enumerate(paths.items()):
             here = _named(part(report, index / 2, (index + 1) / 2), name)
             result = learnt(name, path, part(here, 0, 0.9))
-            scores[name] = _held_out(network, workspace, result.checkpoint, held, part(here, 0.9, 1)).f1_50
+            scores[name] = _held_out(network, store, plan, result.checkpoint, held, part(here, 0.9, 1)).f1_50
     return {**facts, "trial": {"iterations": short, "patches": len(held), **scores}}
 
 
@@ -234,16 +236,18 @@ def _named(report: Report, name: str) -> Report:
 
 
 def _held_out(
-    network: Trainer, workspace: Path, checkpoint: Path, held: Sequence[Case], report: Report
+    network: Trainer, store: Store, plan: Plan, checkpoint: Path, held: Sequence[Case], report: Report
 ) -> InstanceScores:
     """Pooled score of a trial's model on `held`."""
+    workspace, flat = store.root / plan.workspace, decoding.learned_slices(plan)
     scores = []
     for index, case in enumerate(held):
         pixels, _ = case.load()
         probabilities = network.predict(
             workspace, checkpoint, pixels, part(report, index / len(held), (index + 1) / len(held))
         )
-        scores.append(_score(case, instances.from_probabilities(probabilities, voxel_size=case.voxel_size)))
+        in_plane = instances.by_slices(case.voxel_size, flat)
+        scores.append(_score(case, instances.from_probabilities(probabilities, in_plane=in_plane)))
     return pool(scores)
 
 

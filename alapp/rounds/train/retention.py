@@ -14,8 +14,8 @@ from pathlib import Path
 
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError
+from alapp.rounds.predict import evaluation
 from alapp.rounds.train.training_cases import human_cases, pseudo_cases, reference_cases
-from alapp.stages.metrics import pool
 from alapp.storage import catalogue, models, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
@@ -72,9 +72,11 @@ def kept(store: Store, project_id: int) -> dict[int, str]:
 
 
 def _best(store: Store, found: list[Checkpoint]) -> Checkpoint | None:
-    """The checkpoint with the highest pooled F1 on validation patches; None while none is scored."""
-    scored = [(rows, item) for item in found if (rows := models.scores(store, item.id, "validation"))]
-    best = max(scored, key=lambda pair: pool([row.scores for row in pair[0]]).f1_50, default=None)
+    """The checkpoint with the highest pooled F1 on the validation patches that all were scored on; None while none is
+    scored."""
+    common = evaluation.in_all(evaluation.scored_on(store, item.id, "validation") for item in found)
+    scored = [(made, item) for item in found if (made := evaluation.summary(store, item.id, "validation", common))]
+    best = max(scored, key=lambda pair: pair[0].scores.f1_50, default=None)
     return best[1] if best else None
 
 

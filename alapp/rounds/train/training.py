@@ -9,6 +9,7 @@ from typing import Any
 
 from alapp.domain import PatchRole, Report, part
 from alapp.errors import NotReadyError
+from alapp.rounds.annotate import finished
 from alapp.rounds.predict import decoding, evaluation
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.timing import content_hash, timed
@@ -46,6 +47,8 @@ class Run:
     """How often cases are drawn, by key, relative to 1 of the others; None: all alike."""
     rehearsed: int = 0
     """How many of the cases are pseudo-labels that a round rehearses."""
+    labelled: int = 0
+    """How many patches are finished, validation included."""
 
 
 def run_pretrain(
@@ -73,15 +76,22 @@ def run_pretrain(
 
 
 def run_round(
-    store: Store, project_id: int, report: Report, iterations: int | None = None, killed: int = 0
+    store: Store,
+    project_id: int,
+    report: Report,
+    iterations: int | None = None,
+    killed: int = 0,
+    round_id: int | None = None,
 ) -> dict[str, Any]:
     """Fine-tune on everything labelled so far, from the current model, then predict, score, and decide whether to use
-    the new model. `killed`: see `jobs.JobKind`.
+    the new model. `killed`: see `jobs.JobKind`. `round_id`: the round that the training was started for; without, as
+    in jobs of earlier versions, the newest.
 
     Raises `NotReadyError` when the batch is not finished or nothing can be learnt from.
     """
     project = catalogue.project(store, project_id)
-    this = round_rows.latest(store, project_id)
+    # Not the newest where it is known: the job may have waited, or been paused, while another batch was selected.
+    this = round_rows.latest(store, project_id) if round_id is None else round_rows.round_by_id(store, round_id)
     if this is None:
         raise NotReadyError("Select and annotate a batch first.")
     cases = human_cases(store, project)
@@ -89,7 +99,7 @@ def run_round(
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
     new = keys_of(store, this)
     earlier = {case.key for case in cases} - set(new)
-    plan = plan_in_use.fitted(store, project, cases, earlier, part(report, 0.0, 0.05))
+    plan = plan_in_use.fitted(store, project, cases, earlier, part(report, 0.0, 0.05), this.number)
     length, seed = _iterations(project, plan, "round", iterations), project.seed + this.number
     start_from, begin = start_checkpoint(store, project, this), 0.05
     few = rehearsal.is_needed(labelled_objects(store, project))
@@ -104,7 +114,9 @@ def run_round(
         )
     drawn = replay.weights([case.key for case in cases], new)
     seen, drawn = rehearsal.mixed(cases, unlabelled_cases(store, project) if few else (), drawn)
-    run = Run(this, seen, start_from, length, seed, drawn, len(seen) - len(cases))
+    run = Run(
+        this, seen, start_from, length, seed, drawn, len(seen) - len(cases), len(finished.maps(store, project_id))
+    )
     checkpoint = train(store, project, plan, run, part(report, begin, 0.8), killed)
     decoding.fit_for_round(store, checkpoint, this, start_from, part(report, 0.8, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
@@ -214,6 +226,7 @@ def _record(store: Store, project: Project, plan: Plan, run: Run, key: str, path
         "iterations": run.iterations,
         "n_cases": len(run.cases) - run.rehearsed,
         "n_rehearsed": run.rehearsed,
+        "n_labelled": run.labelled,
         "seed": run.seed,
         "seconds": seconds,
         "input_hash": key,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 
-from alapp.domain import LabelKind, PatchRole
-from alapp.rounds.annotate import annotation, annotation_region
+from alapp.domain import Box, LabelKind, PatchRole
+from alapp.rounds.annotate import annotation_region, finished
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.timing import content_hash
 from alapp.stages.train.base import Case
@@ -21,35 +24,29 @@ PRETRAIN_PATCHES = 400
 
 
 def human_cases(store: Store, project: Project) -> tuple[Case, ...]:
-    """Every finished training patch with its newest human labels; validation patches are never among them."""
+    """Every finished training patch with its newest human labels. Validation patches are never among them, nor is what
+    they share with others."""
     if not labelled_objects(store, project):
         return ()
     return tuple(finished_cases(store, project, PatchRole.TRAIN).values())
 
 
 def finished_cases(store: Store, project: Project, role: PatchRole) -> dict[int, Case]:
-    """Every finished patch of a role with its newest human labels, by patch id."""
-    return {
-        patch_id: _patch_case(store, catalogue.patch(store, patch_id), item)
-        for patch_id, item in finished(store, project, role).items()
-    }
-
-
-def finished(store: Store, project: Project, role: PatchRole) -> dict[int, LabelMap]:
-    """The newest human labels of every finished patch of a role, by patch id."""
-    chosen = round_rows.selected_in_project(store, project.id)
-    done = annotation.patch_states(store, list(chosen))
-    maps = labels.latest_by_patch(store, project.id, LabelKind.HUMAN)
-    return {
-        patch_id: maps[patch_id]
-        for patch_id, item in chosen.items()
-        if item.role is role and done.get(patch_id) == annotation.DONE and patch_id in maps
-    }
+    """Every finished patch of a role with its newest human labels, by patch id; of training patches those that have
+    something for themselves."""
+    apart = finished.held_out(store, project.id) if role is PatchRole.TRAIN else {}
+    cases = {}
+    for patch_id, item in finished.maps(store, project.id, role).items():
+        patch = catalogue.patch(store, patch_id)
+        case = _patch_case(store, patch, item, apart.get(patch.image_id, ()))
+        if case is not None:
+            cases[patch_id] = case
+    return cases
 
 
 def labelled_objects(store: Store, project: Project) -> int:
     """How many objects the finished training patches show."""
-    return sum(item.n_objects for item in finished(store, project, PatchRole.TRAIN).values())
+    return sum(item.n_objects for item in finished.maps(store, project.id, PatchRole.TRAIN).values())
 
 
 def unlabelled_cases(store: Store, project: Project) -> tuple[Case, ...]:
@@ -92,15 +89,24 @@ def _pseudo_key(patch_id: int) -> str:
     return f"pl_{patch_id}"
 
 
-def _patch_case(store: Store, patch: Patch, item: LabelMap) -> Case:
+def _patch_case(store: Store, patch: Patch, item: LabelMap, apart: Sequence[Box]) -> Case | None:
+    """The case of a patch but for the boxes `apart`; None where nothing is left of it."""
+
     def load() -> tuple[np.ndarray, np.ndarray]:
         return catalogue.read_patch(store, patch), labels.read(store, item)
 
-    key, region = _human_key(patch.id), annotation_region.map_of(store, item)
-    if region is None:
-        return Case(key, content_hash(patch.id, item.sha256), load, patch.voxel_size)
-    content = content_hash(patch.id, item.sha256, region.sha256)
-    return Case(key, content, load, patch.voxel_size, lambda: labels.read(store, region) > 0)
+    region = annotation_region.map_of(store, item)
+    covered = finished.shared(patch, apart)
+    if finished.nothing_left(store, patch, region, covered):
+        return None
+    content: list[object] = [patch.id, item.sha256]
+    if region is not None:
+        content.append(region.sha256)
+    if covered:
+        content.append(sorted(repr(box) for box in covered))
+    partly = region is not None or bool(covered)
+    ignored = partial(finished.ignored, store, patch, region, covered) if partly else None
+    return Case(_human_key(patch.id), content_hash(*content), load, patch.voxel_size, ignored)
 
 
 def _crop_case(store: Store, patch: Patch, item: LabelMap, key: str) -> Case:

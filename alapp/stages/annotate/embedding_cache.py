@@ -54,7 +54,8 @@ class EmbeddingCache:
         """The arrays of an entry, or None. A damaged file (zip archives hold checksums) is removed."""
         path = self._path(name)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # Opened here, because numpy leaves a file open that is no archive, and Windows removes no open file.
+            with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in stored.files}
         except FileNotFoundError:
             return None

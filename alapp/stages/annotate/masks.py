@@ -5,8 +5,9 @@ A mask lives in the voxel grid (Z, Y, X) of its patch; a 2D patch has Z = 1.
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from alapp.errors import InputError
 
 Box3 = tuple[int, int, int, int, int, int]
 """(z0, y0, x0, z1, y1, x1), half open."""
+
+SMALLEST_SQUARE = 16
+"""Pixels; smaller squares would be too many for what is large."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,32 @@ def of_labels(labels: np.ndarray) -> dict[int, Mask]:
 def touching(a: Mask, b: Mask) -> bool:
     """Whether the boxes of two masks overlap."""
     return all(a.box[i] < b.box[i + 3] and b.box[i] < a.box[i + 3] for i in range(3))
+
+
+class ByPlace:
+    """Masks by the squares of the plane that their boxes reach into, so that those near another one are found without
+    a look at each. `like`: masks of which the squares get the size."""
+
+    def __init__(self, like: Collection[Mask]):
+        sides = [side for mask in like for side in mask.shape[1:]]
+        self._side = max(int(np.mean(sides)) if sides else 0, SMALLEST_SQUARE)
+        self._squares: dict[tuple[int, int], list[Mask]] = {}
+
+    def add(self, mask: Mask) -> None:
+        """One more mask."""
+        for square in self._reached(mask):
+            self._squares.setdefault(square, []).append(mask)
+
+    def near(self, mask: Mask) -> list[Mask]:
+        """The masks of which the boxes overlap that of `mask`, each once."""
+        found = {id(other): other for square in self._reached(mask) for other in self._squares.get(square, ())}
+        return [other for other in found.values() if touching(mask, other)]
+
+    def _reached(self, mask: Mask) -> Iterator[tuple[int, int]]:
+        _, y0, x0, _, y1, x1 = mask.box
+        rows = range(y0 // self._side, (y1 - 1) // self._side + 1)
+        columns = range(x0 // self._side, (x1 - 1) // self._side + 1)
+        return itertools.product(rows, columns)
 
 
 def without(mask: Mask, others: list[Mask]) -> Mask | None:

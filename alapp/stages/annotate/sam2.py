@@ -55,7 +55,8 @@ class Sam2Clicks:
 
     Nothing is ever downloaded here. The features of a slice are kept in memory and, after `keep_in`, on disk. The model
     is held by `residency.RESIDENTS`. A predictor holds the image that it works on, so everybody works with a copy,
-    which shares the model and has an image of its own; one lock covers the clicks, another one the embedding of slices.
+    which shares the model and has an image of its own. One lock covers the clicks, another one the computing of
+    features.
     """
 
     title = "SAM 2"
@@ -69,7 +70,7 @@ class Sam2Clicks:
         self._cache: EmbeddingCache | None = None
         self._slices: OrderedDict[str, _Slice] = OrderedDict()
         self._lock = threading.Lock()
-        self._preparing = threading.Lock()
+        self._computing = threading.Lock()
 
     @classmethod
     def status(cls, modality: Modality | None = None) -> Status:
@@ -93,8 +94,7 @@ class Sam2Clicks:
         """
         if self._cache is None or self.is_embedded(image):
             return False
-        with self._preparing:
-            self._features(*self._predictor(), image)
+        self._have_features(image)
         return self.is_embedded(image)
 
     def prepare(self, key: str, image: np.ndarray, prior: np.ndarray | None = None) -> None:
@@ -103,17 +103,7 @@ class Sam2Clicks:
 
         Raises `WeightsMissingError`, `NotInstalledError`, `BackendError` or `OutOfMemoryError` when it cannot.
         """
-        with self._preparing:
-            weights, predictor = self._predictor()
-            with self._lock:
-                if key in self._slices and self._slices[key].weights == weights:
-                    self._slices.move_to_end(key)
-                    return
-            features = self._features(weights, predictor, image)
-        with self._lock:
-            self._slices[key] = _Slice(weights, features, image.shape[:2])
-            while len(self._slices) > CACHED_SLICES:
-                self._slices.popitem(last=False)
+        self._have_features(image, key)
 
     def segment(
         self,
@@ -150,20 +140,45 @@ class Sam2Clicks:
             known.answer, known.logits = masks[best].copy(), logits[best : best + 1]
         return masks[best]
 
-    def _features(self, weights: str, predictor: Any, image: np.ndarray) -> Any:
-        """From disk, or computed; then they are on disk too."""
-        entry = _entry(weights, image)
-        stored = None if self._cache is None else self._cache.get(entry)
-        if stored is not None and FEATURE in stored:
-            return _unpacked(stored, predictor.device)
-        pixels = as_rgb(image)
-        try:
-            predictor.set_image(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1))
-        except (MemoryError, RuntimeError, ValueError) as error:
-            raise failure(self.title, error, str(error)) from error
-        if self._cache is not None:
-            self._cache.put(entry, _packed(predictor._features))
-        return predictor._features
+    def _have_features(self, image: np.ndarray, key: str | None = None) -> None:
+        """Have them in memory (under `key`) and on disk, recalled or computed. Only who computes waits for others."""
+        weights, predictor = self._predictor()
+        if self._recalled(weights, predictor, image, key):
+            return
+        with self._computing:
+            # Whoever waited may find that another thread, or the worker, was faster.
+            if self._recalled(weights, predictor, image, key):
+                return
+            pixels = as_rgb(image)
+            try:
+                predictor.set_image(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1))
+            except (MemoryError, RuntimeError, ValueError) as error:
+                raise failure(self.title, error, str(error)) from error
+            self._hold(key, _Slice(weights, predictor._features, image.shape[:2]))
+            if self._cache is not None:
+                self._cache.put(_entry(weights, image), _packed(predictor._features))
+
+    def _recalled(self, weights: str, predictor: Any, image: np.ndarray, key: str | None) -> bool:
+        """Whether the features are in memory, or on disk; then they are in memory now, under `key`."""
+        with self._lock:
+            if key in self._slices and self._slices[key].weights == weights:
+                self._slices.move_to_end(key)
+                return True
+        stored = None if self._cache is None else self._cache.get(_entry(weights, image))
+        if stored is None or FEATURE not in stored:
+            return False
+        self._hold(key, _Slice(weights, _unpacked(stored, predictor.device), image.shape[:2]))
+        return True
+
+    def _hold(self, key: str | None, known: _Slice) -> None:
+        """Keep it in memory, instead of what was used longest ago."""
+        if key is None:
+            return
+        with self._lock:
+            self._slices[key] = known
+            self._slices.move_to_end(key)
+            while len(self._slices) > CACHED_SLICES:
+                self._slices.popitem(last=False)
 
     def _predictor(self) -> tuple[str, Any]:
         """The hash of the weights, and a predictor of the caller's own; the model is loaded where it is not here."""

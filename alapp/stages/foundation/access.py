@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from alapp.disk import patiently
 from alapp.errors import InputError, StorageError
 from alapp.stages.foundation import folders
 
@@ -107,7 +108,7 @@ def _write(name: str, text: str) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         os.chmod(temporary, OWNER_ONLY)
-        os.replace(temporary, path)
+        patiently(os.replace, temporary, path)
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from alapp.disk import is_full
 from alapp.domain import Report, silent
 from alapp.environment import prepare
 from alapp.errors import DiskFullError, InputError, StorageError
@@ -50,8 +53,9 @@ def adopt(path: Path, report: Report = silent) -> tuple[Model, WeightsFile]:
 
 
 def is_cellsam(path: Path) -> bool:
-    """Whether `path` is what CellSAM's archive holds. No hash of that is published, so its parts have to tell."""
-    with open(path, "rb") as handle:
+    """Whether `path` is what CellSAM's archive holds. No hash of that is published, so its parts have to tell. Raises
+    `InputError` for a file that cannot be read."""
+    with _reading(path), open(path, "rb") as handle:
         if handle.read(len(ZIP)) != ZIP:
             return False
     prepare()
@@ -66,7 +70,12 @@ def is_cellsam(path: Path) -> bool:
 
 
 def recognised(path: Path, report: Report = silent) -> tuple[Model, WeightsFile] | None:
-    """Which published file has the content of `path`, or None."""
+    """Which published file has the content of `path`, or None. Raises `InputError` for one that cannot be read."""
+    with _reading(path):
+        return _recognised(path, report)
+
+
+def _recognised(path: Path, report: Report) -> tuple[Model, WeightsFile] | None:
     size = path.stat().st_size
     fit = [
         (model, file)
@@ -82,6 +91,17 @@ def recognised(path: Path, report: Report = silent) -> tuple[Model, WeightsFile]
     return None
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path.name} cannot be read ({error.strerror or error}). Check its permissions, or copy it to a disk of "
+            "this computer first."
+        ) from error
+
+
 def _copy(path: Path, target: Path, report: Report) -> None:
     size = path.stat().st_size
     download.check_space(target.parent, size)
@@ -93,7 +113,7 @@ def _copy(path: Path, target: Path, report: Report) -> None:
             _copy_blocks(source, handle, size, report, path.name)
         landing.put(Path(temporary), target)
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if is_full(error):
             raise DiskFullError(f"The disk is full: {path.name} could not be copied. Free some space.") from error
         raise StorageError(f"{path.name} could not be copied to {target.parent}: {error.strerror or error}.") from error
     finally:

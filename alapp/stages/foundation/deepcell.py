@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from alapp.disk import is_full
 from alapp.domain import Report
 from alapp.errors import DiskFullError, DownloadError, InputError, StorageError
 from alapp.stages.foundation import access, landing
@@ -80,7 +81,7 @@ def unpack(model: Model, archive: Path, report: Report) -> None:
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(f"{archive.name} cannot be unpacked ({error}). Fetch it again.") from error
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if is_full(error):
             raise DiskFullError(f"The disk is full: {archive.name} could not be unpacked. Free some space.") from error
         raise StorageError(f"{archive.name} could not be unpacked to {place}: {error.strerror or error}.") from error
     finally:

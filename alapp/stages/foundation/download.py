@@ -1,16 +1,18 @@
 """Fetching the weights of a published model: resumed where the line broke, checked, and in place all at once.
 
 A file grows under a temporary name in its own folder and is renamed when its hash is right, so that weights that can
-be seen are whole. A download that fails or is cancelled takes its temporary file away. One whose process was killed
-leaves it; nothing takes it for weights, and the next attempt goes on from it.
+be seen are whole. A download that the user cancels, or that has no room, takes its temporary file away. One that the
+network ended, that is to go on later, or whose process was killed leaves it; nothing takes it for weights, and the next
+attempt goes on from it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +20,17 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from alapp.disk import is_full
 from alapp.domain import Report
-from alapp.errors import AlappError, ConflictError, DiskFullError, DownloadError, LicenceError, StorageError
+from alapp.errors import (
+    AlappError,
+    Cancelled,
+    ConflictError,
+    DiskFullError,
+    DownloadError,
+    LicenceError,
+    StorageError,
+)
 from alapp.stages.foundation import access, deepcell, folders, landing, states
 from alapp.stages.foundation.catalogue import Model, WeightsFile
 from alapp.stages.foundation.states import size_text
@@ -34,12 +45,14 @@ CHUNK = 1 << 16
 """Bytes that are awaited at a time: small enough that a slow line still shows progress, and hears of a cancel."""
 TIMEOUT = (10.0, 20.0)
 """Seconds to connect, and to wait for the next bytes; a cancelled download ends after the latter at the latest."""
-PAUSES = (0.5, 2.0, 5.0)
-"""Seconds before each new attempt after the line broke; one that brought new bytes starts the row anew."""
+PAUSES = (1.0, 4.0, 10.0, 20.0, 40.0, 45.0)
+"""Seconds before each new attempt after the line broke, two minutes together: a router that starts anew takes that
+long. An attempt that brought new bytes starts the row anew."""
 MARGIN = 100_000_000
 """Bytes that stay free on the disk."""
 
 _BRING = "or add the file from another computer"
+_KEPT = " What was fetched is kept: the next download goes on from there."
 
 
 def fetch(model: Model, report: Report) -> None:
@@ -47,7 +60,8 @@ def fetch(model: Model, report: Report) -> None:
 
     Raises `LicenceError`, `DownloadError` (offline, refused, not found, wrong content, no or a wrong token),
     `DiskFullError`, `StorageError`, `ConflictError` while another process fetches the same model, and what `report`
-    raises; nothing is left behind then.
+    raises. Nothing is left behind then that looks like weights; what was fetched stays for the next attempt after a
+    `DownloadError` of the network, and when the work is to go on later (`Cancelled` of a kind of its own).
     """
     if model.terms and not access.accepted(model.name):
         raise LicenceError(f"Accept the licence of {model.title} before you download it. {model.licence}")
@@ -59,7 +73,7 @@ def fetch(model: Model, report: Report) -> None:
             url, headers = (file.url, {}) if file.url else (deepcell.address(model), deepcell.HEADERS)
             earlier = sum(done.size for _, done in wanted[:index])
             _fetch_file(model, url, path, file, _shifted(report, earlier, model), headers)
-        if model.unpacked and not model.present:
+        if model.unpacked and not states.of_files(model).ready:
             _unpack(model, report)
         report(model.size, model.size, f"{model.title} is ready")
 
@@ -76,7 +90,7 @@ def check_space(folder: Path, need: int) -> None:
 
 
 def parts(folder: Path) -> list[Path]:
-    """Files in `folder` of downloads that were killed."""
+    """Files in `folder` of downloads that have not ended."""
     return sorted(folder.glob(f"{PART}*"))
 
 
@@ -84,13 +98,17 @@ def _unpack(model: Model, report: Report) -> None:
     archive = model.folder / model.files[0].name
     try:
         deepcell.unpack(model, archive, report)
+    except Cancelled as error:
+        if _goes_on_later(error):
+            archive.replace(_part(archive))  # then it is only checked, not fetched again
+        raise
     finally:
         archive.unlink(missing_ok=True)
 
 
 def _wanted(model: Model) -> list[tuple[Path, WeightsFile]]:
     """Place and description of each file to fetch: those that are not here as published."""
-    if model.unpacked and model.present:  # the archive itself is not kept
+    if model.unpacked and states.of_files(model).ready:  # the archive itself is not kept
         return []
     places = [model.folder / file.name for file in model.files]
     pairs = zip(places, model.files, strict=True)
@@ -100,32 +118,53 @@ def _wanted(model: Model) -> list[tuple[Path, WeightsFile]]:
 def _fetch_file(
     model: Model, url: str, target: Path, file: WeightsFile, report: Report, headers: Mapping[str, str]
 ) -> None:
-    part = target.with_name(PART + target.name)
+    part = _part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in range(2):
-            resumed = part.exists()
-            _stream(model, url, part, file, report, headers)
-            if states.matches(part, file, lambda done: report(done, file.size, f"Checking {file.name}")):
-                landing.put(part, target)
-                return
-            part.unlink()
-            if not resumed or attempt:  # what a killed download left may be of another file: once more from the start
-                break
-        raise DownloadError(
-            f"What {_host(url)} sent for {file.name} is not the published file; it was thrown away. A network may ask "
-            f"for a login first, or the file was changed: try again later, {_BRING}."
-        )
+        with _kept_for_later(part):
+            for attempt in range(2):
+                resumed = part.exists()
+                _stream(model, url, part, file, report, headers)
+                if states.matches(part, file, lambda done: report(done, file.size, f"Checking {file.name}")):
+                    landing.put(part, target)
+                    return
+                part.unlink()
+                if not resumed or attempt:  # what a download left may be of another file: once more from the start
+                    break
+            raise DownloadError(
+                f"What {_host(url)} sent for {file.name} is not the published file; it was thrown away. A network may "
+                f"ask for a login first, or the file was changed: try again later, {_BRING}."
+            )
     except OSError as error:
         raise _disk_error(error, target) from error
-    finally:  # a kill gets here no more: then the part stays, and is resumed
-        with suppress(OSError):
-            part.unlink()
+
+
+@contextmanager
+def _kept_for_later(part: Path) -> Iterator[None]:
+    """Remove `part` when the block fails, unless the work goes on later or the network failed: the hash tells in the
+    end whether the rest fits. A kill gets here no more; then it stays, too."""
+    try:
+        yield
+    except BaseException as error:
+        later = isinstance(error, DownloadError) or _goes_on_later(error)
+        if not (later and _size(part)):
+            with suppress(OSError):
+                part.unlink()
+        raise
+
+
+def _goes_on_later(error: BaseException) -> bool:
+    """Whether `error` interrupts the work for a while: paused, or the worker was told to stop. These are kinds of
+    `Cancelled`, which itself is the user's last word."""
+    return isinstance(error, Cancelled) and type(error) is not Cancelled
 
 
 def _stream(model: Model, url: str, part: Path, file: WeightsFile, report: Report, headers: Mapping[str, str]) -> None:
     """Fill `part` to the end, going on from what it holds, and again after the line broke."""
     import requests
+
+    def told(left: int) -> None:
+        report(_size(part), file.size, f"The connection to {_host(url)} broke; going on with {file.name} in {left} s")
 
     pauses = iter(PAUSES)
     while True:
@@ -137,11 +176,28 @@ def _stream(model: Model, url: str, part: Path, file: WeightsFile, report: Repor
         except (requests.RequestException, _BrokenOffError) as error:
             if _size(part) > before:
                 pauses = iter(PAUSES)
-            pause = next(pauses, None) if _size(part) else None  # without a byte there is no line that broke
+            # Without a byte there is no line that broke.
+            pause = next(pauses, None) if _size(part) and _may_pass(error) else None
             if pause is None:
-                raise _network_error(model, url, error) from None
-            report(_size(part), file.size, f"The connection broke; going on with {file.name}")
-            time.sleep(pause)
+                raise _network_error(model, url, error, kept=_size(part) > 0) from None
+            _wait(pause, told)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether to try again may help: not where the server refuses."""
+    code = _code(error)
+    return not 400 <= code < 500 or code in (408, 429)
+
+
+def _wait(seconds: float, told: Callable[[int], None]) -> None:
+    """Wait, and tell every second how many are left; a cancel is heard then."""
+    end = time.monotonic() + seconds
+    left = seconds
+    told(math.ceil(left))
+    while left > 0:
+        time.sleep(min(left, 1.0))
+        left = end - time.monotonic()
+        told(max(0, math.ceil(left)))
 
 
 class _BrokenOffError(Exception):
@@ -184,12 +240,19 @@ def _words(model: Model, file: WeightsFile, done: int, total: int) -> str:
     return f"Downloading {what}: {size_text(done)} of {size_text(total)}"
 
 
-def _network_error(model: Model, url: str, error: Exception) -> AlappError:
+def _code(error: Exception) -> int:
+    """The server's answer as an HTTP code, 0 where there was none."""
+    import requests
+
+    return error.response.status_code if isinstance(error, requests.HTTPError) and error.response is not None else 0
+
+
+def _network_error(model: Model, url: str, error: Exception, kept: bool) -> AlappError:
     """The sentence for a failure of the network. Addresses may hold keys and are never part of it."""
     import requests
 
     host, name = _host(url), model.name
-    code = error.response.status_code if isinstance(error, requests.HTTPError) and error.response is not None else 0
+    code = _code(error)
     if code in (401, 403, 407):
         why = f"{host} refused to send it (error {code}). It may be blocked here: ask your network's administrator"
     elif code in (404, 410):
@@ -208,11 +271,11 @@ def _network_error(model: Model, url: str, error: Exception) -> AlappError:
         why = f"{host} did not answer in time. Try again later"
     else:
         why = f"this computer cannot reach {host}. Check its internet connection"
-    return DownloadError(f"{name} could not be downloaded: {why}, {_BRING}.")
+    return DownloadError(f"{name} could not be downloaded: {why}, {_BRING}.{_KEPT if kept else ''}")
 
 
 def _disk_error(error: OSError, target: Path) -> AlappError:
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if is_full(error):
         return DiskFullError(f"The disk became full while {target.name} was downloaded. Free some space and try again.")
     return StorageError(
         f"{target.parent} cannot be written: {error.strerror or error}. Make it writable and try again."
@@ -252,5 +315,10 @@ def _size(path: Path) -> int:
     return 0
 
 
+def _part(target: Path) -> Path:
+    """Where `target` grows."""
+    return target.with_name(PART + target.name)
+
+
 def _have(target: Path) -> int:
-    return _size(target.with_name(PART + target.name))
+    return _size(_part(target))

@@ -49,7 +49,8 @@ def train(sam: Any, decoder: Any, samples: Sequence[Sample], iterations: int, se
 
     On a CPU only the part that answers clicks learns, and `State.decoder` is None: a step with the gradients of the
     image encoder takes more than 10 GB even with vit_t, one with those of the decoder half a minute. Since the encoder
-    stays as it is, so does what the decoder makes of it. Raises `BackendError` when the training diverges.
+    stays as it is, so does what the decoder makes of it. The GPU of a Mac, whose memory is the computer's, counts as a
+    CPU, as everywhere in the app. Raises `BackendError` when the training diverges.
     """
     import random
 
@@ -60,7 +61,7 @@ def train(sam: Any, decoder: Any, samples: Sequence[Sample], iterations: int, se
     for seeded in (torch.manual_seed, np.random.seed, random.seed):  # micro_sam draws its clicks from all three
         seeded(seed)
     device = next(sam.parameters()).device
-    light = device.type == "cpu"
+    light = device.type != "cuda"
     if light:
         freeze(sam.image_encoder)
     unetr = None if light or decoder is None else get_unetr(sam.image_encoder, decoder, device=device)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from alapp.disk import patiently
 from alapp.errors import InputError, StorageError
 from alapp.stages.foundation import folders, own
 from alapp.stages.foundation.catalogue import Model
@@ -31,15 +32,15 @@ def put(made: Path, target: Path) -> None:
         if target.is_dir():
             # A folder cannot be replaced by a rename: the old one steps aside first.
             aside = target.with_name(f".tmp-{target.name}-{time.monotonic_ns()}")
-            os.rename(target, aside)
+            patiently(os.rename, target, aside)
             try:
-                os.rename(made, target)
+                patiently(os.rename, made, target)
             except OSError:
                 os.rename(aside, target)
                 raise
             shutil.rmtree(aside, ignore_errors=True)
         else:
-            os.replace(made, target)
+            patiently(os.replace, made, target)
     except OSError as error:
         raise StorageError(
             f"{target} could not be put in place: {error.strerror or error}. Close what uses it and try again."

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from alapp.disk import is_full, patiently
 from alapp.domain import Modality, Report, silent
 from alapp.errors import DiskFullError, InputError, StorageError
 from alapp.stages.foundation import folders, reading
@@ -155,7 +156,7 @@ def _land(temporary: Path, wanted: str) -> str:
         if (folder() / name).exists():
             continue
         try:
-            os.rename(temporary, folder() / name)
+            patiently(os.rename, temporary, folder() / name)
         except OSError:
             if (folder() / name).exists():  # somebody else took the name in the meantime
                 continue
@@ -208,7 +209,7 @@ def _save(state: dict[str, Any], target: Path) -> None:
 
 
 def _failed(error: OSError) -> StorageError | DiskFullError:
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if is_full(error):
         return DiskFullError("The disk is full: the model could not be kept. Free some space and try again.")
     return StorageError(
         f"{folder()} cannot be written: {error.strerror or error}. Make it writable, or name another folder in "

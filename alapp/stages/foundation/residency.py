@@ -6,6 +6,7 @@ while it still works is freed when that work ends.
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 import threading
@@ -20,6 +21,11 @@ from alapp.errors import BackendError
 
 IDLE_SECONDS = 300.0
 """A model that was not asked for during so long is let go; to read it again takes seconds."""
+
+_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "_status_alloc_failed")
+"""In what torch says; the last are of the libraries of a GPU, which need some memory of it for themselves."""
+_WINDOWS_ERRORS = (8, 14, 1455)
+"""Not enough memory, and a paging file that is too small, by which imports of torch fail; told in any language."""
 
 T = TypeVar("T")
 
@@ -138,18 +144,22 @@ def free_bytes() -> int:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, of Python or of torch, says that the memory of the computer or of its GPU ran out."""
     names = {base.__name__ for base in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"} or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
     text = str(error).lower()
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(
-        words in text for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
+    return getattr(error, "winerror", None) in _WINDOWS_ERRORS or any(words in text for words in _WORDS)
 
 
 def _give_back() -> None:
     """Freed memory goes back to the system, of the GPU too."""
     gc.collect()
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is None:
+        return
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():  # a Mac, where micro_sam takes the GPU
+        torch.mps.empty_cache()
 
 
 RESIDENTS = Residents()

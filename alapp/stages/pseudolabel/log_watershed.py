@@ -33,6 +33,7 @@ class LogWatershed(BuiltIn):
         Parameter("sensitivity", "Sensitivity", 1, 0.2, 3, 0.1, "", "Higher finds fainter objects."),
         Parameter("min_size", "Smallest object", 0, 0, 5000, 10, "pixels", "0 is a fifth of a typical object."),
     )
+    revision: ClassVar[int] = 2
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """See `BuiltIn.label_plane`."""

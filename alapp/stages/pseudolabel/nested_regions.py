@@ -41,6 +41,7 @@ class NestedRegions(BuiltIn):
     suits: ClassVar[str] = "Nuclei, cells, rods and other convex shapes, bright or dark, that may touch."
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.LIGHT})
     parameters: ClassVar[tuple[Parameter, ...]] = LogWatershed.parameters
+    revision: ClassVar[int] = 2
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """See `BuiltIn.label_plane`."""

@@ -18,6 +18,10 @@ ALIKE = 1e-4
 """Patches that are at most this far apart (cosine distance) look the same to the embedding. That is little more than
 rounding, so that patches which merely resemble each other are left to the strategy."""
 
+SHARED = 0.5
+"""So do patches that share more than this part of their pixels: where the side of an image is no multiple of a patch,
+the last two of a row may share nearly all."""
+
 EMPTY_SHARE = 0.1
 """A patch is almost empty when it has less than this share of the contrast of the patches that have much, and no
 foreground is known in it."""
@@ -46,16 +50,32 @@ class Avoid:
     def __init__(self, context: Context, n: int, chosen: np.ndarray):
         self.empty = almost_empty(context, n)
         self._content = context.content
-        self._known = set() if self._content is None else set(self._content[chosen].tolist())
+        self._place = context.place
+        self._known: set[int] = set()
+        self._places: dict[int, list[np.ndarray]] = {}
+        for row in np.asarray(chosen).tolist():
+            self.took(row)
 
     def took(self, row: int) -> None:
         """`row` is picked."""
         if self._content is not None:
             self._known.add(int(self._content[row]))
+        if self._place is not None:
+            image, *box = self._place[row].tolist()
+            self._places.setdefault(image, []).append(np.array(box))
 
     def repeats(self, row: int) -> bool:
-        """Whether a row has the same pixels as one that is labelled or picked."""
-        return self._content is not None and int(self._content[row]) in self._known
+        """Whether a row has the same pixels as one that is labelled or picked, or shares most of them."""
+        if self._content is not None and int(self._content[row]) in self._known:
+            return True
+        if self._place is None:
+            return False
+        image, *box = self._place[row].tolist()
+        others = np.array(self._places.get(image, ())).reshape(-1, 6)
+        start, size = np.array(box[:3]), np.array(box[3:])
+        last = np.minimum(start + size, others[:, :3] + others[:, 3:])
+        common = np.maximum(last - np.maximum(start, others[:, :3]), 0).prod(axis=1)
+        return bool((common > SHARED * size.prod()).any())
 
 
 def almost_empty(context: Context, n: int) -> np.ndarray:

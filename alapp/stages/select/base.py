@@ -19,6 +19,7 @@ class Need(StrEnum):
     FOREGROUND = "foreground"
     CONTRAST = "contrast"
     CONTENT = "content"
+    PLACE = "place"
     UNCERTAINTY = "uncertainty"
     MUTUAL_INFORMATION = "mutual_information"
     CLASS_ENTROPY = "class_entropy"
@@ -26,8 +27,8 @@ class Need(StrEnum):
     ROUND_NUMBER = "round_number"
 
 
-LIKENESS = frozenset({Need.CONTRAST, Need.CONTENT})
-"""What it takes to avoid patches that are almost empty or occur twice (`avoid`)."""
+LIKENESS = frozenset({Need.CONTRAST, Need.CONTENT, Need.PLACE})
+"""What it takes to avoid patches that are almost empty or show the same (`avoid`)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Context:
     `excluded`: bool (N,), patches that must not be picked (validation, vetoed, skipped).
     `contrast`: how much the gray values of each patch differ, pixel noise left out, float (N,), 0 for a uniform one.
     `content`: int64 (N,), equal for patches with equal pixels.
+    `place`: int64 (N, 7), where each patch lies: a number of its image, start (z, y, x) and size (z, y, x).
     `uncertainty`: mean over the pixels of each patch of the entropy of the model's prediction, averaged over mirrored
     copies, as a share of the largest possible one, float (N,) in [0, 1]. `mutual_information`: how far the mirrored
     copies disagree, in the same unit. `class_entropy`: `uncertainty` over the pixels that the model gives to each
@@ -50,6 +52,7 @@ class Context:
     excluded: np.ndarray | None = None
     contrast: np.ndarray | None = None
     content: np.ndarray | None = None
+    place: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
     mutual_information: np.ndarray | None = None
     class_entropy: np.ndarray | None = None
@@ -110,7 +113,8 @@ def candidate_rows(embeddings: np.ndarray, labelled: np.ndarray, k: int, context
         raise InputError(f"The number of patches to select must be 0 or more, not {k}.")
     arrays = {name: value for name, value in vars(context).items() if name != Need.ROUND_NUMBER}
     for name, array in {"labelled": labelled, **arrays}.items():
-        expected = (n, *np.shape(array)[1:2]) if name == Need.CLASS_ENTROPY else (n,)
+        wide = {Need.CLASS_ENTROPY: np.shape(array)[1:2], Need.PLACE: (7,)}
+        expected = (n, *wide.get(name, ()))
         if array is not None and np.shape(array) != expected:
             raise ValueError(f"{name} has shape {np.shape(array)}, expected {expected}")
     free = ~np.asarray(labelled, dtype=bool)

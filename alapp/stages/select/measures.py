@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import entr
 
+from alapp.domain import Box
+
 SECONDS_PER_PATCH, SECONDS_PER_OBJECT = 10.0, 6.0
 """What annotation is taken to cost as long as nobody has annotated: to look at a patch, and for each of its objects."""
 
@@ -45,6 +47,11 @@ def content(pixels: np.ndarray) -> int:
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=8)
     digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
     return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+def place(image: int, box: Box) -> np.ndarray:
+    """Where a patch lies, int64 (7,), as a row of `Context.place`."""
+    return np.array([image, box.z, box.y, box.x, box.depth, box.height, box.width], dtype=np.int64)
 
 
 @dataclass(frozen=True)

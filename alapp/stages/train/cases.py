@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from alapp.disk import patiently
 from alapp.domain import Report
 from alapp.environment import usable_cores
 from alapp.errors import InputError
 from alapp.stages.train.base import Case
-from alapp.stages.train.targets import BORDER_CORE, continued, encode
+from alapp.stages.train.targets import BORDER_CORE, encode, encode_known
 from alapp.stages.train.workspace import Layout
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -157,7 +158,7 @@ def prepare_cases(
                 report(0, total, f"Preparing labelled patch {position + 1} of {len(missing)}")
                 made[position].result()
                 for suffix in _SUFFIXES:
-                    os.replace(layout.incoming / f"{name}{suffix}", folder / f"{name}{suffix}")
+                    patiently(os.replace, layout.incoming / f"{name}{suffix}", folder / f"{name}{suffix}")
                 _forget_versions(folder, case.key, name)
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -184,10 +185,12 @@ def _preprocess(plan: dict[str, Any], case: Case, target: Path) -> None:
     # Plans of earlier versions do not name the representation; it was always this one.
     scheme = plan.get("targets", BORDER_CORE)
     ignored = None if case.ignored is None else load_ignored(case, labels.shape)
-    known = labels if ignored is None else continued(labels, ignored)
-    classes = encode(known, scheme, plan["border_px"], plan["border_in_plane"]).astype(np.int8)
-    if ignored is not None:
-        classes[ignored] = ignore_label(plan)
+    encoding = scheme, plan["border_px"], plan["border_in_plane"]
+    if ignored is None:
+        classes = encode(labels, *encoding).astype(np.int8)
+    else:
+        classes, ignored = encode_known(labels, ignored, *encoding)
+        classes = np.where(ignored, ignore_label(plan), classes).astype(np.int8)
     manager = PlansManager(plan["nnunet"])
     configuration = manager.get_configuration(plan["configuration"])
     raw = to_nnunet(image)

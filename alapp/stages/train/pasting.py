@@ -99,8 +99,10 @@ class PastingCases:
 
 def objects(pixels: np.ndarray, classes: np.ndarray, ignored: int | None = None) -> Iterator[Pasted]:
     """The objects of a case, `pixels` float32 (C, Z, Y, X) and `classes` int (Z, Y, X), of which `ignored` is no
-    object; those that touch are one. Specks are left out, and what has nothing free around it."""
-    labelled = (classes > 0) & (classes != (-1 if ignored is None else ignored))
+    object; those that touch are one. Specks are left out, what has nothing free around it, and what touches the
+    ignored: it has no outline there, and would get none where it is pasted."""
+    unknown = classes == (-1 if ignored is None else ignored)
+    labelled = (classes > 0) & ~unknown
     parts, _ = ndimage.label(labelled)
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
         box = tuple(
@@ -108,6 +110,8 @@ def objects(pixels: np.ndarray, classes: np.ndarray, ignored: int | None = None)
             for side, length, margin in zip(place, classes.shape, (1, _MARGIN, _MARGIN), strict=True)
         )
         mask = parts[box] == number
+        if (_wide(mask, 1) & unknown[box]).any():
+            continue
         others = (classes[box] != 0) & ~mask
         around = _wide(mask, 3) & ~mask & ~others
         if mask.sum() < _SMALLEST or not around.any():

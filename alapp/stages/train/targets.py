@@ -109,6 +109,20 @@ def encode(labels: np.ndarray, scheme: str, border_px: int, in_plane: bool = Tru
     return {BORDER_CORE: border_core, LEVELS: levels}[scheme](labels, border_px, in_plane)
 
 
+def encode_known(
+    labels: np.ndarray, unknown: np.ndarray, scheme: str, border_px: int, in_plane: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """`encode` of an instance map of which a part is `unknown` (bool, same shape): the classes, and where they are not
+    known (bool).
+
+    An object that meets the unknown part may end there or go on in it. Both are encoded, and what they do not agree
+    on, which is the border along the part, is not known either.
+    """
+    goes_on = encode(continued(labels, unknown), scheme, border_px, in_plane)
+    ends = encode(np.where(unknown, 0, labels), scheme, border_px, in_plane)
+    return goes_on, unknown | (goes_on != ends)
+
+
 def continued(labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     """`labels`, an instance map, with its nearest label wherever `unknown` (bool, same shape) is True: what is cut off
     at the edge of what was annotated has no outline there, as it has none at the edge of the image."""

@@ -20,6 +20,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch.optim.swa_utils import AveragedModel
 
+from alapp.disk import patiently
 from alapp.domain import Report
 from alapp.errors import BackendError
 from alapp.stages.train.base import EpochLog
@@ -108,6 +109,8 @@ class ObjectTrainer(nnUNetTrainer):
         """
         self.start(run, start_from)
         try:
+            # Not in `start`: a run that only measures time writes no checkpoint.
+            check_disk(run.out, sum(weights.numel() for weights in self.network.parameters()))
             for epoch in range(self.current_epoch, self.num_epochs):
                 self._train_epoch(epoch)
         finally:
@@ -132,12 +135,11 @@ class ObjectTrainer(nnUNetTrainer):
             # Inside of what applies it to every resolution.
             window = self.configuration_manager.patch_size
             self.loss.loss = ContactLoss(self.loss.loss, run.contacts, window, self.label_manager.ignore_label)
-        check_disk(run.out, sum(weights.numel() for weights in self.network.parameters()))
         self.set_deep_supervision_enabled(True)
         self.num_epochs = math.ceil(run.iterations / run.iterations_per_epoch)
         self._seconds_before = 0.0
         found = [name for name in (LATEST, PREVIOUS) if (run.out / name).exists()]
-        resumed = load_latest(run.out, self.device, run.signature)
+        resumed = load_latest(run.out, run.signature)
         if found and resumed is None:
             self.print_to_log_file(_UNREADABLE)
             _log.warning(_UNREADABLE)
@@ -266,7 +268,7 @@ class ObjectTrainer(nnUNetTrainer):
             }
         )
         if (out / LATEST).exists():
-            os.replace(out / LATEST, out / PREVIOUS)
+            patiently(os.replace, out / LATEST, out / PREVIOUS)
         write_atomic(out / LATEST, content)
 
     def _restore(self, checkpoint: Mapping[str, Any]) -> None:

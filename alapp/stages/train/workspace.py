@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 import logging
@@ -19,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from alapp.disk import is_full, patiently
 from alapp.errors import AlappError, DiskFullError, NotReadyError, OutOfMemoryError
+from alapp.stages.foundation.residency import is_out_of_memory
 
 DATASET = "Dataset001_objects"
 
@@ -119,7 +120,7 @@ def resources(folder: Path, doing: str) -> Iterator[None]:
     except AlappError:
         raise
     except (MemoryError, RuntimeError, OSError) as error:
-        if _is_memory(error):
+        if is_out_of_memory(error):
             raise OutOfMemoryError(
                 f"Memory ran out while {doing}. Close other programs, or use a smaller preset, and try again."
             ) from error
@@ -130,20 +131,9 @@ def resources(folder: Path, doing: str) -> Iterator[None]:
         raise
 
 
-def _is_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or (isinstance(error, RuntimeError) and ("out of memory" in text or "not enough memory" in text))
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in text)
-    )
-
-
 def _is_disk(error: BaseException, folder: Path) -> bool:
     if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no EDQUOT
+        return is_full(error)
     # blosc2 only says that writing failed.
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free < _LITTLE_DISK
@@ -158,7 +148,7 @@ def write_atomic(target: Path, content: bytes) -> None:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(name, target)
+        patiently(os.replace, name, target)
     finally:
         if os.path.exists(name):
             os.unlink(name)

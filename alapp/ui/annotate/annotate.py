@@ -25,8 +25,11 @@ def build(page: Page) -> Tab:
     with gr.Accordion(click_choice.QUESTION, open=False, elem_id="annotate-clicks"):
         choice, refresh_choice = click_choice.build(page, "annotate-method")
 
-    def open_patch(project_id: int | None, patch_id: int | None) -> Any:
-        return gr.skip() if patch_id is None else _value(project_id, patch_id)
+    def open_patch(project_id: int | None, patch_id: int | None) -> tuple[Any, Any]:
+        if patch_id is None:
+            return gr.skip(), gr.skip()
+        # Nothing changes when the same patch is asked for again, unless what was asked for is forgotten.
+        return _value(project_id, patch_id), None
 
     def changed(number: int) -> int:
         return number + 1
@@ -34,7 +37,7 @@ def build(page: Page) -> Tab:
     page.open_patch.change(
         told(open_patch),
         [page.project_id, page.open_patch],
-        canvas,
+        [canvas, page.open_patch],
         show_progress="hidden",
         api_visibility="private",
     )

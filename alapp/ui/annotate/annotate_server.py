@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from alapp.domain import PatchRole
 from alapp.errors import ConflictError, InputError
 from alapp.rounds.annotate import (
     annotation,
@@ -26,8 +27,10 @@ from alapp.rounds.annotate import (
     clicks,
 )
 from alapp.rounds.annotate.annotation import Change
+from alapp.rounds.predict import evaluation
 from alapp.rounds.select import click_ahead
 from alapp.storage import catalogue
+from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.ui.annotate import annotate_messages as read
 from alapp.ui.errors import sentence
@@ -275,7 +278,11 @@ def _finish(store: Store, message: dict[str, Any], patch_id: int, **by: Any) -> 
     how = {"done": annotation.mark_done, "skip": annotation.skip, "reopen": annotation.reopen}
     if message.get("how") not in how:
         raise InputError("The page asked for something unknown. Reload it.")
-    return how[message["how"]](store, patch_id, **by)
+    change = how[message["how"]](store, patch_id, **by)
+    pick = round_rows.pick_of(store, patch_id) if message["how"] == "done" else None
+    if pick is not None and pick.role is PatchRole.VALIDATION:
+        evaluation.queue_rescore(store, catalogue.patch(store, patch_id).project_id)
+    return change
 
 
 _ACTS = {

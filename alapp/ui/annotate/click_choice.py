@@ -32,9 +32,13 @@ def build(page: Page, name: str = "click-method") -> tuple[list[Any], Callable[[
     menu = gr.Dropdown([], label=QUESTION, info=WHY, elem_id=name)
     note = gr.HTML(padding=False, elem_id=f"{name}-note")
     model_panel.opener()
-    menu.input(told(lambda p, value, changed: choose(store, p, value, changed)),
-        [page.project_id, menu, page.changed], [menu, note, page.changed], **QUIET,
-    )  # fmt: skip
+    menu.input(
+        told(lambda p, value, changed: choose(store, p, value, changed)),
+        [page.project_id, menu, page.changed],
+        [menu, note, page.changed],
+        trigger_mode="always_last",
+        **QUIET,
+    )
     return [menu, note], lambda project_id: refresh(store, project_id)
 
 
@@ -57,9 +61,12 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
 
 
 def choose(store: Store, project_id: int | None, value: Any, changed: int) -> list[Any]:
-    """Keep the choice. One that cannot be used yet is not kept; the note says why and what to do."""
+    """Keep the choice. One that cannot be used yet is not kept; the note says why and what to do, and goes on saying so
+    when the menu is left, of which Gradio tells as of an input."""
     if project_id is None:
         raise InputError("Create or open a project first.")
+    if value == catalogue.project(store, project_id).click_method:
+        return [gr.skip()] * 3
     try:
         click_methods.choose(store, project_id, str(value))
     except NotReadyError as error:

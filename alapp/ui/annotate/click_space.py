@@ -41,6 +41,7 @@ def build(page: Page) -> tuple[list[Any], Callable[[], list[Any]]]:
             told(lambda visitor, number: set_bound(store, visitor, number)),
             [page.visitor, bound],
             [bound, empty],
+            trigger_mode="always_last",
             **QUIET,
         )
     empty.click(told(lambda visitor: clear(store, visitor)), page.visitor, [bound, empty], **QUIET)

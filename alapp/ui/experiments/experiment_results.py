@@ -19,6 +19,7 @@ from alapp.ui import spaces
 from alapp.ui.errors import told
 from alapp.ui.parts import data_table, plots, tables
 from alapp.ui.parts.downloads import offered
+from alapp.wording import counted
 
 COLUMNS = {
     "Pre-training": None,
@@ -80,6 +81,7 @@ def build(store: Store, chosen: gr.Dropdown, fresh: gr.Textbox) -> None:
             told(lambda picked, one, other: drawn(store, picked, one, other)),
             [chosen, start, strategy],
             figure,
+            trigger_mode="always_last",
             **QUIET,
         )
     for what, button in buttons.items():
@@ -125,7 +127,10 @@ def curve_figure(known: list[Line], start: str | None, strategy: str | None) -> 
             go.Scatter(
                 x=[point.patches for point in curve.points],
                 y=[point.mean for point in curve.points],
-                customdata=[[*inside, point.n] for point, inside in zip(curve.points, spread, strict=True)],
+                customdata=[
+                    [plots.told_interval(point.interval and inside), counted(point.n, "repetition")]
+                    for point, inside in zip(curve.points, spread, strict=True)
+                ],
                 name=curve.title,
                 mode="lines+markers",
                 line={"color": colour, "width": 2.5, "dash": "dash" if curve.dashed else "solid"},
@@ -138,8 +143,8 @@ def curve_figure(known: list[Line], start: str | None, strategy: str | None) -> 
                     "thickness": 1.5,
                     "width": 5,
                 },
-                hovertemplate="%{x} patches: F1 %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f}), "
-                "%{customdata[2]} repetitions<extra></extra>",
+                hovertemplate="Labelled patches: %{x}<br>F1 %{y:.3f}, %{customdata[0]}, "
+                "%{customdata[1]}<extra></extra>",
             )
         )
     everything = curves.full(known, start)

@@ -143,8 +143,16 @@ def _wire_form(page: Page, parts: _Parts, stale: gr.State) -> None:
 def _wire_experiments(page: Page, parts: _Parts, stale: gr.State) -> None:
     """What is shown of the chosen experiment, and what its buttons do."""
     store, chosen, shown, workers = page.store, parts.chosen, parts.shown, parts.fields["workers"]
-    stale.change(told(lambda picked: look(store, picked)), chosen, shown, **QUIET)
-    chosen.input(told(lambda picked: look(store, picked)), chosen, shown, **QUIET)
+    # With what was seen last, for a question must not close by itself: the tab is refreshed whenever a job ends, and a
+    # menu tells of an input whenever it is left.
+    for event in (stale.change, chosen.input):
+        event(
+            told(lambda picked, last: look(store, picked, last)),
+            [chosen, parts.seen],
+            shown,
+            trigger_mode="always_last",
+            **QUIET,
+        )
     parts.timer.tick(
         told(lambda picked, last: look(store, picked, last)), [chosen, parts.seen], shown, queue=False, **QUIET
     )

@@ -15,6 +15,7 @@ from alapp.stages.foundation.states import ModelState, size_text
 from alapp.storage import catalogue, labels
 from alapp.storage.db import Store
 from alapp.ui.header import time_left
+from alapp.wording import counted
 
 Row = dict[str, Any]
 
@@ -58,7 +59,7 @@ def result_text(result: Row, patch_name: str) -> str:
     """How a test on one patch went, such as "14 objects in 0.9 s, in image_1 y0 x128"."""
     objects, time = result["objects"], _seconds(result["seconds"])
     if result["click"] is None:
-        return f"{objects} object{'' if objects == 1 else 's'} in {time}, in {patch_name}."
+        return f"{counted(objects, 'object')} in {time}, in {patch_name}."
     what = "its outline is drawn" if objects else "it found no object there"
     return f"A click in the middle of {patch_name} was answered in {time}: {what}."
 

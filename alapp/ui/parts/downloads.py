@@ -6,6 +6,9 @@ serve everything in it). So a copy goes to Gradio's own cache, once for each fil
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,28 +17,45 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from alapp import jobs
-from alapp.errors import NotReadyError
+from alapp.errors import NotReadyError, StorageError
 from alapp.rounds.export.export import FORMATS, exports_folder
 from alapp.storage.db import Store
 from alapp.ui.parts import tables
 
 
 def newest(store: Store, project_id: int) -> list[str]:
-    """Paths that a `gr.File` may show: the newest export of each format, the latest first."""
-    folder = exports_folder(store, project_id)
-    found = []
-    for what, kind in FORMATS.items():
-        made = sorted(folder.glob(f"*_{what}_*{kind.suffix}"))
-        found += made[-1:]
-    return [offered(path) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+    """Paths that a `gr.File` may show: the newest export of each format, the latest first; not of those that do not fit
+    beside the others where downloads are taken from."""
+    files = list(exports_folder(store, project_id).glob("*"))
+    made = [_newest(files, what) for what in FORMATS]
+    found = sorted((entry for entry in made if entry is not None), reverse=True)
+    copies = []
+    for _, _, path in found:
+        with suppress(StorageError):  # `export_text` tells it
+            copies.append(offered(path))
+    return copies
+
+
+def _newest(files: Sequence[Path], what: str) -> tuple[str, int, Path] | None:
+    """The newest export of the format `what`: when it was made, its number within that second, and its path. Only the
+    end of a name tells: a project may be called "cells_labels_2" and may have been renamed since."""
+    ending = re.compile(rf"_{what}_(\d{{4}}-\d\d-\d\dT\d{{6}}Z)(?:_(\d+))?{re.escape(FORMATS[what].suffix)}$")
+    found = ((ending.search(path.name), path) for path in files)
+    return max(((match[1], int(match[2] or 1), path) for match, path in found if match), default=None)
 
 
 def offered(path: Path) -> str:
-    """The path of a copy of `path` in Gradio's cache."""
-    copy = _copied(path, path.stat().st_mtime_ns)
-    if not Path(copy).exists():  # the cache was emptied
-        _copied.cache_clear()
+    """The path of a copy of `path` in Gradio's cache. Raises `StorageError` where it cannot be copied there."""
+    try:
         copy = _copied(path, path.stat().st_mtime_ns)
+        if not Path(copy).exists():  # the cache was emptied
+            _copied.cache_clear()
+            copy = _copied(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise StorageError(
+            f"{path.name} is in {path.parent}. It cannot be downloaded here, because the temporary folder "
+            f"{get_upload_folder()} does not take it ({error.strerror or error})."
+        ) from error
     return copy
 
 
@@ -64,8 +84,8 @@ def start_export(store: Store, what: str, project_id: int | None, changed: int) 
     """Queue an export."""
     if project_id is None:
         raise NotReadyError("Open a project first.")
-    busy = next((job for job in jobs.active(store, project_id) if job.kind == "export"), None)
-    if busy and busy.params.get("what") != what:
+    active = [job for job in jobs.active(store, project_id) if job.kind == "export" and not job.cancel_requested]
+    if active and active[0].params.get("what") != what:
         raise NotReadyError("Another export is being written. Wait until it is finished.")
     jobs.enqueue(store, "export", project_id, {"what": what})
     return export_text(store, project_id), changed + 1
@@ -85,6 +105,12 @@ def export_text(store: Store, project_id: int | None) -> str:
         return tables.note(f"{title}: {last.error}")
     if last.state is jobs.JobState.CANCELLED:
         return tables.note(f"{title}: the export was cancelled.")
+    path = store.files.resolve(last.result["path"])
+    try:
+        if path.exists():
+            offered(path)
+    except StorageError as error:
+        return tables.note(f"{title}: {error}")
     return tables.note(f"{title}: ready, see below.")
 
 

@@ -18,7 +18,7 @@ from alapp.storage import catalogue, labels, verdicts
 from alapp.storage.catalogue import Image, Patch
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
-from alapp.ui.parts.overlay import fit, overlay, side_by_side, square
+from alapp.ui.parts.overlay import fit, overlay, side_by_side, square, step_for
 from alapp.ui.parts.tables import STYLE
 
 THUMBNAIL = 160
@@ -74,9 +74,15 @@ def picture(
     z: int | None,
     filled: bool = True,
     shown: Sequence[Channel] | None = None,
+    side: int | None = None,
 ) -> np.ndarray:
     """One slice as uint8 (Y, X, 3), with its objects. `pixels` (Y, X, C) or (Z, Y, X, C); `instances` int32 of the
-    same size or None; `z` the slice, None in 2D; `shown`: its channels, by default as the pixels ask for."""
+    same size or None; `z` the slice, None in 2D; `shown`: its channels, by default as the pixels ask for. With `side`,
+    to which the picture is fitted later, no more pixels of a large image are drawn than that needs."""
+    if side is not None:
+        step = step_for(pixels.shape[-3:], side)
+        pixels = pixels[..., ::step, ::step, :]
+        instances = None if instances is None else instances[..., ::step, ::step]
     rgb = to_display(pixels, z, shown)
     if instances is None:
         return rgb
@@ -146,7 +152,7 @@ class Comparison:
     def draw(self, z: int | None, filled: bool = True) -> np.ndarray:
         """The panels side by side, uint8 (Y, X, 3); `z` is the slice, None in 2D."""
         maps = [instances for _, instances in self._panels()]
-        return side_by_side(*(large(picture(self.pixels, each, z, filled, self.channels)) for each in maps))
+        return side_by_side(*(large(picture(self.pixels, each, z, filled, self.channels, LARGE)) for each in maps))
 
     def _panels(self) -> list[tuple[str, np.ndarray | None]]:
         """What is shown from left to right, each with its name."""
@@ -175,4 +181,5 @@ def image_thumbnail(store: Store, checkpoint_id: int, image: Image, side: int = 
 def _whole(store: Store, image: Image, checkpoint_id: int, side: int) -> np.ndarray:
     instances = labels.read(store, labels.of_checkpoint(store, checkpoint_id)[image.id])
     z = image.shape[0] // 2 if image.is_3d else None
-    return framed(picture(np.asarray(catalogue.read_image(store, image)), instances, z), side)
+    pixels = np.asarray(catalogue.read_image(store, image))
+    return framed(picture(pixels, instances, z, side=side), side)

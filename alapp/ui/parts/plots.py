@@ -86,9 +86,7 @@ def _score_line(title: str, colour: str, symbol: str, scored: Sequence[tuple[Cur
     return go.Scatter(
         x=[point.labelled for point, _ in scored],
         y=values,
-        customdata=[
-            [_point_name(point), summary.n, *bound] for (point, summary), bound in zip(scored, bounds, strict=True)
-        ],
+        customdata=[[_point_name(point), summary.n, told_interval(summary.interval)] for point, summary in scored],
         mode="lines+markers",
         name=title,
         line={"color": colour, "width": 2.5},
@@ -102,10 +100,15 @@ def _score_line(title: str, colour: str, symbol: str, scored: Sequence[tuple[Cur
             "width": 5,
         },
         hovertemplate=(
-            "%{customdata[0]}: F1 %{y:.2f}, 95% interval %{customdata[2]:.2f} to %{customdata[3]:.2f}"
+            "%{customdata[0]}: F1 %{y:.2f}, %{customdata[2]}"
             "<br>%{x} patches labelled, scored on %{customdata[1]}<extra></extra>"
         ),
     )
+
+
+def told_interval(interval: tuple[float, float] | None) -> str:
+    """The 95% interval of a point in words; one that has none is not known exactly, but not known."""
+    return f"95% interval {interval[0]:.2f} to {interval[1]:.2f}" if interval else "too few for an interval"
 
 
 def _point_name(point: CurvePoint) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,24 @@ from alapp.jobs import JobState
 from alapp.rounds import importing
 from alapp.rounds.importing import Found
 from alapp.stages import images as image_files
-from alapp.storage.db import Store
+from alapp.storage.db import Store, now
 from alapp.ui import spaces
 from alapp.ui.errors import told
 from alapp.ui.page import Page
+from alapp.wording import counted
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-HEADERS = ["File", "Size", "Type", "Axes", "Axes from", "z (µm)", "y (µm)", "x (µm)", "Remark"]
-AXES, Z, Y, X = 3, 5, 6, 7
+FILE, AXES, Z, Y, X = "File", "Axes", "z (µm)", "y (µm)", "x (µm)"
+HEADERS = [FILE, "Size", "Type", AXES, "Axes from", Z, Y, X, "Remark"]
+EDITED = "The list of files changed while you edited it. Look at the files again."
+INTRODUCTION = """<style>
+#import-intro, #import-intro .html-container { padding: 0 !important; }
+/* A head cannot be renamed, and the menus of cells would be empty: see _fix. */
+#found [role="columnheader"] { pointer-events: none; }
+#found .cell-menu-button, #found .cell-menu { display: none; }
+</style>
+<div class="al-say"><b>Check before importing.</b> Axes that a file does not state are marked “assumed”: confirm or
+correct them (Z slices, Y rows, X columns, C channels). Leave a voxel size empty if you don't know it.</div>"""
 ROLES = [("to train on", ImageRole.TRAIN), ("to test on (never selected)", ImageRole.TEST)]
 
 
@@ -50,32 +60,35 @@ def build(page: Page) -> gr.HTML:
             look = gr.Button("Look at these files", size="sm", elem_id="import-look")
     paths = gr.State([])
     with gr.Column(visible=False) as confirm:
-        gr.Markdown(
-            "**Check before importing.** Axes that a file does not state are marked “assumed”: confirm or correct "
-            "them (Z slices, Y rows, X columns, C channels). Leave a voxel size empty if you don't know it."
-        )
+        gr.HTML(INTRODUCTION, padding=False, elem_id="import-intro")
         sheet = gr.Dataframe(
             headers=HEADERS,
             interactive=True,
-            static_columns=[0, 1, 2, 4, 8],
+            static_columns=[number for number, head in enumerate(HEADERS) if head not in (AXES, Z, Y, X)],
             max_height=300,
             elem_id="found",
             show_label=False,
             wrap=True,
             column_widths=["17%", "13%", "8%", "8%", "11%", "7%", "7%", "7%", "22%"],
         )
+        _fix(sheet)
         with gr.Row(elem_classes="tight"):
             role = gr.Radio(ROLES, value=ImageRole.TRAIN, label="These images are")
             start = gr.Button("Import", variant="primary", scale=0, min_width=150, elem_id="import-start")
             forget = gr.Button("Clear", scale=0, min_width=100)
     report = gr.HTML(padding=False, elem_id="import-report")
 
-    shown = [confirm, sheet, paths]
-    drop.upload(
-        told(lambda files: see_uploads(files or [])), drop, shown, show_progress="minimal", api_visibility="private"
+    dropped = gr.State([])
+    shown = [confirm, sheet, paths, dropped]
+    drop.change(  # an upload, but also a file that is taken out again
+        told(lambda files, *values: follow_drop(files or [], *values)),
+        [drop, dropped, paths, sheet, page.visitor],
+        shown,
+        show_progress="minimal",
+        api_visibility="private",
     )
-    look.click(told(lambda text, visitor: see_path(text, visitor)), [path, page.visitor], shown, **QUIET)
-    path.submit(told(lambda text, visitor: see_path(text, visitor)), [path, page.visitor], shown, **QUIET)
+    look.click(told(lambda text, visitor: [*see_path(text, visitor), []]), [path, page.visitor], shown, **QUIET)
+    path.submit(told(lambda text, visitor: [*see_path(text, visitor), []]), [path, page.visitor], shown, **QUIET)
     start.click(
         told(lambda *values: start_import(store, *values)),
         [page.project_id, paths, sheet, role, drop, page.visitor, page.changed],
@@ -86,9 +99,38 @@ def build(page: Page) -> gr.HTML:
     return report
 
 
-def see_uploads(files: Sequence[str]) -> list[Any]:
-    """What the uploaded files say of themselves."""
-    return _shown([importing.inspect_file(Path(file)) for file in files])
+def _fix(sheet: gr.Dataframe) -> None:
+    """Leave adding and deleting out of the menus of a table's heads and cells: every value must stay in its column, and
+    every row with its file. Gradio 6.31 announces `column_limits` and `row_limits` for that, but they do nothing yet;
+    its page reads these."""
+    sheet.col_count = sheet.column_count = (len(HEADERS), "fixed")
+    sheet.row_count = (1, "fixed")  # how many rows there are is told by the value
+
+
+def see_uploads(files: Sequence[str], visitor: str | None, known: Mapping[str, list[str]] | None = None) -> list[Any]:
+    """What the uploaded files say of themselves, or what is `known` of them, as rows of the sheet."""
+    spaces.only_on_a_workstation(visitor, "Importing images")
+    rows = [(known or {}).get(file) or _row(importing.inspect_file(Path(file))) for file in files]
+    return [gr.Column(visible=bool(rows)), gr.Dataframe(value=rows), list(files)]
+
+
+def follow_drop(
+    files: Sequence[str], before: Sequence[str], paths: Sequence[str], sheet: Any, visitor: str | None
+) -> list[Any]:
+    """The sheet of what lies in the drop zone now, and what that is. `before` lay there when the sheet was filled from
+    it; what was edited stays for those that stay. A sheet with the files of a path is left alone by an empty zone."""
+    if list(files) == list(before):
+        return [gr.skip()] * 4
+    try:
+        rows = _rows(sheet, paths) if before else []
+    except InputError:  # rows that cannot be told apart any more are read anew
+        rows = []
+    known = {path: [_text(cell) for cell in row.values()] for path, row in zip(paths, rows, strict=False)}
+    return [*see_uploads(files, visitor, known), list(files)]
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None or cell != cell else str(cell)
 
 
 def see_path(text: str, visitor: str | None) -> list[Any]:
@@ -106,11 +148,11 @@ def _shown(found: list[Found]) -> list[Any]:
 
 def _row(item: Found) -> list[str]:
     if item.info is None:
-        return [item.path.name, "", "", "", "", "", "", "", "cannot be used: " + item.problem]
+        return [image_files.title(item.path), "", "", "", "", "", "", "", "cannot be used: " + item.problem]
     info, size = item.info, item.info.voxel_size
     remark = "confirm the axes" if item.must_confirm else " ".join(info.warnings)
     return [
-        item.path.name,
+        image_files.title(item.path),
         " × ".join(str(side) for side in info.shape),
         info.dtype,
         info.axes,
@@ -136,21 +178,30 @@ def start_import(
         raise InputError("Create or open a project first.")
     if any(job.kind == "import" for job in jobs.active(store, project_id)):
         raise InputError("An import is running already. Wait until it has ended, then import these files.")
-    rows = sheet.values.tolist()
-    if len(rows) != len(paths):
-        raise InputError("The list of files changed while you edited it. Look at the files again.")
+    rows = _rows(sheet, paths)
     if not any(row[AXES] for row in rows):
         raise InputError("None of these files can be used. The last column tells why.")
     # Unusable files go along, so that the report afterwards names every file.
     files = [_confirmed(path, row) for path, row in zip(paths, rows, strict=True)]
-    params: dict[str, Any] = {"files": files, "role": str(ImageRole(role))}
+    params: dict[str, Any] = {"files": files, "role": str(ImageRole(role)), "since": now()}
     if any(file["path"] in (dropped or ()) for file in files):
         params |= _keep_uploads(store, files)
     jobs.enqueue(store, "import", project_id, params)
     return changed + 1, gr.Column(visible=False), None, ""
 
 
-def _confirmed(path: str, row: list[Any]) -> dict[str, Any]:
+def _rows(sheet: Any, paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The cells of each row of the sheet, a pandas table, by the head of their column. Raises `InputError` when these
+    are not the rows of `paths`, or not the columns that they had: a value would be taken for another one."""
+    if list(sheet.columns) != HEADERS or len(sheet) != len(paths):
+        raise InputError(EDITED)
+    rows = [dict(zip(HEADERS, row, strict=True)) for row in sheet.values.tolist()]
+    if any(row[FILE] != Path(path).name for row, path in zip(rows, paths, strict=True)):
+        raise InputError(EDITED)
+    return rows
+
+
+def _confirmed(path: str, row: dict[str, Any]) -> dict[str, Any]:
     name = Path(path).name
     size = {}
     for column, axis in ((Z, "z"), (Y, "y"), (X, "x")):
@@ -166,14 +217,19 @@ def _confirmed(path: str, row: list[Any]) -> dict[str, Any]:
 
 def _keep_uploads(store: Store, files: list[dict[str, Any]]) -> dict[str, str]:
     """Copy uploads into the state folder, where they wait for the worker and outlive the page's cache. Each has a
-    folder of its own, because two may have the same name."""
-    folder = store.root / "uploads" / uuid.uuid4().hex
-    for number, file in enumerate(files):
-        source = Path(file["path"])
-        target = folder / str(number) / source.name
-        target.parent.mkdir(parents=True)
-        shutil.copyfile(source, target)
-        file["path"] = str(target)
+    folder of its own, because two may have the same name. Those that no job needs any more make room first."""
+    jobs.sweep_uploads(store)
+    folder = jobs.uploads_folder(store) / uuid.uuid4().hex
+    try:
+        for number, file in enumerate(files):
+            source = Path(file["path"])
+            target = folder / str(number) / source.name
+            target.parent.mkdir(parents=True)
+            shutil.copyfile(source, target)
+            file["path"] = str(target)
+    except OSError:  # of a full disk, for instance
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return {"discard": folder.relative_to(store.root).as_posix()}
 
 
@@ -183,7 +239,7 @@ def last_report(store: Store, project_id: int) -> str:
     if done is None or done.state is not JobState.DONE or not done.result:
         return ""
     problems = done.result["problems"]
-    head = f"Imported {len(done.result['imported'])} images."
+    head = f"Imported {counted(len(done.result['imported']), 'image')}."
     if not problems:
         return f"<p>{head}</p>"
     items = "".join(

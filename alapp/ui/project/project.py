@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
+from alapp import jobs
 from alapp.domain import ImageRole, Modality, Preset
 from alapp.errors import InputError
 from alapp.rounds import importing
@@ -17,7 +19,7 @@ from alapp.ui import spaces
 from alapp.ui.annotate import click_choice
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
-from alapp.ui.project import importer, sheets
+from alapp.ui.project import deleted, image_menu, importer, sheets
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MODALITIES = [("Light microscopy", Modality.LIGHT), ("Electron microscopy", Modality.EM)]
@@ -25,7 +27,6 @@ KINDS_INFO = (
     "Leave it as it is if you segment one kind of object. Else name each, with commas between them, e.g. healthy "
     "mitochondrion, damaged mitochondrion. The network finds all kinds together; the kinds are kept in your exports."
 )
-NO_IMAGE = ("Choose an image …", "")
 """The first entry of the menu of images that can be removed."""
 PRESETS = [("Quick", Preset.QUICK), ("Standard", Preset.STANDARD), ("Full", Preset.FULL)]
 
@@ -34,37 +35,42 @@ def build(page: Page) -> Tab:
     """Lay out the tab inside the caller's `gr.Tab`."""
     with gr.Row():
         with gr.Column(scale=2, min_width=290):
-            _projects(page)
+            gone, refresh_gone = _projects(page)
         with gr.Column(scale=6, min_width=560):
             empty = gr.HTML(sheets.no_project(), padding=False)
             with gr.Column(visible=False) as body:
-                table, removable, remove = _images(page)
+                shown = image_menu.build(page)
                 with gr.Accordion("Add images", open=False) as adding:
                     report = importer.build(page)
                 with gr.Accordion("Settings", open=False):
-                    _settings(page)
+                    set_elsewhere = _settings(page)
                     clicks, refresh_clicks = click_choice.build(page)
 
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
-            return [gr.HTML(visible=True), gr.Column(visible=False), *[gr.skip()] * (5 + len(clicks))]
+            hidden = [gr.HTML(visible=True), gr.Column(visible=False), *[gr.skip()] * (4 + len(shown) + len(clicks))]
+            return [*hidden, *refresh_gone(None)]
         images = catalogue.images(page.store, project_id)
         project = catalogue.project(page.store, project_id)
         return [
             gr.HTML(visible=False),
             gr.Column(visible=True),
-            sheets.images(page.store, project, images),
-            gr.Dropdown(choices=[NO_IMAGE, *(image.name for image in images)], value=NO_IMAGE[1], visible=bool(images)),
-            gr.Button(visible=bool(images)),
+            *image_menu.refresh(page.store, project, images),
             gr.Accordion(open=True) if not images and not project.sample else gr.skip(),
             importer.last_report(page.store, project_id),
+            gr.Radio(value=project.modality),
+            gr.Radio(value=project.preset),
             *refresh_clicks(project_id),
+            *refresh_gone(project_id),
         ]
 
-    return Tab("project", [empty, body, table, removable, remove, adding, report, *clicks], refresh)
+    outputs = [empty, body, *shown, adding, report, *set_elsewhere, *clicks, *gone]
+    return Tab("project", outputs, refresh, [image_menu.fields(shown), [adding], deleted.fields(gone)])
 
 
-def _projects(page: Page) -> None:
+def _projects(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
+    """The samples, a new project and what can be done with the open one; gives the outputs of the deleted ones and
+    their updates."""
     store = page.store
     gr.Markdown("### Try it on a sample")
     for name, info in SAMPLES.items():
@@ -91,8 +97,7 @@ def _projects(page: Page) -> None:
         other = gr.Textbox(label="New name", max_lines=1)
         rename = gr.Button("Rename", size="sm")
         delete = gr.Button("Delete this project", size="sm", variant="stop", elem_id="delete-project")
-        undo = gr.Button("Undo: bring the deleted project back", size="sm", visible=False, elem_id="undo-delete")
-    gone = gr.State(None)
+    gone, refresh_gone = deleted.build(page)
     rename.click(
         told(lambda *values: rename_project(store, *values)),
         [page.project_id, other, page.changed],
@@ -102,50 +107,14 @@ def _projects(page: Page) -> None:
     delete.click(
         told(lambda *values: delete_project(store, *values)),
         [page.project_id, page.visitor, page.changed],
-        [page.project_id, page.changed, gone, undo],
+        [page.project_id, page.changed, *gone],
         **QUIET,
     )
-    undo.click(
-        told(lambda gone, changed: (catalogue.restore_project(store, gone).id, changed + 1, gr.Button(visible=False))),
-        [gone, page.changed],
-        [page.project_id, page.changed, undo],
-        **QUIET,
-    )
+    return gone, refresh_gone
 
 
-def _images(page: Page) -> tuple[gr.HTML, gr.Dropdown, gr.Button]:
-    """The table of images, and the menu and button to remove one."""
-    store = page.store
-    table = gr.HTML(padding=False, elem_id="images-table")
-    with gr.Row(elem_classes="tight"):
-        chosen = gr.Dropdown(
-            [NO_IMAGE],
-            value=NO_IMAGE[1],
-            show_label=False,
-            container=False,
-            scale=0,
-            min_width=260,
-            elem_id="remove-name",
-        )
-        remove = gr.Button("Remove this image", size="sm", scale=0, min_width=150, elem_id="remove-image")
-        undo = gr.Button("Undo: bring it back", size="sm", visible=False, scale=0, min_width=160)
-    gone = gr.State(None)
-    remove.click(
-        told(lambda *values: remove_image(store, *values)),
-        [page.project_id, chosen, page.changed],
-        [page.changed, gone, undo, chosen],
-        **QUIET,
-    )
-    undo.click(
-        told(lambda gone, changed: restore_image(store, gone, changed)),
-        [gone, page.changed],
-        [page.changed, undo],
-        **QUIET,
-    )
-    return table, chosen, remove
-
-
-def _settings(page: Page) -> None:
+def _settings(page: Page) -> list[gr.Radio]:
+    """Lay out the settings; gives those that may be changed elsewhere, for the tab to refresh."""
     store = page.store
     target = gr.Textbox(label="What are you segmenting?", info="In your words; it appears in exports.", max_lines=1)
     kinds = gr.Textbox(label="Kinds of objects", info=KINDS_INFO, lines=2, max_lines=9, elem_id="kinds")
@@ -170,17 +139,23 @@ def _settings(page: Page) -> None:
     preview = gr.Image(label="Patch grid", interactive=False, height=360, buttons=[], visible=False)
     fields = [target, modality, preset, share, size, depth, overlap]
 
-    page.project_id.change(told(lambda project_id: settings_of(store, project_id)), page.project_id, fields, **QUIET)
+    page.project_id.change(
+        told(lambda project_id: [*settings_of(store, project_id), gr.Image(visible=False)]),
+        page.project_id,
+        [*fields, preview],
+        **QUIET,
+    )
     for component, column, event in [
         (target, "target", target.blur),
         (modality, "modality", modality.input),
         (preset, "preset", preset.input),
-        (share, "validation_share", share.release),
+        (share, "validation_share", share.input),  # a release tells nothing of keys, nor of the number beside it
     ]:
         kept = event(
             told(lambda project_id, value, changed, column=column: keep(store, project_id, column, value, changed)),
             [page.project_id, component, page.changed],
             page.changed,
+            trigger_mode="always_last",
             **QUIET,
         )
         if component is target:
@@ -194,18 +169,27 @@ def _settings(page: Page) -> None:
         [preview, page.changed],
         **QUIET,
     )
+    return [modality, preset]
 
 
 def _kinds(page: Page, field: gr.Textbox, target_kept: Any) -> None:
     """Wire the field with the names of the classes; the first is called like the target until it gets a name."""
     shown = gr.State("")
-    for event in (page.project_id.change, target_kept.then):
-        event(told(lambda project_id: kinds_of(page.store, project_id)), page.project_id, [field, shown], **QUIET)
+    page.project_id.change(
+        told(lambda project_id: kinds_of(page.store, project_id)), page.project_id, [field, shown], **QUIET
+    )
+    target_kept.then(
+        told(lambda *values: follow_target(page.store, *values)),
+        [page.project_id, field, shown],
+        [field, shown],
+        **QUIET,
+    )
     for event in (field.blur, field.submit):
         event(
             told(lambda *values: keep_kinds(page.store, *values)),
             [page.project_id, field, shown, page.changed],
             [field, shown, page.changed],
+            trigger_mode="always_last",
             **QUIET,
         )
 
@@ -229,31 +213,16 @@ def rename_project(store: Store, project_id: int | None, name: str, changed: int
 
 
 def delete_project(store: Store, project_id: int | None, visitor: str | None, changed: int) -> tuple[Any, ...]:
-    """Hide the open project and offer to undo. Returns (next project, changed + 1, the hidden id, undo button)."""
+    """Hide the open project and cancel its jobs, which nobody could see any more. Returns (next project, changed + 1,
+    and the updates of the list of deleted projects, which is opened)."""
     project = _opened(store, project_id)
     catalogue.delete_project(store, project.id)
+    stopped = jobs.cancel_all(store, project.id)
+    titles = ", ".join(f"“{jobs.kind(job.kind).title}”" for job in stopped)
+    told_jobs = f" Its job{'s' if len(stopped) > 1 else ''} {titles} {'were' if len(stopped) > 1 else 'was'} cancelled."
+    gr.Info(f"Deleted {project.name}.{told_jobs if stopped else ''} “Deleted projects” can bring it back.")
     left = catalogue.projects(store, visitor)
-    gr.Info(f"Deleted {project.name}. Undo is under “Rename or delete”.")
-    return (left[0].id if left else None), changed + 1, project.id, gr.Button(visible=True)
-
-
-def remove_image(store: Store, project_id: int | None, name: str, changed: int) -> tuple[Any, ...]:
-    """Hide an image by its name. Returns (changed + 1, its id, undo button, no image for the menu)."""
-    project = _opened(store, project_id)
-    found = next((item for item in catalogue.images(store, project.id) if item.name == (name or "").strip()), None)
-    if found is None:
-        raise InputError("Choose the image to remove first.")
-    catalogue.set_image_deleted(store, found.id, True)
-    return changed + 1, found.id, gr.Button(visible=True), NO_IMAGE[1]
-
-
-def restore_image(store: Store, image_id: int, changed: int) -> tuple[int, Any]:
-    """Undo `remove_image`. Raises `InputError` when its name was taken in the meantime."""
-    image = catalogue.image(store, image_id)
-    if any(item.name == image.name for item in catalogue.images(store, image.project_id)):
-        raise InputError(f"There is now another image called {image.name!r}. Remove that one first.")
-    catalogue.set_image_deleted(store, image_id, False)
-    return changed + 1, gr.Button(visible=False)
+    return (left[0].id if left else None), changed + 1, *deleted.listed(store, visitor, open=True)
 
 
 def settings_of(store: Store, project_id: int | None) -> list[Any]:
@@ -278,6 +247,13 @@ def kinds_of(store: Store, project_id: int | None) -> tuple[str, str]:
     """The names of a project's classes as text, for the field and to tell later whether it was changed."""
     names = annotation_classes.names(catalogue.project(store, project_id)).values() if project_id is not None else ()
     return ", ".join(names), ", ".join(names)
+
+
+def follow_target(store: Store, project_id: int | None, text: str, shown: str) -> tuple[Any, Any]:
+    """As `kinds_of`, after the target was kept; nothing where the names are those `shown`, or while the field has
+    another text: whoever comes from the field above it may be typing."""
+    names = kinds_of(store, project_id)
+    return (gr.skip(), gr.skip()) if names[1] == shown or text != shown else names
 
 
 def keep_kinds(store: Store, project_id: int | None, text: str, shown: str, changed: int) -> tuple[Any, Any, Any]:

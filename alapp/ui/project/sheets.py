@@ -12,13 +12,19 @@ import numpy as np
 from PIL import Image as Picture
 
 from alapp.domain import ImageRole, VoxelSize
+from alapp.errors import CorruptFileError
 from alapp.stages.display import thumbnail
 from alapp.stages.sample import SAMPLES, load
 from alapp.storage import catalogue
 from alapp.storage.catalogue import Image, Project
 from alapp.storage.db import Store
+from alapp.storage.files import Files
+from alapp.ui.parts.overlay import NEUTRAL
+from alapp.wording import counted
 
 MAX_ROWS = 200
+SIDE = 44
+"""Pixels of the small pictures in the table."""
 STEPS = (
     ("Images", "you", "Drop them here: TIFF, OME-TIFF, OME-Zarr, PNG or JPEG, 2D or 3D. They are cut into patches."),
     (
@@ -91,8 +97,9 @@ def images(store: Store, project: Project, rows: Sequence[Image]) -> str:
     body = "".join(_row(store, image, counts.get(image.id, 0)) for image in rows[:MAX_ROWS])
     total = sum(counts.values())
     more = f" The first {MAX_ROWS} are listed." if len(rows) > MAX_ROWS else ""
+    held = f"{counted(len(rows), 'image')}, {counted(total, 'patch', 'patches')}"
     return (
-        f"<h3>{html.escape(project.name)}: {len(rows)} images, {total} patches</h3>"
+        f"<h3>{html.escape(project.name)}: {held}</h3>"
         '<div class="sheet-frame"><table class="sheet"><thead><tr><th></th><th>Name</th>'
         '<th class="n">Size (pixels)</th><th>Axes</th><th class="n">Voxel size (µm)</th><th>Type</th>'
         '<th class="n">Patches</th><th>Warnings</th></tr>'
@@ -109,11 +116,12 @@ def voxel_text(size: VoxelSize) -> str:
 def _row(store: Store, image: Image, patches: int) -> str:
     z, y, x, channels = image.shape
     size = " × ".join(str(side) for side in ((z, y, x) if image.is_3d else (y, x)))
-    kind = f"{image.dtype}, {channels} channel{'s' if channels > 1 else ''}"
+    kind = f"{image.dtype}, {counted(channels, 'channel')}"
     role = "" if image.role is ImageRole.TRAIN else " (test)"
-    warnings = html.escape(" ".join(image.warnings))
+    picture, problem = _preview(store, image)
+    warnings = html.escape(" ".join([*([problem] if problem else []), *image.warnings]))
     return (
-        f'<tr><td><img alt="" src="{_thumbnail(str(store.root), image.path)}"></td>'
+        f'<tr><td><img alt="" src="{picture}"></td>'
         f"<td>{html.escape(image.name)}{role}</td><td class='n'>{size}</td>"
         f"<td>{html.escape(image.axes)} <small>({html.escape(image.axes_source)})</small></td>"
         f"<td class='n'>{voxel_text(image.voxel_size)}</td><td>{kind}</td><td class='n'>{patches or '–'}</td>"
@@ -121,7 +129,23 @@ def _row(store: Store, image: Image, patches: int) -> str:
     )
 
 
+def _preview(store: Store, image: Image) -> tuple[str, str]:
+    """The small picture of an image and what is wrong with its file: the table is where such an image is removed."""
+    path = store.files.resolve(image.path)
+    if not path.is_file():
+        return _placeholder(), "Its file is missing."
+    try:
+        return _thumbnail(store.files, image.path), ""
+    except CorruptFileError:
+        return _placeholder(), "Its file is damaged."
+
+
 @functools.lru_cache(maxsize=1000)
-def _thumbnail(root: str, path: str) -> str:
-    pixels = np.load(f"{root}/{path}", mmap_mode="r")
-    return data_uri(thumbnail(pixels[len(pixels) // 2], 44))
+def _thumbnail(files: Files, path: str) -> str:
+    pixels = files.read_array(path)
+    return data_uri(thumbnail(pixels[len(pixels) // 2], SIDE))
+
+
+@functools.cache
+def _placeholder() -> str:
+    return data_uri(np.full((SIDE, SIDE, 3), NEUTRAL, np.uint8))

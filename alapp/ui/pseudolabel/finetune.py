@@ -95,5 +95,5 @@ def start_finetune(store: Store, project_id: int | None, model: str | None, step
         raise InputError(f"The number of steps must be between {FEWEST_STEPS} and {MOST_SHOWN}.")
     if why := finetune_sam.why_not(store, project_id):
         raise NotReadyError(why)
-    jobs.enqueue(store, KIND, project_id, {"model": model or "", "iterations": int(steps)})
+    jobs.start(store, KIND, project_id, {"model": model or "", "iterations": int(steps)})
     return changed + 1

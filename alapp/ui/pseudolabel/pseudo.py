@@ -10,7 +10,7 @@ import gradio as gr
 import numpy as np
 
 from alapp import jobs
-from alapp.domain import Modality, Parameter
+from alapp.domain import Modality
 from alapp.errors import InputError
 from alapp.jobs import Job, JobState
 from alapp.rounds.pseudolabel import provenance, pseudo
@@ -24,14 +24,19 @@ from alapp.ui.page import Page, Tab
 from alapp.ui.parts import gallery
 from alapp.ui.pseudolabel import finetune
 from alapp.ui.pseudolabel.method_cards import method_cards
+from alapp.ui.pseudolabel.method_menu import MAX_PARAMETERS, follow, method_controls, offered, parameters
+from alapp.wording import counted
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-MAX_PARAMETERS = 4
 NOTE = (
     "Pseudo-labels are labels that nobody checked. nnU-Net configures itself on them and learns a first, rough idea "
     "of your objects, which your own labels then correct. Your labels are learned from alone as soon as they show "
     f"{rehearsal.FEW_OBJECTS} objects. If no method gets near, do without: training then starts with your first "
     "batch."
+)
+BUSY = (
+    "Another preview waits or runs, so this one was not started. Wait until it has ended, or cancel it in the bar at "
+    "the top; then press the button again."
 )
 
 
@@ -43,9 +48,11 @@ def build(page: Page) -> Tab:
     model_panel.opener()
     with gr.Row(visible=False) as body:
         choice, buttons, decided = _lay_out_choice()
-        caption, thumbnails, compare = _lay_out_previews(page)
+        pair = gr.State(None)
+        caption, thumbnails, compare = _lay_out_previews(page, pair)
     tune = finetune.build(page)
-    _wire(page, choice, buttons)
+    offer = gr.State(None)
+    _wire(page, choice, buttons, offer)
 
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
@@ -57,6 +64,8 @@ def build(page: Page) -> Tab:
                 gr.Gallery(visible=False),
                 gr.Checkbox(visible=False),
                 "",
+                None,
+                None,
                 *tune.refresh(None),
             ]
         project = catalogue.project(store, project_id)
@@ -72,10 +81,12 @@ def build(page: Page) -> Tab:
             gr.Gallery(pictures, visible=bool(pictures)),
             comparable,
             made,
+            offered(store, project_id),
+            [project_id, *(job and job.id for job in (shown, before))],
             *tune.refresh(project_id),
         ]
 
-    return Tab("pseudo", [cards, body, caption, thumbnails, compare, decided, *tune.outputs], refresh)
+    return Tab("pseudo", [cards, body, caption, thumbnails, compare, decided, offer, pair, *tune.outputs], refresh)
 
 
 def _lay_out_choice() -> tuple[list[Any], list[gr.Button], gr.HTML]:
@@ -93,8 +104,8 @@ def _lay_out_choice() -> tuple[list[Any], list[gr.Button], gr.HTML]:
     return [method, why, model, *sliders], [preview, another, accept, without], decided
 
 
-def _lay_out_previews(page: Page) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
-    """The right column: the newest preview and, on request, the one before it."""
+def _lay_out_previews(page: Page, pair: gr.State) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
+    """The right column: the newest preview and, on request, the one before it; `pair` says which they are."""
     pictures = {
         "show_label": False, "columns": 5, "height": 430, "object_fit": "contain", "interactive": False,
         "elem_classes": "thumbnails",
@@ -108,19 +119,38 @@ def _lay_out_previews(page: Page) -> tuple[gr.HTML, gr.Gallery, gr.Checkbox]:
         other_caption = gr.HTML(padding=False, visible=False)
         other = gr.Gallery(visible=False, **pictures)
     compare.input(
-        told(lambda p, on: comparison(page.store, p, on)), [page.project_id, compare], [other_caption, other], **QUIET
+        told(lambda p, on: comparison(page.store, p, on)),
+        [page.project_id, compare],
+        [other_caption, other],
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    pair.change(
+        told(lambda *values: follow_pair(page.store, *values)), [pair, compare], [other_caption, other], **QUIET
     )
     return caption, thumbnails, compare
 
 
-def _wire(page: Page, choice: list[Any], buttons: list[gr.Button]) -> None:
-    """What the method and the buttons do."""
+def _wire(page: Page, choice: list[Any], buttons: list[gr.Button], offer: gr.State) -> None:
+    """What the method and the buttons do. The menu follows `offer`, which the tab's refresh sets."""
     store = page.store
     method, *controls = choice
     _, model, *sliders = controls
     preview, another, accept, without = buttons
-    page.project_id.change(told(lambda project_id: chosen_method(store, project_id)), page.project_id, choice, **QUIET)
-    method.input(told(lambda p, name: method_controls(store, p, name)), [page.project_id, method], controls, **QUIET)
+    shown = gr.State(None)
+    offer.change(
+        told(lambda *values: follow(store, *values)),
+        [page.project_id, shown, method, model],
+        [shown, *choice],
+        **QUIET,
+    )
+    method.input(
+        told(lambda p, name: method_controls(store, p, name)),
+        [page.project_id, method],
+        controls,
+        trigger_mode="always_last",
+        **QUIET,
+    )
     draw = gr.State(0)
     inputs = [page.project_id, method, draw, page.changed, model, *sliders]
 
@@ -128,7 +158,7 @@ def _wire(page: Page, choice: list[Any], buttons: list[gr.Button]) -> None:
         return start_preview(store, project_id, name, number, changed, values)
 
     def show_others(project_id: int | None, name: str | None, number: int, changed: int, *values: Any) -> list[int]:
-        return [number + 1, start_preview(store, project_id, name, number + 1, changed, values)]
+        return other_patches(store, project_id, name, number, changed, values)
 
     preview.click(told(show), inputs, page.changed, **QUIET)
     another.click(told(show_others), inputs, [draw, page.changed], **QUIET)
@@ -140,78 +170,39 @@ def _wire(page: Page, choice: list[Any], buttons: list[gr.Button]) -> None:
     )
 
 
-def chosen_method(store: Store, project_id: int | None) -> list[Any]:
-    """The method radio and the controls of the method, as the project has them."""
-    if project_id is None:
-        return [
-            gr.Radio(choices=[], value=None),
-            "",
-            gr.Dropdown(visible=False),
-            *[gr.Slider(visible=False)] * MAX_PARAMETERS,
-        ]
-    project = catalogue.project(store, project_id)
-    automatic, _ = pseudo.resolve(pseudo.AUTO, project.modality)
-    ready = [item for item in pseudo.methods(project.modality) if item.status.ready]
-    title = next(item.title for item in ready if item.name == automatic)
-    choices = [(f"Automatic (now: {title})", pseudo.AUTO), *((item.title, item.name) for item in ready)]
-    kept = project.pseudo_method if project.pseudo_method in [name for _, name in choices] else pseudo.AUTO
-    return [gr.Radio(choices=choices, value=kept), *method_controls(store, project_id, kept)]
-
-
-def method_controls(store: Store, project_id: int | None, name: str) -> list[Any]:
-    """Why `auto` takes what it takes, the weights to choose from and the sliders of a method, with the project's
-    values where it was chosen before."""
-    if project_id is None:
-        raise InputError("Create or open a project first.")
-    project = catalogue.project(store, project_id)
-    reason = pseudo.resolve(name, project.modality)[1]
-    tune = "To set its parameters, choose the method itself."
-    why = f"<p>{html.escape(f'{reason} {tune}')}</p>" if name == pseudo.AUTO else ""
-    kept = project.pseudo_params if project.pseudo_method == name else {}
-    known = parameters(project.modality, name)
-    shown = [
-        gr.Slider(
-            item.minimum,
-            item.maximum,
-            value=kept.get(item.name, item.default),
-            step=item.step,
-            label=f"{item.title} ({item.unit})" if item.unit else item.title,
-            info=item.help or None,
-            visible=True,
-        )
-        for item in known
-    ]
-    weights = next((item.models for item in pseudo.methods(project.modality) if item.name == name), ())
-    model = gr.Dropdown(
-        [("Those that fit these images", ""), *((item, item) for item in weights)],
-        value=kept[MODEL] if kept.get(MODEL) in weights else "",
-        visible=bool(weights),
-    )
-    return [why, model, *shown, *[gr.Slider(visible=False)] * (MAX_PARAMETERS - len(shown))]
-
-
-def parameters(modality: Modality, name: str) -> tuple[Parameter, ...]:
-    """Parameters of a method, in the order of the sliders."""
-    return next((item.parameters for item in pseudo.methods(modality) if item.name == name), ())
-
-
 def start_preview(
     store: Store, project_id: int | None, name: str | None, draw: int, changed: int, values: tuple[Any, ...]
 ) -> int:
-    """Queue a preview. Raises `InputError` without a project or method."""
+    """Queue a preview. Says so, and returns `changed` as it is, when another one waits or runs. Raises `InputError`
+    without a project or method."""
     modality = _modality(store, project_id, name)
     pseudo.patches_to_label(store, project_id)
-    params = _named(modality, name, values)
-    jobs.enqueue(store, "preview", project_id, {"method": name, "params": params, "draw": draw})
+    wanted = {"method": name, "params": _named(modality, name, values), "draw": draw}
+    if jobs.enqueue(store, "preview", project_id, wanted).params != wanted:
+        gr.Warning(BUSY)
+        return changed
     return changed + 1
+
+
+def other_patches(
+    store: Store, project_id: int | None, name: str | None, draw: int, changed: int, values: tuple[Any, ...]
+) -> list[int]:
+    """Queue a preview of the next ten patches. Returns [draw, changed], both one more unless another one waits or runs.
+    Raises as `start_preview`."""
+    told = start_preview(store, project_id, name, draw + 1, changed, values)
+    return [draw + 1 if told != changed else draw, told]
 
 
 def use(store: Store, project_id: int | None, name: str | None, changed: int, values: tuple[Any, ...]) -> int:
     """Keep the method and label all images."""
     modality = _modality(store, project_id, name)
     pseudo.patches_to_label(store, project_id)
+    before = catalogue.project(store, project_id)
     pseudo.decide(store, project_id, name, _named(modality, name, values))
-    jobs.enqueue(store, "pseudo_label", project_id)
+    now = catalogue.project(store, project_id)
+    other = (before.pseudo_method, before.pseudo_params) != (now.pseudo_method, now.pseudo_params)
+    # One that runs goes on with what was chosen when it began.
+    jobs.enqueue(store, "pseudo_label", project_id, behind_running=other)
     return changed + 1
 
 
@@ -264,7 +255,7 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
         return [empty, []]
     result = job.result
     maps = labels.of_ids(store, result["label_maps"])
-    pictures = [(_picture(store, item), f"{item.n_objects} object{'s' * (item.n_objects != 1)}") for item in maps]
+    pictures = [(_picture(store, item), counted(item.n_objects, "object")) for item in maps]
     total = sum(item.n_objects for item in maps)
     method = PSEUDO_LABELLERS.load(result["method"])
     titles = {item.name: item.title.lower() for item in method.parameters}
@@ -272,7 +263,8 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
         f"{titles[name]} {value:g}" for name, value in result["params"].items() if name in titles
     )  # the weights are told below
     made = provenance.sentence(result["method"], result.get("provenance", {"reason": result["reason"]}))
-    text = f"<p><strong>{html.escape(method.title)}</strong> found {total} objects in {len(maps)} patches"
+    text = f"<p><strong>{html.escape(method.title)}</strong> found {counted(total, 'object')} in "
+    text += f"{counted(len(maps), 'patch', 'patches')}"
     return [f"{text}{f' ({html.escape(values)})' if values else ''}. {html.escape(made)}</p>", pictures]
 
 
@@ -290,6 +282,13 @@ def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:
         raise InputError("There is nothing to compare with yet. Preview a second method or other parameters first.")
     text, pictures = preview_shown(store, before)
     return [gr.HTML(text, visible=True), gr.Gallery(pictures, visible=True)]
+
+
+def follow_pair(store: Store, pair: list[int | None] | None, on: bool) -> list[Any]:
+    """As `comparison`, after there is another preview or another project is open; hidden where there is none before the
+    newest. `pair` has the project, the newest preview and the one before it."""
+    project_id, _, before = pair or (None, None, None)
+    return comparison(store, project_id, on and before is not None)
 
 
 def _named(modality: Modality, name: str | None, values: tuple[Any, ...]) -> dict[str, float | str]:

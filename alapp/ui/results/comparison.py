@@ -20,10 +20,16 @@ from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image, Patch
 from alapp.storage.db import Store
 from alapp.ui.parts import gallery, tables
+from alapp.wording import counted
 
 MOST_VIEWS = 60
 
-SPLITS = {"validation": "validation patches", "test": "test images", "train": "training patches"}
+SPLITS = {
+    "validation": ("validation patch", "validation patches"),
+    "test": ("test image", "test images"),
+    "train": ("training patch", "training patches"),
+}
+"""What a model is scored on: one, and several."""
 
 View = tuple[str, int]
 """What is compared: ("patch" or "image", id)."""
@@ -57,9 +63,17 @@ def choices(store: Store, project_id: int, title: Callable[[int], str]) -> list[
     return found
 
 
-def show_round(store: Store, project_id: int | None, number: Any, against: Any = None) -> list[Any]:
-    """List, thumbnails, their views, and the first comparison: of one model, or of it `against` the checkpoint with
-    this id."""
+def show_round(
+    store: Store,
+    project_id: int | None,
+    number: Any,
+    against: Any = None,
+    filled: bool = True,
+    view: View | None = None,
+    z: Any = None,
+) -> list[Any]:
+    """List, thumbnails, their views, and a comparison: of one model, or of it `against` the checkpoint with this id.
+    What is compared is `view` on slice `z`, where that is among the views, else the first."""
     checkpoint_id = checkpoint_of(store, project_id, number)
     if _other(store, project_id, against) not in (None, checkpoint_id):
         text, views, captions = _of_two(store, checkpoint_id, against)
@@ -68,15 +82,28 @@ def show_round(store: Store, project_id: int | None, number: Any, against: Any =
     pictures = [
         (_thumbnail(store, checkpoint_id, view), caption) for view, caption in zip(views, captions, strict=True)
     ]
-    first = show_view(store, project_id, number, views, 0, True, against) if views else no_picture()
-    return [tables.note(text), pictures, views, *first]
+    kept = views.index(tuple(view)) if view and tuple(view) in views else None
+    if not views:
+        return [tables.note(text), pictures, views, *no_picture()]
+    at = z if kept is not None else None
+    return [
+        tables.note(text),
+        pictures,
+        views,
+        *show_view(store, project_id, number, views, kept or 0, filled, against, at),
+    ]
+
+
+def scored_on(n: int, split: str) -> str:
+    """So many of what a model is scored on, in words."""
+    return counted(n, *SPLITS[split])
 
 
 def _of_one(store: Store, checkpoint_id: int) -> tuple[str, list[View], list[str]]:
     """What to say, what to show, and the captions, of one model."""
     scored = results.validation_patches(store, checkpoint_id)[:MOST_VIEWS]
     if scored:
-        text = f"{len(scored)} validation patches, the worst first. Click one to compare it."
+        text = f"{scored_on(len(scored), 'validation')}, the worst first. Click one to compare it."
         views: list[View] = [("patch", patch.id) for patch, _ in scored]
         return text, views, [f"F1 {scores.f1_50:.2f}" for _, scores in scored]
     images = _predicted_images(store, checkpoint_id)[:MOST_VIEWS]
@@ -95,7 +122,7 @@ def _of_two(store: Store, checkpoint_id: int, other_id: int) -> tuple[str, list[
     total, same = found.difference, len(found.items) - found.better - found.worse
     names = model_names(store, other_id, checkpoint_id)
     text = (
-        f"{names[0]} → {names[1]} on the same {len(found.items)} {SPLITS[found.split]}: {found.better} got better, "
+        f"{names[0]} → {names[1]} on the same {scored_on(len(found.items), found.split)}: {found.better} got better, "
         f"{found.worse} worse, {same} stayed the same. F1 of all together: {total.before:.2f} → {total.after:.2f}"
         f"{_chance(total)}. The largest change of F1 is first; click one to compare it."
     )
@@ -125,15 +152,18 @@ def show_view(
     index: Any,
     filled: bool,
     against: Any = None,
+    at: Any = None,
 ) -> list[Any]:
-    """The comparison at a place of the gallery: caption, panels, titles, button, slice slider, state."""
+    """The comparison at a place of the gallery, on the slice `at` or the middle one: caption, panels, titles, button,
+    slice slider, state."""
     if not isinstance(index, int) or not 0 <= index < len(views):
         raise NotReadyError("This picture is gone. Reload the page.")
     kind, item_id = views[index]
     checkpoint_id = checkpoint_of(store, project_id, number)
     stack = _stack(store, checkpoint_id, project_id, (kind, item_id), _other(store, project_id, against))
     depth = stack.pixels.shape[0] if stack.pixels.ndim == 4 else 1
-    z = depth // 2 if depth > 1 or stack.pixels.ndim == 4 else None
+    wanted = int(at) if isinstance(at, (int, float)) and 0 <= at < depth else depth // 2
+    z = wanted if depth > 1 or stack.pixels.ndim == 4 else None
     slider = gr.Slider(maximum=max(depth - 1, 1), value=z or 0, visible=depth > 1)
     return [
         f"{stack.caption}",
@@ -227,9 +257,13 @@ def _of_image(store: Store, checkpoint_id: int, image: Image) -> gallery.Compari
     pixels = np.asarray(catalogue.read_image(store, image))
     scored = {row.image_id: row.scores for row in models.scores(store, checkpoint_id, "test")}
     reference = labels.latest_of_image(store, image.id, LabelKind.REFERENCE) if image.id in scored else None
-    words = _score_words(scored[image.id]) if reference else f"{len(np.unique(predicted)) - 1} objects"
+    words = _score_words(scored[image.id]) if reference else counted(_objects(predicted), "object")
     truth = labels.read(store, reference) if reference else None
     return gallery.Comparison(image.name, pixels, predicted, truth, words, truth="Reference")
+
+
+def _objects(labels: np.ndarray) -> int:
+    return int(np.count_nonzero(np.unique(labels)))
 
 
 def _check_owner(owner: int, project_id: int | None) -> None:

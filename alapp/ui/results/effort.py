@@ -14,6 +14,7 @@ from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.ui.parts import data_table, tables
+from alapp.wording import counted
 
 NOT_MEASURED = "Not measured. To measure it, open “Measure my work” on the Rounds tab before you select a batch."
 EXPLANATION = (
@@ -185,4 +186,4 @@ def agreement_text(found: Agreement, wanted: bool) -> str:
 
 
 def _patches(n: int) -> str:
-    return f"{n} patch{'' if n == 1 else 'es'}"
+    return counted(n, "patch", "patches")

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from alapp.rounds.predict import evaluation
 from alapp.rounds.results import results
 from alapp.rounds.train import promotion
 from alapp.storage import models
@@ -16,7 +17,7 @@ from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import downloads, plots, tables
-from alapp.ui.results import adviser, diagnostics, effort, forgetting, predictions
+from alapp.ui.results import adviser, comparison, diagnostics, effort, forgetting, predictions
 from alapp.ui.rounds import lane
 
 EXPLANATION = (
@@ -79,13 +80,14 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         return _nothing(store, project_id)
     shown = results.shown_round(store, project_id)
     in_use = max(trained) if shown is None else shown
+    outdated = evaluation.queue_rescore(store, project_id)
     points = results.learning_curve(store, project_id)
     return [
         gr.HTML(visible=False),
         gr.Column(visible=True),
         gr.Column(visible=True),
         plots.learning_curve(points),
-        summary_cards(points, in_use) + tables.note(promotion.news(store, project_id)),
+        summary_cards(points, in_use) + outdated_note(outdated) + tables.note(promotion.news(store, project_id)),
         *predictions.refresh(store, project_id, trained, in_use),
         *effort.refresh(store, project_id),
         timing_table(store, project_id),
@@ -108,7 +110,7 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
         gr.Column(visible=project_id is not None and round_rows.latest(store, project_id) is not None),
         plots.learning_curve([]),
         "",
-        *predictions.refresh(store, project_id, (), 0),
+        *predictions.refresh(store, project_id, {}, 0),
         *effort.refresh(store, project_id),
         tables.empty("How long each stage took on this computer."),
         downloads.export_text(store, project_id),
@@ -119,20 +121,37 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
 def summary_cards(points: list[results.CurvePoint], in_use: int) -> str:
     """The score of the model in use, by its round number, and what the last round gained."""
     newest = points[-1]
-    items = [(f"{newest.labelled}", f"patches labelled ({100 * newest.fraction:.0f}% of all)")]
-    for title, split in (("validation patches", "validation"), ("test images", "test")):
+    patches = "patch" if newest.labelled == 1 else "patches"
+    items = [(f"{newest.labelled}", f"{patches} labelled ({100 * newest.fraction:.0f}% of all)")]
+    for split in results.SPLITS:
         scored = [getattr(point, split) for point in points if getattr(point, split)]
         if not scored:
             continue
         last = next((getattr(point, split) for point in points if point.round_number == in_use), None) or scored[-1]
-        items.insert(0, (tables.score(last.scores.f1_50), f"F1 on {last.n} {title}{_range(last.interval)}"))
+        what = f"F1 on {comparison.scored_on(last.n, split)}{_range(last.interval)}"
+        items.insert(0, (tables.score(last.scores.f1_50), what))
         if len(scored) > 1:
             gain = scored[-1].scores.f1_50 - scored[-2].scores.f1_50
-            items.append((f"{gain:+.2f}", f"F1 by the last round, {title}"))
+            items.append((f"{gain:+.2f}", f"F1 by the last round, {comparison.SPLITS[split][1]}"))
     text = tables.cards(items)
     if not any(point.validation or point.test for point in points):
         text += tables.note("There is no score yet: it needs at least one finished validation patch, or a test image.")
+    if newest.left_out:
+        text += tables.note(
+            f"All rounds are scored on the same patches, so that they can be compared; {newest.left_out} more, on "
+            "images that came later, are left out here."
+        )
     return text + "<br>"
+
+
+def outdated_note(outdated: int) -> str:
+    """That so many patches or images are left out because their labels were corrected, until they are scored again."""
+    if not outdated:
+        return ""
+    what = "1 patch is" if outdated == 1 else f"{outdated} patches are"
+    return tables.note(
+        f"{what} left out, because you corrected the labels after they were scored; a job scores them again."
+    )
 
 
 def _range(interval: tuple[float, float] | None) -> str:

@@ -27,7 +27,13 @@ def build(page: Page) -> list[Any]:
     with gr.Accordion("What patches are compared by", open=False, elem_id="rounds-compared-by"):
         choice = gr.Radio(choices(), value=embedding.BACKEND, show_label=False, info=HELP)
         note = gr.HTML(padding=False)
-    choice.input(told(lambda project, name: keep(page.store, project, name)), [page.project_id, choice], note, **quick)
+    choice.input(
+        told(lambda project, name: keep(page.store, project, name)),
+        [page.project_id, choice],
+        note,
+        trigger_mode="always_last",
+        **quick,
+    )
     return [choice, note]
 
 

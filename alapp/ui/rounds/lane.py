@@ -40,7 +40,13 @@ def menu(page: Page, stale: gr.State) -> gr.Dropdown:
         elem_id="rounds-lane",
     )
     stale.change(told(lambda project: shown(store, project)), page.project_id, share, **QUIET)
-    share.input(told(lambda project, value: keep(store, project, value)), [page.project_id, share], None, **QUIET)
+    share.input(
+        told(lambda project, value: keep(store, project, value)),
+        [page.project_id, share],
+        None,
+        trigger_mode="always_last",
+        **QUIET,
+    )
     return share
 
 

@@ -63,7 +63,7 @@ def connect(page: Page, parts: PatchMap, stale: gr.State, chosen: gr.State, pane
     def on_open(project: int | None, event: gr.EventData) -> Any:
         return picks.open_clicked(store, project, event.patch)
 
-    parts.canvas.picked(told(on_map), page.project_id, [*panel.outputs, chosen], **quick)
+    parts.canvas.picked(told(on_map), page.project_id, [*panel.outputs, chosen], **quick, **picks.EACH_IN_TURN)
     parts.canvas.opened(told(on_open), page.project_id, [page.tabs, page.open_patch, chosen], **quick)
 
 

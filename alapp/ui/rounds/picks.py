@@ -26,6 +26,10 @@ from alapp.ui.rounds import place
 NEWEST = 0
 """The choice of the menu that follows the newest round; rounds count from 1."""
 
+EACH_IN_TURN: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_id": "panel", "concurrency_limit": 1}
+"""Of the events that show a patch in the panel: each click counts, also one while the last is being answered, and the
+last one stays. An event that waits for such an answer would come with the patch of the one before it."""
+
 BESIDE = 112
 """Pixels of the pictures beside the text: the nearest patch, the place in the image."""
 
@@ -96,12 +100,14 @@ def connect(page: Page, picks: Picks, panel: Panel, stale: gr.State, chosen: gr.
     inputs = [page.project_id, picks.menu]
     listed = [picks.menu, picks.gallery, picks.hint]
     for trigger in (stale.change, picks.menu.input):
-        trigger(told(lambda p, number: show_round(store, p, number)), inputs, listed, **quick)
+        trigger(
+            told(lambda p, number: show_round(store, p, number)), inputs, listed, trigger_mode="always_last", **quick
+        )
 
     def on_pick(project: int | None, number: Any, event: gr.SelectData) -> Any:
         return show_pick(store, project, number, event.index)
 
-    picks.gallery.select(told(on_pick), inputs, [*panel.outputs, chosen], **quick)
+    picks.gallery.select(told(on_pick), inputs, [*panel.outputs, chosen], **quick, **EACH_IN_TURN)
     panel.open_button.click(told(open_patch), chosen, [page.tabs, page.open_patch], **quick)
     panel.swap_button.click(
         told(lambda p, one, c: swap(store, p, one, c)),
@@ -109,6 +115,8 @@ def connect(page: Page, picks: Picks, panel: Panel, stale: gr.State, chosen: gr.
         [*panel.outputs, chosen, page.changed],
         show_progress="minimal",
         api_visibility="private",
+        concurrency_id="panel",
+        concurrency_limit=1,
     )
 
 

@@ -25,6 +25,7 @@ from alapp.ui.rounds import compared_by, lane
 from alapp.ui.rounds import patch_map as patch_maps
 from alapp.ui.rounds import picks as picks_panel
 from alapp.ui.rounds import strategies as strategy_menu
+from alapp.wording import counted
 
 LARGEST_BATCH = 200
 
@@ -59,11 +60,12 @@ def build(page: Page) -> Tab:
     picks_panel.connect(page, picks, panel, stale, chosen)
     for trigger in (stale.change, budget.change):
         trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **quick)
+    last: dict[str, Any] = {"trigger_mode": "always_last", **quick}
     for measure in (control, repeat):
         measure.input(
-            told(lambda p, c, r: keep_shares(store, p, c, r)), [page.project_id, control, repeat], None, **quick
+            told(lambda p, c, r: keep_shares(store, p, c, r)), [page.project_id, control, repeat], None, **last
         )
-    strategy.input(told(lambda p, s: keep_strategy(store, p, s)), [page.project_id, strategy], None, **quick)
+    strategy.input(told(lambda p, s: keep_strategy(store, p, s)), [page.project_id, strategy], None, **last)
     select_button.click(
         told(lambda p, n, s, c: start_selection(store, p, n, s, c)),
         [page.project_id, budget, strategy, page.changed],
@@ -146,14 +148,16 @@ def share_sentence(store: Store, project_id: int | None, budget: Any) -> str:
     held = selection.validation_count(n, project.validation_share)
     drawn = lane.sentence(project, n - held)
     if not held:
+        which = "The one patch is" if n == 1 else f"All {n} patches are"
         return tables.note(
-            f"All {n} patches are chosen by the strategy and trained on. The batch is too small to set one aside for "
-            "validation, so the next model gets no new score.",
+            f"{which} chosen by the strategy and trained on. The batch is too small to set one aside for validation, "
+            "so the next model gets no new score.",
             drawn,
         )
+    which = f"{n - held} of {n} patches {'is' if n - held == 1 else 'are'}"
     return tables.note(
-        f"{n - held} of {n} patches are chosen by the strategy and trained on; {held} drawn at random for "
-        "validation: the network never learns from them, so that its score is honest.",
+        f"{which} chosen by the strategy and trained on; {held} drawn at random for validation: the network "
+        "never learns from them, so that its score is honest.",
         drawn,
     )
 
@@ -188,6 +192,9 @@ def select_button_state(store: Store, project_id: int) -> gr.Button:
     """The button says what it would do, or why it cannot."""
     if any(job.kind == "select" for job in jobs.active(store, project_id)):
         return gr.Button("Selecting …", interactive=False)
+    if training := jobs.unfinished(store, project_id, jobs.kind("select").apart_from):
+        how = "Resume or cancel the paused training first" if training.paused else "Wait until the round is trained"
+        return gr.Button(how, interactive=False)
     if not catalogue.any_patch(store, project_id):
         return gr.Button("Import images first", interactive=False)
     latest = round_rows.latest(store, project_id)
@@ -205,7 +212,7 @@ def start_selection(
     if project_id is None:
         raise NotReadyError("Open a project first.")
     SELECTORS.load(strategy)
-    jobs.enqueue(store, "select", project_id, {"budget": checked_budget(budget), "strategy": strategy})
+    jobs.start(store, "select", project_id, {"budget": checked_budget(budget), "strategy": strategy})
     return gr.Button("Selecting …", interactive=False), changed + 1
 
 
@@ -223,7 +230,8 @@ def answer_by_reference(store: Store, project_id: int | None, changed: int) -> i
     if project_id is None:
         raise NotReadyError("Open a project first.")
     count = oracle.answer(store, project_id)
-    gr.Info(f"The reference masks annotated {count} patches. Every one can be reopened on the Annotate tab.")
+    patches = counted(count, "patch", "patches")
+    gr.Info(f"The reference masks annotated {patches}. Every one can be reopened on the Annotate tab.")
     return changed + 1
 
 
@@ -253,4 +261,9 @@ def timeline_table(history: list[results.HistoryRow]) -> str:
         ]
         for row in history
     ]
-    return tables.table(head, rows, text_columns=2)
+    left_out = max(row.left_out for row in history)
+    note = (
+        f"All rounds are scored on the same patches, so that they can be compared; {left_out} more, on images that "
+        "came later, are left out here."
+    )
+    return tables.table(head, rows, text_columns=2) + (tables.note(note) if left_out else "")

@@ -53,26 +53,41 @@ def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
             remove = gr.Button("Remove", size="sm", variant="stop", scale=0, min_width=160, elem_id="disk-remove")
             leave = gr.Button("Keep everything", size="sm", scale=0, min_width=160, elem_id="disk-leave")
         for_clicks, look_at_clicks = click_space.build(page)
-    asked = [question, answers, remove]
+    about = gr.State(None)
+    asked = [question, answers, remove, about]
     ask.click(told(lambda project_id: show_removable(store, project_id)), page.project_id, asked, **QUIET)
     leave.click(lambda: hide(), None, asked, **QUIET)
     remove.click(
-        told(lambda project_id, changed: free(store, project_id, changed)),
-        [page.project_id, page.changed],
+        told(lambda *values: free(store, *values)),
+        [page.project_id, about, page.changed],
         [*asked, page.changed],
         **QUIET,
     )
     for event in (keep.submit, keep.blur):
         event(
-            told(lambda project_id, number: set_kept(store, project_id, number)), [page.project_id, keep], keep, **QUIET
+            told(lambda project_id, number: set_kept(store, project_id, number)),
+            [page.project_id, keep],
+            keep,
+            trigger_mode="always_last",
+            **QUIET,
         )
     pinned.input(
-        told(lambda project_id, chosen: pin(store, project_id, chosen)), [page.project_id, pinned], None, **QUIET
+        told(lambda project_id, chosen: pin(store, project_id, chosen)),
+        [page.project_id, pinned],
+        None,
+        trigger_mode="always_last",
+        **QUIET,
     )
     return (
         [used, keep, pinned, *asked, *for_clicks],
         lambda project_id: [*refresh(store, project_id), *look_at_clicks()],
     )
+
+
+def fields(outputs: list[Any]) -> list[list[Any]]:
+    """Those of the outputs that a user fills in or answers."""
+    _, keep, _, *asked, bound, _ = outputs
+    return [[keep], asked, [bound]]
 
 
 def refresh(store: Store, project_id: int | None) -> list[Any]:
@@ -135,23 +150,29 @@ def question(store: Store, project_id: int, found: Removable) -> str:
 
 
 def show_removable(store: Store, project_id: int | None) -> list[Any]:
-    """Say what would be removed; offer to do it."""
+    """Say what would be removed; offer to do it. The last of the updates is what the question is about."""
     found = retention.removable(store, _opened(project_id))
     text = question(store, project_id, found)
     return [
         gr.HTML(tables.note(text), visible=True),
         gr.Row(visible=found.total > 0),
         gr.Button(f"Remove {tables.size(found.total)}"),
+        [project_id, text],
     ]
 
 
 def hide() -> list[Any]:
     """No question is open."""
-    return [gr.HTML(visible=False), gr.Row(visible=False), gr.skip()]
+    return [gr.HTML(visible=False), gr.Row(visible=False), gr.skip(), None]
 
 
-def free(store: Store, project_id: int | None, changed: int) -> list[Any]:
-    """Remove what was shown. Returns the updates of the question, and changed + 1."""
+def free(store: Store, project_id: int | None, about: Any, changed: int) -> list[Any]:
+    """Remove what was shown. Returns the updates of the question, and changed + 1. Where something else would be
+    removed by now, because a training has ended or fewer models are to be kept, it is asked anew."""
+    anew = show_removable(store, project_id)
+    if about is None or list(about) != anew[-1]:
+        gr.Warning("Nothing was removed yet: what can be removed has changed since you were asked. Please look again.")
+        return [*anew, changed]
     done = retention.free(store, _opened(project_id))
     gr.Info(f"Freed {tables.size(done.total)}.")
     return [*hide(), changed + 1]

@@ -17,6 +17,7 @@ from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
+from alapp.wording import counted
 
 HEAD = (
     "Model", "Round", "State", "Started from", "Preset", "Iterations", "Patches", "Time", "On disk",
@@ -62,6 +63,12 @@ def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
     return [news, anyway, undo, listing, choice, menu, *panel], lambda project: refresh(store, project)
 
 
+def fields(outputs: list[Any]) -> list[Any]:
+    """Those of the outputs that a user chooses from or answers. They belong together: a question is about the models
+    that were there to choose from, and the one in use."""
+    return outputs[5:]
+
+
 def refresh(store: Store, project_id: int | None) -> list[Any]:
     """Updates of all outputs, in order. A question that was open is closed: what it asked may have changed."""
     closed = [gr.Row(visible=False), "", None]
@@ -103,7 +110,21 @@ def choice_text(model: Model) -> str:
 def table(found: list[Model]) -> str:
     """All models, newest first; `found` is oldest first."""
     numbers: dict[int | None, str] = {model.checkpoint.id: str(index) for index, model in enumerate(found, start=1)}
-    return tables.table(HEAD, [_row(model, numbers) for model in reversed(found)], text_columns=5)
+    return tables.table(HEAD, [_row(model, numbers) for model in reversed(found)], text_columns=5) + _same_patches(
+        found
+    )
+
+
+def _same_patches(found: list[Model]) -> str:
+    """That patches are left out, where models were scored on different ones."""
+    if not any(model.left_out for model in found):
+        return ""
+    n = next(model.score.n for model in found if model.score)
+    same = f"the same {counted(n, 'validation patch', 'validation patches')}"
+    return tables.note(
+        f"The F1 of all models is on {same}, so that it can be compared. Patches on images that came after a model are "
+        "left out here."
+    )
 
 
 def _row(model: Model, numbers: dict[int | None, str]) -> list[str]:

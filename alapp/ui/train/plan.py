@@ -70,13 +70,11 @@ def lines(facts: Sequence[Mapping[str, str]], overrides: Mapping[str, Any]) -> s
     return f'{STYLE}<div class="al-plan" id="plan-lines"><dl>{rows}</dl></div>'
 
 
-def experts(page: Page, preset: gr.Radio) -> gr.Textbox:
-    """Lay out what an expert may set. Gives the field with the iterations of the next training."""
+def experts(page: Page, preset: gr.Radio) -> None:
+    """Lay out what an expert may set."""
     store = page.store
     with gr.Accordion("For experts", open=False, elem_id="experts"):
-        iterations = gr.Textbox(
-            "", label="Iterations of the next training only", placeholder="as planned", elem_id="next-iterations"
-        )
+        page.iterations.render()
         gr.HTML(
             padding=False,
             value=tables.note(
@@ -92,21 +90,36 @@ def experts(page: Page, preset: gr.Radio) -> gr.Textbox:
             with gr.Row():
                 yes = gr.Button("Start a new network", variant="stop", elem_id="plan-yes")
                 no = gr.Button("Keep the present one", elem_id="plan-no")
+    meant_for = gr.State(None)
+    page.project_id.change(told(forget_iterations), [page.project_id, meant_for], [meant_for, page.iterations], **QUIET)
     shown = gr.State((None, None, NOTHING))
     filled: Callable[..., Any] = told(lambda project_id, last: fill(store, project_id, None, last))
     page.project_id.change(filled, [page.project_id, shown], [shown, *fields], **QUIET)
-    preset.input(
+    page.project_id.change(lambda: gr.Group(visible=False), None, confirm, **QUIET)
+    # Also when it was changed in the settings, of which the tab's refresh tells the radio.
+    preset.change(
         told(lambda project_id, name, last: fill(store, project_id, name, last)),
         [page.project_id, preset, shown],
         [shown, *fields],
         **QUIET,
     )
     inputs = [page.project_id, page.visitor, page.changed, *fields]
-    asked = [confirm, question, page.changed]
+    about = gr.State(None)
+    asked = [confirm, question, page.changed, about]
     apply.click(told(lambda p, v, c, *values: ask(store, p, v, c, values)), inputs, asked, **QUIET)
-    yes.click(told(lambda p, v, c, *values: go(store, p, v, c, values)), inputs, asked, **QUIET)
+    yes.click(told(lambda of, p, v, c, *values: go(store, p, v, c, values, of)), [about, *inputs], asked, **QUIET)
     no.click(lambda: gr.Group(visible=False), None, confirm, **QUIET)
-    return iterations
+
+
+def forget_iterations(project_id: int | None, meant_for: int | None) -> tuple[int | None, Any]:
+    """The open project, and the field with the iterations of its next training: empty, unless it is the first one, for
+    which somebody may be typing them already."""
+    return project_id, gr.skip() if meant_for in (None, project_id) else ""
+
+
+def chosen_iterations(written: Any) -> int | None:
+    """The iterations of the next training as they are in their field. Raises `InputError` for what is no number."""
+    return whole(written, "The number of iterations of the next training, on the Train tab,")
 
 
 def _fields() -> list[Any]:
@@ -203,8 +216,9 @@ def _numbers(written: str | None, name: str, example: str) -> tuple[int, ...] | 
 
 def ask(
     store: Store, project_id: int | None, visitor: str | None, changed: int, values: Sequence[Any]
-) -> tuple[Any, str, int]:
-    """Plan with these values, or ask first where the network in use has been trained already."""
+) -> tuple[Any, str, int, Any]:
+    """Plan with these values, or ask first where the network in use has been trained already. Returns the question,
+    `changed`, one more where the plan is on its way, and what the question is about."""
     wanted = _wanted(store, project_id, visitor, values)
     if planning.same_plan(store, project_id, wanted) is not None:
         raise NotReadyError("The plan has these values already, and was made on the labels that there are now.")
@@ -217,14 +231,25 @@ def ask(
         "from the beginning, or from the pre-trained model where that still fits. The models so far stay in the list, "
         "with their scores and predictions, but training cannot go on from them."
     )
-    return gr.Group(visible=True), STYLE + f'<div class="al-ask">{escape(question)}</div>', changed
+    about = _about(store, project_id, wanted)
+    return gr.Group(visible=True), STYLE + f'<div class="al-ask">{escape(question)}</div>', changed, about
 
 
 def go(
-    store: Store, project_id: int | None, visitor: str | None, changed: int, values: Sequence[Any]
-) -> tuple[Any, str, int]:
-    """Plan with these values; the user has confirmed it."""
-    return _enqueued(store, project_id, _wanted(store, project_id, visitor, values), changed)
+    store: Store, project_id: int | None, visitor: str | None, changed: int, values: Sequence[Any], about: Any
+) -> tuple[Any, str, int, Any]:
+    """Plan with these values; the user has confirmed it. Where the question was about something else, because another
+    project was opened since, or another preset or values chosen, it is asked anew."""
+    wanted = _wanted(store, project_id, visitor, values)
+    if about is None or list(about) != _about(store, project_id, wanted):
+        return ask(store, project_id, visitor, changed, values)
+    return _enqueued(store, project_id, wanted, changed)
+
+
+def _about(store: Store, project_id: int, wanted: Overrides) -> list[Any]:
+    """What a question is about: the project, its preset, the models that were trained with its plan, and the values."""
+    preset = str(catalogue.project(store, project_id).preset)
+    return [project_id, preset, planning.models_of_plan(store, project_id), wanted.chosen]
 
 
 def _wanted(store: Store, project_id: int | None, visitor: str | None, values: Sequence[Any]) -> Overrides:
@@ -233,12 +258,12 @@ def _wanted(store: Store, project_id: int | None, visitor: str | None, values: S
     spaces.only_on_a_workstation(visitor, "Changing the plan")
     wanted = parsed(values)
     planning.check(store, project_id, wanted)
-    busy = [job for job in jobs.active(store, project_id) if job.kind in (*TRAINING, "plan")]
-    if busy:
-        raise NotReadyError(f"{jobs.kind(busy[0].kind).title} is not finished: wait for it, or cancel it, first.")
+    # A paused one too: with another plan it would begin anew.
+    if busy := jobs.unfinished(store, project_id, (*TRAINING, "plan")):
+        raise NotReadyError(jobs.first_end(busy))
     return wanted
 
 
-def _enqueued(store: Store, project_id: int, wanted: Overrides, changed: int) -> tuple[Any, str, int]:
+def _enqueued(store: Store, project_id: int, wanted: Overrides, changed: int) -> tuple[Any, str, int, Any]:
     jobs.enqueue(store, "plan", project_id, {"overrides": wanted.chosen})
-    return gr.Group(visible=False), "", changed + 1
+    return gr.Group(visible=False), "", changed + 1, None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -14,6 +15,7 @@ from alapp.environment import machine
 from alapp.errors import InputError, NotReadyError
 from alapp.jobs import Job
 from alapp.rounds import progress
+from alapp.rounds.annotate import finished
 from alapp.rounds.predict import evaluation
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.train import planning, promotion, rehearsal, training_cases
@@ -42,12 +44,13 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Start:
-    """What the start button does: a job kind, or None when something else comes first. `text` is on the button,
-    `why` beside it."""
+    """What the start button does: a job kind and its parameters, or None when something else comes first. `text` is on
+    the button, `why` beside it."""
 
     job: str | None
     text: str
     why: str
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(page: Page) -> Tab:
@@ -64,7 +67,7 @@ def build(page: Page) -> Tab:
             start = gr.Button("Start", variant="primary")
             gr.Markdown("### Plan")
             plan = gr.HTML(padding=False)
-            iterations = plan_part.experts(page, preset)
+            plan_part.experts(page, preset)
             check = gr.Checkbox(
                 label="Check the pre-training before the first round",
                 info="Two short trials, from the pre-trained model and from scratch, tell which start is better. "
@@ -95,20 +98,22 @@ def build(page: Page) -> Tab:
     outputs = [plan, preset, why, start, check, *live]
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     timer.tick(told(lambda p: watch_all(store, p)), page.project_id, [plan, *live], queue=False, **quick)
+    last: dict[str, Any] = {"trigger_mode": "always_last", **quick}
     preset.input(
-        told(lambda p, value: choose_preset(store, p, value)), [page.project_id, preset], [plan, why, start], **quick
+        told(lambda p, value: choose_preset(store, p, value)), [page.project_id, preset], [plan, why, start], **last
     )
-    check.input(told(lambda p, on: model_list.set_check(store, p, on)), [page.project_id, check], None, **quick)
+    check.input(told(lambda p, on: model_list.set_check(store, p, on)), [page.project_id, check], None, **last)
     start.click(
-        told(lambda p, n, c: start_training(store, p, plan_part.whole(n, "The number of iterations"), c)),
-        [page.project_id, iterations, page.changed],
-        [start, timer, page.changed],
+        told(lambda p, n, c: start_training(store, p, plan_part.chosen_iterations(n), c)),
+        [page.project_id, page.iterations, page.changed],
+        [start, timer, page.iterations, page.changed],
         **quick,
     )
     return Tab(
         "train",
         [*outputs, *model_outputs, *disk_outputs],
         lambda project: [*refresh(store, project), *refresh_models(project), *refresh_disk(project)],
+        [model_list.fields(model_outputs), *disk.fields(disk_outputs)],
     )
 
 
@@ -144,18 +149,21 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
 
 def what_to_start(store: Store, project_id: int) -> Start:
     """The training that comes next, or what has to be done before it."""
+    if selecting := jobs.unfinished(store, project_id, jobs.kind("train").apart_from):
+        return Start(None, "Wait until the batch is selected", jobs.first_end(selecting))
     state = progress.progress(store, project_id)
     batch = state.batch
     if state.next.job == "pretrain":
         return Start("pretrain", state.next.text, "The network first learns from the automatic pseudo-labels.")
     if state.next.job == "train":
-        return Start("train", state.next.text, _goes_on(store, state.project))
+        return Start("train", state.next.text, _goes_on(store, state.project), state.next.params)
     if batch and batch.left == 0 and batch.trained:
         return Start(
             "train",
             f"Train round {batch.round.number} again",
             f"Next: {state.next.text.lower()}. Training again gives a new model only with another preset or another "
             "number of iterations.",
+            {"round_id": batch.round.id},
         )
     if state.project.pseudo_method not in (None, pseudo.NONE) and not planning.models_of_plan(store, project_id):
         return Start(
@@ -182,7 +190,7 @@ def start_button(store: Store, project_id: int, begin: Start) -> gr.Button:
     """The start button, off while a training waits or runs."""
     if running(store, project_id):
         return gr.Button("Training …", interactive=False)
-    if paused(store, project_id):
+    if paused(store, project_id) and not jobs.unfinished(store, project_id, jobs.kind("train").apart_from):
         return gr.Button("Resume the training", interactive=True)
     return gr.Button(begin.text, interactive=begin.job is not None)
 
@@ -210,21 +218,29 @@ def choose_preset(store: Store, project_id: int | None, preset: Any) -> tuple[st
 
 def start_training(
     store: Store, project_id: int | None, iterations: Any, changed: int
-) -> tuple[gr.Button, gr.Timer, int]:
-    """Queue the training that comes next, or the paused one again."""
+) -> tuple[gr.Button, gr.Timer, Any, int]:
+    """Queue the training that comes next, or the paused one again. Returns the updates of the button, of the timer and
+    of the field with the iterations, which count for one training only, and `changed` + 1."""
     if project_id is None:
         raise NotReadyError("Open a project first.")
-    if iterations is not None and not (isinstance(iterations, (int, float)) and 1 <= iterations <= MOST_ITERATIONS):
-        raise InputError(f"The number of iterations must be between 1 and {MOST_ITERATIONS:,}, or empty.")
+    params = with_iterations(iterations)
+    busy = gr.Button("Training …", interactive=False)
     waiting = paused(store, project_id)
     if waiting:
         jobs.resume(store, waiting.id)
-        return gr.Button("Training …", interactive=False), gr.Timer(active=True), changed + 1
+        return busy, gr.Timer(active=True), gr.skip(), changed + 1
     begin = what_to_start(store, project_id)
     if begin.job is None:
         raise NotReadyError(begin.why)
-    jobs.enqueue(store, begin.job, project_id, {"iterations": int(iterations)} if iterations else {})
-    return gr.Button("Training …", interactive=False), gr.Timer(active=True), changed + 1
+    jobs.start(store, begin.job, project_id, begin.params | params)
+    return busy, gr.Timer(active=True), "", changed + 1
+
+
+def with_iterations(iterations: Any) -> dict[str, int]:
+    """Parameters of a training of so many iterations, or of as many as planned. Raises `InputError`."""
+    if iterations is not None and not (isinstance(iterations, (int, float)) and 1 <= iterations <= MOST_ITERATIONS):
+        raise InputError(f"The number of iterations must be between 1 and {MOST_ITERATIONS:,}, or empty.")
+    return {"iterations": int(iterations)} if iterations else {}
 
 
 def watch_all(store: Store, project_id: int | None) -> list[Any]:
@@ -309,7 +325,7 @@ def newest_sentence(store: Store, item: Checkpoint) -> str:
 
 def _why_no_score(store: Store, item: Checkpoint) -> str:
     project = catalogue.project(store, item.project_id)
-    if training_cases.finished(store, project, PatchRole.VALIDATION):
+    if finished.maps(store, project.id, PatchRole.VALIDATION):
         return "the validation patches were finished after it; the next training gives it one, too"
     return "no validation patch is finished"
 

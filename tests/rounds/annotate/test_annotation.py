@@ -140,6 +140,22 @@ def test_suggestions_come_from_the_pseudo_labels_and_stay_as_they_were(store, pa
     assert annotation.patch_states(store, [patch.id]) == {patch.id: "open"}
 
 
+def test_what_is_to_be_accepted_is_read_once_however_many_there_are(store, patch, reference):
+    class Read(list):
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            return super().__iter__()
+
+    suggested = list(annotation.begin(store, patch.id, ME).suggestions)
+    wanted = Read(suggested[1:])
+    assert len(wanted) > 1
+    annotation.accept_suggestions(store, patch.id, ME, wanted)
+    assert list(annotation.state(store, patch.id).objects) == suggested[1:]
+    assert wanted.times == 1
+
+
 def test_accepting_all_suggestions_gives_the_pseudo_labels(store, patch, reference):
     annotation.begin(store, patch.id, ME)
     annotation.accept_suggestions(store, patch.id, ME)

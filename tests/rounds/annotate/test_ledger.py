@@ -17,6 +17,7 @@ from alapp.rounds.results import results
 from alapp.rounds.select import embedding, selection
 from alapp.rounds.train import training
 from alapp.stages.annotate import masks
+from alapp.stages.annotate.base import Tuning
 from alapp.storage import annotations, catalogue, labels
 from alapp.storage import rounds as round_rows
 
@@ -88,6 +89,69 @@ def test_time_and_clicks_go_to_the_object_that_they_led_to(store, patches, clock
         ObjectWork(4, DRAWN, 6, 1),
     )
     assert (work.seconds, work.clicks, work.kept, work.starts) == (26, 2, 3, {"pseudo"})
+
+
+def clicked(store, patch, *prompts):
+    """Clicks in the ledger after each of these events on the unfinished object, less those that were there before."""
+    annotation.begin(store, patch.id, ME)
+    counts = [work_on(store, patch).clicks]
+    for more in prompts:
+        annotation.click(store, patch.id, ME, **{"positive": [], **more})
+        counts.append(work_on(store, patch).clicks)
+    return [count - counts[0] for count in counts[1:]]
+
+
+A, B, C, D = ((4.0, 4.0), (4.0, 12.0), (4.0, 20.0), (4.0, 28.0))
+LINE = [(4.0, 4.0 + x) for x in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        # One click, then a slider is dragged, which asks for the mask at every step.
+        ([{"positive": [A], "tuning": Tuning(step / 20, 0.0)} for step in range(11)], [1] * 11),
+        # Other rules for overlaps, which the journal does not keep, are the same event again.
+        ([{"positive": [A], "negative": [B]}] * 2, [2, 2]),
+        ([{"positive": [A]}, {"positive": [A, B]}, {"positive": [A, B], "negative": [C]}], [1, 2, 3]),
+        # A point that is undone, and another one in its place.
+        ([{"positive": [A, B]}, {"positive": [A]}, {"positive": [A, C]}, {"positive": [A, D]}], [1, 1, 2, 3]),
+        # A scribble: its first point comes alone, unless the method was busy.
+        ([{"positive": LINE[:1]}, {"positive": LINE}], [1, 1]),
+        ([{"positive": LINE}], [1]),
+        ([{"positive": [D]}, {"positive": [D, *LINE]}], [1, 1]),
+        ([{"positive": [D]}, {"positive": [D, A]}, {"positive": [D, *LINE]}], [1, 2, 2]),
+        ([{"positive": [D], "negative": LINE[:1]}, {"positive": [D], "negative": LINE}], [2, 2]),
+        ([{"positive": [D]}, {"positive": [D], "negative": LINE}], [1, 2]),
+        ([{"positive": LINE[:1]}, {"positive": LINE, "negative": [D]}], [1, 2]),
+        ([{"positive": LINE[:1]}, {"positive": LINE}, {"positive": [*LINE, C, D]}], [1, 1, 2]),
+        # A box, a larger one in its place, and a point in it.
+        ([{"box": (0, 0, 9, 9)}, {"box": (0, 0, 12, 9)}, {"box": (0, 0, 12, 9), "positive": [A]}], [1, 2, 3]),
+        ([{"box": (0, 0, 9, 9), "positive": [A]}, {"positive": [A]}], [2, 2]),
+        # Points that were dropped, and another object; the event in between may be left out.
+        ([{"positive": [A, B]}, {}, {"positive": [A]}], [1, 1, 2]),
+        ([{"positive": [A]}, {"positive": [B]}, {"positive": [C, *LINE]}], [1, 2, 3]),
+        ([{"positive": [A]}, {"positive": [A], "object_id": 1}, {"negative": [A], "object_id": 2}], [1, 2, 3]),
+        ([{"object_id": 1}], [0]),
+    ],
+)
+def test_a_click_is_what_the_prompts_have_more_than_before(store, patches, prompts, expected):
+    assert clicked(store, patches[0], *prompts) == expected
+
+
+def test_points_of_an_object_that_was_accepted_are_no_part_of_the_next_one(store, patches):
+    assert clicked(store, patches[0], {"positive": [A]}) == [1]
+    annotation.accept(store, patches[0].id, ME, rectangle(40, 40))
+    assert clicked(store, patches[0], {"positive": [A]}) == [1]
+    annotation.undo(store, patches[0].id, ME)
+    assert clicked(store, patches[0], {"positive": [A]}) == [1]
+    assert (work_on(store, patches[0]).clicks, clicked(store, patches[1], {"positive": [A]})) == (3, [1])
+
+
+def test_points_that_stay_on_the_page_during_another_act_are_not_counted_again(store, patches):
+    assert clicked(store, patches[0], {"positive": [A]}, {"positive": [A, B]}) == [1, 2]
+    annotation.accept_suggestions(store, patches[0].id, ME, [3])
+    assert clicked(store, patches[0], {"positive": [A, B]}, {"positive": [A, B, C]}) == [0, 1]
+    assert [item.clicks for item in work_on(store, patches[0]).objects] == [2]
 
 
 def test_breaks_count_nothing_and_pages_are_told_apart(store, patches, clock):
@@ -245,18 +309,27 @@ def spent(seconds, objects):
 def test_the_saving_has_an_interval_and_needs_enough_patches():
     aided = [spent(20 + n, 10) for n in range(8)]
     unaided = [spent(90 + 5 * n, 10) for n in range(6)]
-    found = savings.compare(aided, unaided)
+    found = savings.compare([(aided, unaided)])
     assert found.aided == pytest.approx(2.35)
     assert found.unaided == pytest.approx(10.25)
     assert found.saving == pytest.approx(1 - 2.35 / 10.25)
     assert found.interval[0] < found.saving < found.interval[1]
-    assert found == savings.compare(aided, unaided)
-    few = savings.compare(aided, unaided[:4])
+    assert found == savings.compare([(aided, unaided)])
+    few = savings.compare([(aided, unaided[:4])])
     assert (few.n_unaided, few.saving, few.interval) == (4, None, None)
-    assert savings.compare([], []).aided is None
-    equal = savings.compare(unaided, unaided)
+    assert savings.compare([]).aided is None
+    equal = savings.compare([(unaided, unaided)])
     assert equal.saving == 0
     assert equal.interval[0] < 0 < equal.interval[1]
+
+
+def test_a_person_who_gets_faster_saves_nothing_by_suggestions():
+    slow = ([spent(100 + n, 10) for n in range(2)], [spent(100 + n, 10) for n in range(6)])
+    fast = ([spent(20 + n, 10) for n in range(9)], [spent(20 + n, 10) for n in range(3)])
+    found = savings.compare([slow, fast])
+    assert (found.n_aided, found.n_unaided) == (11, 9)
+    assert abs(found.saving) < 0.05
+    assert found.interval[0] < 0 < found.interval[1]
 
 
 def test_only_patches_that_were_drawn_for_it_are_compared(store, patches, clock):

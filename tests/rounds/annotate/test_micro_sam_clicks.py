@@ -10,13 +10,13 @@ from alapp.domain import PatchRole
 from alapp.rounds import importing
 from alapp.rounds.annotate import annotation, annotation_stack, click_methods, clicks
 from alapp.rounds.select import click_ahead
+from alapp.running import run_inline
 from alapp.stages.annotate import microsam_model
 from alapp.stages.annotate.base import Tuning
 from alapp.stages.annotate.masks import on_slice
 from alapp.stages.foundation.residency import RESIDENTS
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
-from alapp.worker import run_inline
 from tests.seeded_weights import make_vit_t
 
 pytestmark = pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 import zipfile
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 
@@ -19,16 +20,22 @@ from tests.rounds.conftest import discs
 
 
 @pytest.fixture
-def trained(store, project, fast):
-    """A project with one annotated and trained round of four patches, one of them for validation."""
+def annotated(store, project, fast):
+    """A project with one annotated round of four patches, one of them for validation."""
     made = selection.run_select(store, project.id, silent, budget=4)
     references = labels.latest_by_image(store, project.id, LabelKind.REFERENCE)
     for patch_id in made["patches"]:
         patch = catalogue.patch(store, patch_id)
         truth = catalogue.crop(labels.read(store, references[patch.image_id]), patch)
         annotation.submit_labels(store, patch_id, truth, "oracle")
-    training.run_round(store, project.id, silent)
     return project
+
+
+@pytest.fixture
+def trained(store, annotated):
+    """`annotated`, with a model of the round."""
+    training.run_round(store, annotated.id, silent)
+    return annotated
 
 
 def exported(store, project, what):
@@ -95,6 +102,22 @@ def test_measured_lengths_in_micrometres():
     assert solid["touches_edge"] == 0
 
 
+def test_small_units_leave_more_than_zero():
+    instances = np.zeros((2, 20, 20), np.int32)
+    instances[:, 5:9, 5:11] = 1
+    pixels = np.full((2, 20, 20, 1), 3.2e-5, np.float32)
+    size = VoxelSize(0.012, 0.0031, 0.0031)
+    (solid,) = export_tables.measured("a", "human", instances, pixels, size)
+    assert solid["mean_intensity_channel_0"] == pytest.approx(3.2e-5, rel=1e-5)
+    assert solid["volume_um3"] == pytest.approx(48 * size.z * size.y * size.x, rel=1e-5)
+    (flat,) = export_tables.measured("a", "human", instances[0], pixels[0], VoxelSize(None, 0.0031, 0.0031))
+    assert flat["area_um2"] == pytest.approx(24 * 0.0031**2, rel=1e-5)
+    values = [0.0, -1.2345678e-7, 0.12345678, 65_535.123456, 123_456_789.123456, float("inf")]
+    assert [export_tables.rounded(value) for value in values] == [
+        0.0, -1.23457e-7, 0.123457, 65_535.1235, 123_456_789.1235, float("inf")
+    ]  # fmt: skip
+
+
 def test_text_that_looks_like_a_formula_is_harmless_in_a_spreadsheet():
     assert export_tables.to_csv([{"image": "=1+1", "n": -2}]).decode("utf-8-sig") == "image,n\r\n'=1+1,-2\r\n"
 
@@ -138,6 +161,77 @@ def test_coco_describes_every_object(store, trained):
     np.testing.assert_array_equal(rebuilt, whole)
 
 
+@pytest.fixture
+def alike(store, fast):
+    """A trained project whose images differ in what the old file names left out; one patch of each is annotated."""
+    made = catalogue.create_project(store, "图像 1", patch_size=64)
+    for seed, name in enumerate(("cell (1)", "cell 1", "细胞", "图像", "Zelle_ä", "zelle_Ä", "cell 1_y0_x0")):
+        pixels, truth = discs(seed, size=64)
+        image = importing.add_array(store, made.id, name, pixels)
+        importing.add_reference(store, image, truth)
+    references = labels.latest_by_image(store, made.id, LabelKind.REFERENCE)
+    for patch_id in selection.run_select(store, made.id, silent, budget=7)["patches"]:
+        patch = catalogue.patch(store, patch_id)
+        annotation.submit_labels(store, patch_id, labels.read(store, references[patch.image_id]), "oracle")
+    training.run_round(store, made.id, silent)
+    return made
+
+
+NAMES = ["cell-1", "cell-1_2", "细胞", "图像", "Zelle_ä", "zelle_Ä_2", "cell-1_y0_x0"]
+
+
+def test_images_whose_names_are_alike_have_files_of_their_own(store, alike):
+    images = catalogue.images(store, alike.id)
+    newest = {image.name: labels.latest_of_image(store, image.id, LabelKind.PREDICTED) for image in images}
+    path = exported(store, alike, "labels")
+    assert path.name.startswith("图像-1_labels_")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.namelist()
+        assert len({member.casefold() for member in members}) == len(members)
+        rows = list(csv.DictReader(io.StringIO(archive.read("predicted.csv").decode("utf-8-sig"))))
+        assert [row["file"] for row in rows] == [f"{name}.tif" for name in NAMES]
+        for row in rows:
+            mask = tifffile.imread(io.BytesIO(archive.read(f"predicted/{row['file']}")))
+            np.testing.assert_array_equal(mask, labels.read(store, newest[row["image"]]))
+        assert {f"human/{name}_y0_x0.tif" for name in NAMES} <= set(members)
+        people = list(csv.DictReader(io.StringIO(archive.read("patches.csv").decode("utf-8-sig"))))
+        files = {image.name: f"{name}_y0_x0.tif" for image, name in zip(images, NAMES, strict=True)}
+        assert {row["image"]: row["file"] for row in people} == files
+
+
+def test_coco_has_a_file_for_every_image_and_patch(store, alike):
+    with zipfile.ZipFile(exported(store, alike, "coco")) as archive:
+        sets = [json.loads(archive.read(name)) for name in archive.namelist() if name.endswith(".json")]
+        members = archive.namelist()
+        entries = [image for made in sets for image in made["images"]]
+        assert len({member.casefold() for member in members}) == len(members)
+        assert sorted(image["file_name"] for image in entries) == sorted(m for m in members if m.endswith(".tif"))
+        assert len(entries) == 14
+        for entry in entries:
+            seed = [image.name for image in catalogue.images(store, alike.id)].index(entry["image"])
+            pixels = tifffile.imread(io.BytesIO(archive.read(entry["file_name"])))
+            np.testing.assert_array_equal(pixels, discs(seed, size=64)[0][..., 0])
+
+
+def test_coco_has_colours_as_programs_for_photographs_expect_them(store, fast):
+    made = catalogue.create_project(store, "colours", patch_size=64)
+    plane, truth = discs(5, size=64)
+    pixels = np.concatenate([plane, 255 - plane, plane // 2], axis=-1)
+    importing.add_reference(store, importing.add_array(store, made.id, "rgb", pixels), truth)
+    chosen = selection.run_select(store, made.id, silent, budget=1)
+    annotation.submit_labels(store, chosen["patches"][0], truth, "oracle")
+    with zipfile.ZipFile(exported(store, made, "coco")) as archive:
+        assert "RGB" in archive.read("README.txt").decode()
+        picture = PIL.Image.open(io.BytesIO(archive.read("images/human/rgb_y0_x0.tif")))
+        assert (picture.mode, picture.n_frames) == ("RGB", 1)
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+def test_exports_of_the_same_second_do_not_replace_each_other(store, trained, tmp_path):
+    made = [export.run_export(store, trained.id, silent, "measurements", str(tmp_path))["path"] for _ in range(3)]
+    assert len(set(made)) == 3
+
+
 def test_scores_have_the_curve_the_images_and_the_rounds(store, trained):
     with zipfile.ZipFile(exported(store, trained, "scores")) as archive:
         tables = {
@@ -149,7 +243,20 @@ def test_scores_have_the_curve_the_images_and_the_rounds(store, trained):
     assert float(tables["learning_curve.csv"][0]["validation_f1_50"]) > 0.5
     assert tables["learning_curve.csv"][0]["validation_n"] == "1"
     assert [row["image"] for row in tables["images.csv"]] == ["image_0", "image_1", "image_2"]
+    # four patches are labelled, of which the one for validation is scored
+    assert sum(int(row["scored_patches"]) for row in tables["images.csv"]) == 1
     assert tables["rounds.csv"][0]["done"] == "4"
+
+
+def test_scores_of_a_model_that_has_predicted_nothing_yet(store, annotated):
+    def stop(done, total, message=""):
+        if message.startswith("Predicting"):
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        training.run_round(store, annotated.id, stop)
+    with zipfile.ZipFile(exported(store, annotated, "scores")) as archive:
+        assert archive.namelist() == ["learning_curve.csv", "rounds.csv"]
 
 
 def test_bundle_says_what_is_missing(store, project, fast):
@@ -199,4 +306,5 @@ def test_stacks_keep_their_axes_and_scale(store, fast):
         assert file.series[0].axes == "ZYX"
         assert file.asarray().shape == (3, 64, 64)
         top, bottom = file.pages[0].tags["XResolution"].value
-        assert top / bottom == pytest.approx(40_000)
+        assert top / bottom == pytest.approx(4)
+        assert {"unit": "um", "spacing": 1.0}.items() <= file.imagej_metadata.items()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from alapp.domain import silent
+from alapp.domain import PatchRole, silent
 from alapp.errors import Cancelled
 from alapp.rounds.predict import decoding
 from alapp.rounds.pseudolabel import pseudo
@@ -16,6 +16,7 @@ from alapp.stages import decoding as fitting
 from alapp.stages import segment
 from alapp.stages.instances import Decoding
 from alapp.storage import models
+from alapp.storage import rounds as round_rows
 from tests.rounds.test_loop import answer, run_round
 
 
@@ -43,6 +44,15 @@ def test_a_round_fits_on_its_own_batch_with_the_model_before_it(store, second, m
     assert decoding.used(store, last).decoding == Decoding(foreground=0.35)
     assert decoding.used(store, last).fit == found
     assert decoding.used(store, first) == decoding.Used(None, None)
+
+
+def test_validation_patches_have_no_say(store, second, monkeypatch):
+    seen = []
+    monkeypatch.setattr(decoding, "for_shapes", lambda maps: seen.append(list(maps)) or Decoding())
+    run_round(store, second, 5)
+    roles = [item.role for item in round_rows.selected_in_project(store, second.id).values()]
+    assert PatchRole.VALIDATION in roles
+    assert len(seen[-1]) == roles.count(PatchRole.TRAIN)
 
 
 def test_what_was_fitted_decodes_the_predictions(store, second, monkeypatch):

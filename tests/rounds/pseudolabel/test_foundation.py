@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -11,13 +13,14 @@ from alapp.errors import ConflictError, InputError, LicenceError
 from alapp.jobs import JobState
 from alapp.rounds.pseudolabel import foundation, foundation_jobs
 from alapp.rounds.pseudolabel.foundation import Action
+from alapp.running import run_inline
 from alapp.stages.annotate.base import CLICK_SEGMENTERS
-from alapp.stages.foundation import access, catalogue, download, folders, landing, own, speeds, states
+from alapp.stages.foundation import access, adopt, catalogue, download, folders, landing, own, speeds, states
 from alapp.stages.foundation.catalogue import MODELS
 from alapp.stages.foundation.states import ModelState
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS
-from alapp.storage import labels
-from alapp.worker import run_inline
+from alapp.storage import jobs as job_rows
+from alapp.storage import labels, processes
 from tests.stages.foundation.checkpoints import saved, use_small_models, weights
 from tests.stages.foundation.server import Behaviour, serving
 from tests.stages.foundation.test_download import CONTENT, model_of
@@ -115,6 +118,16 @@ def test_cancelled_in_the_middle(store, server, monkeypatch) -> None:
     assert list(MODELS["vit_b_lm"].folder.iterdir()) == []
 
 
+def test_another_model_can_be_asked_for_while_a_download_is_being_cancelled(store, server) -> None:
+    ending = job_rows.claim(store, processes.worker_name("t"), foundation.start_download(store, "vit_b_lm").id)
+    foundation.cancel_download(store, "vit_b_lm")
+    job = foundation.start_download(store, "vit_t_lm")
+    assert job.id != ending.id
+    assert foundation.active_download(store) == job
+    foundation.cancel_download(store, "vit_t_lm")
+    assert jobs.get(store, job.id).state is JobState.CANCELLED
+
+
 def test_cellsam_asks_for_the_licence_then_for_the_token(store) -> None:
     found = at(store, "cellsam_v1.2")
     assert (found.state, found.actions, found.terms, found.accepted) == (
@@ -166,6 +179,17 @@ def test_a_published_file_goes_to_its_place(store, tmp_path, server) -> None:
     assert own.checkpoints() == []
     with pytest.raises(InputError, match="There is no file"):
         foundation.take_file(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("place", [adopt, states], ids=["first look", "checksum"])
+def test_a_file_that_cannot_be_read_is_told(store, tmp_path, server, monkeypatch, place) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "copy").write_bytes(CONTENT)
+    monkeypatch.setattr(place, "open", refused, raising=False)
+    with pytest.raises(InputError, match=r"copy cannot be read \(Permission denied\)\. Check its permissions"):
+        foundation.take_file(tmp_path / "copy")
 
 
 def test_own_models_without_their_package(store, tmp_path, monkeypatch) -> None:

@@ -12,12 +12,12 @@ from alapp.rounds.predict import evaluation, evidence
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.results import diagnosing, forgetting
 from alapp.rounds.results.diagnostics import State
-from alapp.rounds.select import embedding
+from alapp.rounds.select import embedding, selection
 from alapp.rounds.train import training, training_cases
 from alapp.stages.annotate import masks
 from alapp.storage import catalogue, labels, models
 from tests.rounds.conftest import discs
-from tests.rounds.test_loop import run_round
+from tests.rounds.test_loop import answer, run_round
 
 
 def states(store, project):
@@ -45,6 +45,21 @@ def test_a_project_that_went_well_has_no_warning(store, two_rounds):
     assert found["Merged or split objects"] is State.OK
     assert found["Object size of the plan"] is State.OK
     assert found["New images look different"] is State.OK
+
+
+def test_what_was_annotated_since_the_last_training_is_not_taken_for_learned(store, two_rounds, monkeypatch):
+    asked = []
+    real = evidence.scores
+    monkeypatch.setattr(
+        evidence, "scores", lambda store, items, maps: asked.append(list(items)) or real(store, items, maps)
+    )
+    catalogue.update_project(store, two_rounds.id, validation_share=0)
+    importing.add_reference(store, importing.add_array(store, two_rounds.id, "later", discs(9)[0]), discs(9)[1])
+    learned = {item.patch_id for item in evidence.labelled(store, two_rounds.id, PatchRole.TRAIN)}
+    answer(store, selection.run_select(store, two_rounds.id, silent, 4)["patches"])
+    diagnosing.diagnose(store, two_rounds.id)
+    training_patches = next(items for items in asked if items and items[0].role is PatchRole.TRAIN)
+    assert {item.patch_id for item in training_patches} == learned
 
 
 def test_warnings_come_first(store, two_rounds):

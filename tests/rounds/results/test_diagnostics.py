@@ -80,6 +80,13 @@ def test_more_labels_that_help_or_are_not_needed_or_cannot_be_judged():
     assert diagnostics.no_gain(before, wide, 12).state is State.UNKNOWN
 
 
+def test_no_labels_in_between_is_not_too_few_patches():
+    found = diagnostics.no_gain([scored(10, 20)] * 6, [scored(12, 20)] * 6, 0)
+    assert found.state is State.UNKNOWN
+    assert "No training patch was labelled in between" in found.sentence
+    assert diagnostics.no_gain([scored(10, 20)], [scored(12, 20)], 0).sentence.endswith("there is 1.")
+
+
 def test_picks_that_are_alike():
     pool = np.concatenate([cloud(60), cloud(6, 1, (30, 0, 0, 0))])
     found = diagnostics.similar_picks(pool[-6:], pool, pool[:0])
@@ -134,6 +141,12 @@ def test_merges_and_splits():
     assert cut.advice != merged.advice
     assert diagnostics.merges_and_splits([compared(scored(19, 20), merges=1)] * 3).state is State.OK
     assert diagnostics.merges_and_splits([compared(scored(1, 4), merges=2)]).state is State.UNKNOWN
+    one = [compared(scored(19, 20), merges=1, splits=1)]
+    assert diagnostics.merges_and_splits(one).sentence == "1 merge and 1 split in 20 objects."
+    few = [compared(scored(19, 20), merges=4, splits=1)]
+    assert diagnostics.merges_and_splits(few).sentence.endswith("(and 1 of yours is split).")
+    few = [compared(scored(19, 20), merges=1, splits=4)]
+    assert diagnostics.merges_and_splits(few).sentence.endswith("(and 1 prediction covers several).")
 
 
 def test_the_size_that_was_planned_for():

@@ -13,11 +13,11 @@ from alapp.rounds import importing
 from alapp.rounds.annotate import annotation, clicks
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import click_ahead, selection
+from alapp.running import run_inline
 from alapp.stages.annotate import embedding_cache
 from alapp.stages.annotate.base import CLICK_SEGMENTERS, Embeds
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
-from alapp.worker import run_inline
 from tests.rounds.fake_clicks import Slow
 
 

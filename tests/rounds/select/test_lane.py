@@ -8,10 +8,12 @@ from alapp.domain import LabelKind, PatchRole, silent
 from alapp.errors import InputError
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import lane, selection
+from alapp.rounds.train import promotion, training
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.ui.rounds import lane as panel
 from alapp.ui.rounds import picks, rounds
+from tests.rounds.made_scores import scored
 from tests.rounds.test_loop import answer, run_round
 
 
@@ -95,6 +97,24 @@ def test_both_kinds_are_compared_by_the_model_before(store, project, fast):
     assert "does not show that learning from these patches helps more" in text
 
 
+def test_each_round_is_judged_by_the_model_that_was_in_use(store, project, fast):
+    pseudo.decide(store, project.id, "log_watershed")
+    training.run_pretrain(store, project.id, silent)
+    run_round(store, project, 3)
+    run_round(store, project, 3)
+    pretrained, first, second = (item.id for item in models.checkpoints(store, project.id))
+    promotion.use(store, project.id, first)
+    selection.run_select(store, project.id, silent, budget=3)
+    judged_by = {1: pretrained, 2: first, 3: first}
+    assert {number: lane.model_before(store, project.id, number) for number in judged_by} == judged_by
+    # What is accepted or used later changes nothing of that.
+    promotion.use(store, project.id, second)
+    made = training.run_pretrain(store, project.id, silent, iterations=9)
+    promotion.use(store, project.id, made["checkpoint"])
+    assert {number: lane.model_before(store, project.id, number) for number in judged_by} == judged_by
+    assert lane.model_before(store, project.id, 4) is None
+
+
 def test_what_the_model_did_not_see_lowers_its_score(store, project, fast):
     run_round(store, project, 5)
     made = selection.run_select(store, project.id, silent, budget=5)
@@ -117,6 +137,27 @@ def test_what_the_model_did_not_see_lowers_its_score(store, project, fast):
     assert found.strategy.f1 == 0 < fair.strategy.f1
     assert found.strategy.mistakes > 0
     assert found.control.f1 > 0
+
+
+def test_a_model_that_gets_better_does_not_favour_the_kind_with_more_patches_later():
+    # Both kinds are equally hard in each round; the share of the lane was lowered after the third.
+    plan = [(4, 4, 6), (4, 4, 8), (4, 4, 10), (6, 2, 16), (6, 2, 17), (6, 2, 17), (6, 2, 18)]
+    rounds = [
+        tuple([scored(found + (-1) ** n, 20) for n in range(size)] for size in (of_strategy, of_lane))
+        for of_strategy, of_lane, found in plan
+    ]
+    found = lane.comparison(rounds)
+    assert (found.rounds, found.strategy.n, found.control.n) == (7, 36, 20)
+    assert found.difference == pytest.approx(0, abs=0.001)
+    assert found.strategy.mistakes == pytest.approx(found.control.mistakes)
+    assert found.interval[0] < 0 < found.interval[1]
+
+
+def test_a_difference_within_every_round_is_seen():
+    rounds = [([scored(8, 20)] * 2 + [scored(9, 20)], [scored(14, 20)]) for _ in range(6)]
+    found = lane.comparison(rounds)
+    assert found.interval[1] < 0
+    assert lane.comparison(rounds[:4]).interval is None
 
 
 @pytest.mark.parametrize(

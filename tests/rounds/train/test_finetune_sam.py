@@ -17,12 +17,12 @@ from alapp.rounds.annotate import annotation
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import selection
 from alapp.rounds.train import finetune_sam
+from alapp.running import run_inline
 from alapp.stages.foundation import choice, own
 from alapp.stages.foundation.finetune_sam import Tuned
 from alapp.storage import catalogue, labels
 from alapp.storage import rounds as round_rows
 from alapp.ui.pseudolabel import finetune as page
-from alapp.worker import run_inline
 from tests.rounds.conftest import discs
 
 

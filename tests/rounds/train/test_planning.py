@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from alapp import jobs
 from alapp.domain import LabelKind, Preset, silent
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds.annotate import annotation
@@ -162,16 +163,40 @@ def test_what_is_no_number_is_named(fixed, sentence):
 def test_the_page_asks_only_when_a_trained_network_would_be_left(store, trained):
     with pytest.raises(NotReadyError, match="has these values already"):
         plan_part.ask(store, trained.id, None, 0, filled())
-    group, question, changed = plan_part.ask(store, trained.id, None, 0, filled(batch="3"))
+    group, question, changed, about = plan_part.ask(store, trained.id, None, 0, filled(batch="3"))
     assert group.visible
     assert "1 model has been trained" in question
     assert changed == 0
-    _, _, changed = plan_part.go(store, trained.id, None, 0, filled(batch="3"))
+    _, _, changed, _ = plan_part.go(store, trained.id, None, 0, filled(batch="3"), about)
     assert changed == 1
     with pytest.raises(NotReadyError, match="Planning the network is not finished"):
-        plan_part.go(store, trained.id, None, 0, filled(batch="4"))
+        plan_part.go(store, trained.id, None, 0, filled(batch="4"), about)
     with pytest.raises(InputError, match="public demo"):
-        plan_part.go(store, trained.id, "visitor", 0, filled(batch="4"))
+        plan_part.go(store, trained.id, "visitor", 0, filled(batch="4"), about)
+
+
+def test_the_answer_counts_for_what_was_asked_only(store, trained):
+    """The question stays on the page while values are changed, and for a moment after another project was opened."""
+    *_, about = plan_part.ask(store, trained.id, None, 0, filled(batch="3"))
+    group, question, changed, anew = plan_part.go(store, trained.id, None, 0, filled(batch="4"), about)
+    assert (group.visible, changed, anew) == (True, 0, [*about[:3], {"batch_size": 4}])
+    assert "1 model has been trained" in question
+    for of in (None, [trained.id + 1, *anew[1:]]):
+        assert plan_part.go(store, trained.id, None, 0, filled(batch="4"), of)[2] == 0
+    assert jobs.active(store, trained.id) == []
+    assert plan_part.go(store, trained.id, None, 0, filled(batch="4"), anew)[2:] == (1, None)
+
+
+def test_no_other_plan_while_a_training_is_paused(store, project):
+    pseudo.decide(store, project.id, pseudo.NONE)
+    annotate(store, project)
+    job = jobs.enqueue(store, "train", project.id)
+    jobs.pause(store, job.id)
+    for act in (plan_part.ask, lambda *values: plan_part.go(*values, None)):
+        with pytest.raises(NotReadyError, match="Training the round is paused: let it go on, or cancel it, first"):
+            act(store, project.id, None, 0, filled(batch="3"))
+    jobs.cancel(store, job.id)
+    assert plan_part.ask(store, project.id, None, 0, filled(batch="3"))[2] == 1
 
 
 def test_fields_show_what_is_fixed_and_leave_alone_what_is_typed(store, trained):

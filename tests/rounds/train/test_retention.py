@@ -187,18 +187,22 @@ def test_the_disk_use_is_that_of_the_files(store, trained):
 
 
 def test_the_page_says_what_would_be_removed_before_it_is(store, trained):
-    nothing, answers, _ = disk.show_removable(store, trained.id)
+    nothing, answers, *_ = disk.show_removable(store, trained.id)
     assert "Nothing can be removed" in nothing.value
     assert not answers.visible
     retention.set_kept(store, trained.id, 1)
     score_only(store, models.checkpoints(store, trained.id)[-1].id, 1.0)
-    question, answers, button = disk.show_removable(store, trained.id)
+    question, answers, button, about = disk.show_removable(store, trained.id)
     assert "5 older models" in question.value
     assert "round 1, quick, 3 iterations" in question.value
     assert answers.visible
     assert button.value.startswith("Remove 0.0")
     assert all(there(store, trained))
-    assert disk.free(store, trained.id, 4)[-1] == 5
+    for other in (None, [trained.id + 1, about[1]], [trained.id, "Something else."]):
+        shown, *_, changed = disk.free(store, trained.id, other, 4)
+        assert (shown.value, changed) == (question.value, 4)
+        assert retention.removable(store, trained.id).total
+    assert disk.free(store, trained.id, about, 4)[-1] == 5
     assert there(store, trained) == [True] + [False] * 5 + [True]
 
 

@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 
 from alapp.errors import InputError
@@ -72,6 +74,22 @@ def test_a_damaged_file_is_removed(cache, harm):
     assert not path.exists()
     assert cache.put("a", arrays())
     assert same(cache.get("a"), arrays())
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"], ids=["empty", "text", "cut"])
+def test_a_damaged_file_is_closed_before_it_is_removed(cache, monkeypatch, content):
+    cache.folder.mkdir(parents=True)
+    (cache.folder / "a.npz").write_bytes(content)
+    remove, here = Path.unlink, psutil.Process()
+
+    def as_on_windows(path, missing_ok=False):
+        if str(path) in [each.path for each in here.open_files()]:
+            raise PermissionError("in use")
+        remove(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", as_on_windows)
+    assert cache.get("a") is None
+    assert "a" not in cache
 
 
 def test_a_file_with_objects_in_it_is_not_run(cache):

@@ -277,3 +277,54 @@ def test_undo_and_redo_against_a_model_with_snapshots(kinds, random, split):
     again = journal.fold(book.events[split:], half)
     assert np.array_equal(journal.to_labels(again, SHAPE), now // 10)
     assert np.array_equal(painted(journal.not_annotated(again)), marked & (now == 0))
+
+
+def crowd(n: int, seed: int, step: int = 12, depth: int = 1) -> dict[int, journal.Instance]:
+    """So many objects of several sizes, in rows, of which those beside each other often overlap."""
+    rng, row = np.random.default_rng(seed), int(np.ceil(np.sqrt(n)))
+    found = {}
+    for key in range(1, n + 1):
+        pixels = rng.random((int(rng.integers(1, depth + 1)), *rng.integers(3, 2 * step, 2))) < 0.7
+        pixels[0, 0, 0] = True
+        at = (int(rng.integers(depth)), key // row * step, key % row * step)
+        found[key] = journal.Instance(masks.from_array(pixels, at), "model")
+    return found
+
+
+def one_by_one(content: journal.Content, identities: list[int]) -> journal.Content:
+    """What taking these means: each less all objects that are there by then."""
+    objects, suggestions = dict(content.objects), dict(content.suggestions)
+    for identity in identities:
+        item = suggestions.pop(identity, None)
+        if item and (cut := journal._cut(item, [other.mask for other in objects.values()])) is not None:
+            objects[identity] = cut
+    return journal.Content(objects, suggestions)
+
+
+@pytest.mark.parametrize(("seed", "depth"), [(0, 1), (1, 1), (2, 4)])
+def test_many_are_taken_as_if_each_was_compared_with_all(seed, depth) -> None:
+    items = crowd(120, seed, depth=depth)
+    items[121] = journal.Instance(masks.from_array(np.ones((150, 150), bool)), "model")  # covers what is left
+    objects = {key: items.pop(key) for key in (1, 7, 50)}
+    content = journal.Content(objects, items)
+    order = [int(key) for key in np.random.default_rng(seed).permutation(130)]
+    taken = journal._taken(content, order)
+    assert taken == one_by_one(content, order)
+    assert list(taken.objects) == list(one_by_one(content, order).objects)
+
+
+def test_the_work_of_taking_all_grows_with_their_number(monkeypatch) -> None:
+    looks, touching = [], masks.touching
+
+    def counted(a, b):
+        looks.append(1)
+        return touching(a, b)
+
+    monkeypatch.setattr(masks, "touching", counted)
+    per_object = []
+    for n in (200, 1800):
+        items = crowd(n, 0)
+        looks.clear()
+        journal._taken(journal.Content({}, items), list(items))
+        per_object.append(len(looks) / n)
+    assert per_object[1] < 1.5 * per_object[0]

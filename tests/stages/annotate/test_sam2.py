@@ -1,256 +1,33 @@
-"""SAM 2's states, and how its predictor is prompted. The package is optional, so a stand-in has its interface."""
+"""How SAM 2 is prompted and what is kept of a slice. The package is optional, so a stand-in has its interface."""
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
-import sys
 import threading
-import types
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from alapp.domain import BackendState
-from alapp.errors import BackendError, NotInstalledError, ResourceError, WeightsMissingError
-from alapp.stages.annotate import sam2, sam2_weights
+from alapp.errors import BackendError, ResourceError
 from alapp.stages.annotate.base import Embeds, Tuning
 from alapp.stages.annotate.embedding_cache import EmbeddingCache
-from alapp.stages.annotate.sam2 import Sam2Clicks
-from alapp.stages.foundation.residency import Residents
-
-
-class Predictor:
-    """Proposes a square around the first point, or the box; three of them, of rising size, when several are wanted.
-    Logits fall by one a pixel, and are the image's own, so that a mixed-up image shows."""
-
-    calls: ClassVar[list] = []
-    embedded: ClassVar[list] = []
-    device = "cpu"
-
-    def __init__(self, model):
-        self._features = self._orig_hw = None
-        self._is_image_set = False
-
-    def set_image(self, image):
-        assert (image.dtype, image.shape[2:]) == (np.uint8, (3,))
-        self.embedded.append(int(image.argmax()))
-        brightest = torch.full((1, 2, 2), float(image.argmax()))
-        self._features = {"image_embed": brightest, "high_res_feats": [brightest[None] + 1, brightest + 2]}
-        self._orig_hw, self._is_image_set = [image.shape[:2]], True
-
-    def reset_predictor(self):
-        self._features = self._orig_hw = None
-        self._is_image_set = False
-
-    def predict(self, point_coords=None, point_labels=None, box=None, mask_input=None, multimask_output=True, **rest):
-        assert self._is_image_set
-        assert rest == {"return_logits": True}
-        self.calls.append((point_coords, point_labels, box, mask_input, multimask_output, self._features))
-        yy, xx = np.mgrid[: self._orig_hw[0][0], : self._orig_hw[0][1]]
-        x, y = point_coords[0] if point_coords is not None else (8, 8)
-        distance = np.maximum(abs(yy - y), abs(xx - x))
-        radii = (8, 2, 5) if multimask_output else (5,)
-        return (
-            np.stack([radius + 0.5 - distance for radius in radii]).astype(np.float32),
-            np.array((0.1, 0.3, 0.8)[: len(radii)], np.float32),
-            np.stack([np.full((256, 256), radius, np.float32) for radius in radii]),
-        )
-
-
-class Model:
-    """Loads what its `build_sam2` was told to accept."""
-
-    def __init__(self, config):
-        self.config = config
-
-    def load_state_dict(self, tensors):
-        self.tensors = tensors
-
-    def to(self, device):
-        return self
-
-
-def checkpoint(width=96, blocks=12, newer=True):
-    tensors = {"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(width, 3, 1, 1)}
-    tensors |= {f"image_encoder.trunk.blocks.{number}.norm1.weight": torch.zeros(1) for number in range(blocks)}
-    return {"model": tensors | ({"no_obj_embed_spatial": torch.zeros(1)} if newer else {})}
+from alapp.stages.annotate.sam2 import CACHED_SLICES, Sam2Clicks
+from tests.stages.annotate.sam2_stand_in import Predictor, brightest, checkpoint, last, picture, raising
 
 
 @pytest.fixture
-def folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("ALAPP_MODELS_DIR", str(tmp_path))
-    monkeypatch.setattr(sam2_weights, "_refused", {})
-    (tmp_path / "sam2").mkdir()
-    return tmp_path / "sam2"
-
-
-@pytest.fixture
-def package(monkeypatch, folder):
-    """An installed sam2 with weights of its smallest model; `built` holds what was asked for."""
-    modules = {name: types.ModuleType(name) for name in ("sam2", "sam2.build_sam", "sam2.sam2_image_predictor")}
-    for name, module in modules.items():
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None, origin="here")
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(sam2_weights, "NEEDED", ())
-    package = modules["sam2"]
-    package.built = []
-    Predictor.calls.clear()
-    Predictor.embedded.clear()
-    monkeypatch.setattr(sam2, "RESIDENTS", Residents(free=lambda: 10**12))
-    modules["sam2.build_sam"].build_sam2 = lambda config, device: package.built.append(config) or Model(config)
-    modules["sam2.sam2_image_predictor"].SAM2ImagePredictor = Predictor
-    torch.save(checkpoint(), folder / "sam2.1_hiera_tiny.pt")
-    return package
-
-
-@pytest.fixture
-def clicks(package):
+def clicks(sam2_package):
     method = Sam2Clicks()
     method.prepare("a", picture())
     return method
 
 
-def picture(brightest=0, shape=(40, 50, 1)):
-    pixels = np.zeros(shape, np.uint16)
-    pixels[divmod(brightest, shape[1])] = 4000
-    return pixels
-
-
-def last():
-    return Predictor.calls[-1]
-
-
-def brightest(call):
-    """The number of the brightest value, of all channels, of the image that a call was answered on."""
-    features = call[5]
-    first = features["image_embed"]
-    finer, finest = features["high_res_feats"]
-    assert all(torch.equal(*pair) for pair in ((finer, first[None] + 1), (finest, first + 2)))
-    return int(first[0, 0, 0])
-
-
-class TestStatus:
-    def test_not_installed(self, folder, monkeypatch):
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None)
-        assert Sam2Clicks.status().state is BackendState.NOT_INSTALLED
-        with pytest.raises(NotInstalledError, match=r"SAM 2 cannot be used.*requirements-sam2\.txt"):
-            Sam2Clicks().prepare("a", picture())
-
-    def test_a_folder_of_that_name_is_not_the_package(self, folder, monkeypatch):
-        namespace = importlib.machinery.ModuleSpec("sam2", None, is_package=True)
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: namespace)
-        assert Sam2Clicks.status().state is BackendState.NOT_INSTALLED
-
-    def test_what_the_package_needs(self, package, monkeypatch):
-        monkeypatch.setattr(sam2_weights, "NEEDED", ("json", "no_such_module"))
-        status = Sam2Clicks.status()
-        assert status.state is BackendState.NOT_INSTALLED
-        assert status.detail.endswith("needs: no_such_module.")
-
-    def test_weights_missing_says_where_they_belong(self, package, folder):
-        (folder / "sam2.1_hiera_tiny.pt").unlink()
-        status = Sam2Clicks.status()
-        assert status.state is BackendState.WEIGHTS_MISSING
-        assert str(folder) in status.detail
-        assert "models download sam2.1_hiera_tiny" in status.remedy
-        with pytest.raises(WeightsMissingError, match="No weights of SAM 2"):
-            Sam2Clicks().prepare("a", picture())
-
-    def test_a_copy_that_broke_off_is_seen_without_loading(self, package, folder):
-        path = folder / "sam2.1_hiera_tiny.pt"
-        path.write_bytes(path.read_bytes()[:-100])
-        status = Sam2Clicks.status()
-        assert status.state is BackendState.BROKEN
-        assert "not copied completely" in status.detail
-        with pytest.raises(BackendError, match="Remove the file"):
-            Sam2Clicks().prepare("a", picture())
-
-    def test_ready(self, package):
-        assert Sam2Clicks.status().ready
-
-
-class TestWeights:
-    def test_the_users_own_then_the_fastest_then_what_is_damaged(self, package, folder):
-        (folder / "sam2.1_hiera_tiny.pt").write_bytes(b"damaged")
-        assert sam2_weights.weights().name == "sam2.1_hiera_tiny.pt"
-        for name in ("sam2.1_hiera_large.pt", "sam2.1_hiera_small.pt"):
-            torch.save({}, folder / name)
-        assert sam2_weights.weights().name == "sam2.1_hiera_small.pt"
-        torch.save({}, folder / "mine.pt")
-        assert sam2_weights.weights().name == "mine.pt"
-
-    @pytest.mark.parametrize("network", sam2_weights.NETWORKS, ids=lambda network: network.config)
-    @pytest.mark.parametrize("newer", [True, False])
-    def test_the_network_is_told_from_the_tensors(self, tmp_path, network, newer):
-        torch.save(checkpoint(network.width, network.blocks, newer), tmp_path / "any.pt")
-        config, tensors = sam2_weights.read(tmp_path / "any.pt")
-        version = "sam2.1" if newer else "sam2"
-        assert config == f"configs/{version}/{version}_{network.config}"
-        assert len(tensors) == 1 + network.blocks + newer
-
-    @pytest.mark.parametrize(
-        ("content", "reason"),
-        [
-            ({"model": {"some.weight": torch.zeros(1)}}, "it does not hold a SAM 2 model"),
-            ([1], "it does not hold a SAM 2 model"),
-            (checkpoint(width=80, blocks=3), "no size of SAM 2 has 3 blocks that begin 80 channels wide"),
-        ],
-    )
-    def test_other_models_are_refused_and_the_status_knows_it(self, package, folder, content, reason):
-        torch.save(content, folder / "sam2.1_hiera_tiny.pt")
-        assert Sam2Clicks.status().ready
-        with pytest.raises(BackendError, match=reason):
-            Sam2Clicks().prepare("a", picture())
-        status = Sam2Clicks.status()
-        assert status.state is BackendState.BROKEN
-        assert reason in status.detail
-        torch.save(checkpoint(), folder / "sam2.1_hiera_tiny.pt")
-        assert Sam2Clicks.status().ready
-
-    def test_code_in_a_file_is_not_run(self, package, folder, tmp_path):
-        class Bomb:
-            def __reduce__(self):
-                return (tmp_path / "ran").touch, ()
-
-        torch.save({"model": Bomb()}, folder / "sam2.1_hiera_tiny.pt")
-        with pytest.raises(BackendError, match="cannot be loaded"):
-            Sam2Clicks().prepare("a", picture())
-        assert not (tmp_path / "ran").exists()
-
-    def test_a_model_that_refuses_the_tensors(self, package, folder, monkeypatch):
-        monkeypatch.setattr(Model, "load_state_dict", raising(RuntimeError("Missing keys:\n many")))
-        with pytest.raises(BackendError, match=r"cannot be loaded: Missing keys\. Remove the file"):
-            Sam2Clicks().prepare("a", picture())
-
-    @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory")])
-    def test_memory_that_runs_out_is_not_the_fault_of_the_file(self, package, monkeypatch, error):
-        monkeypatch.setattr(Model, "load_state_dict", raising(error))
-        with pytest.raises(ResourceError, match="SAM 2 ran out of memory"):
-            Sam2Clicks().prepare("a", picture())
-        assert Sam2Clicks.status().ready
-
-    def test_a_package_that_cannot_be_imported(self, package):
-        del sys.modules["sam2.build_sam"].build_sam2
-        with pytest.raises(NotInstalledError, match=r"sam2 cannot be imported.*requirements-sam2\.txt"):
-            Sam2Clicks().prepare("a", picture())
-
-
-def raising(error):
-    def fail(*_, **__):
-        raise error
-
-    return fail
-
-
 class TestPrompts:
-    def test_the_model_is_loaded_once_for_all(self, clicks, package):
+    def test_the_model_is_loaded_once_for_all(self, clicks, sam2_package):
         clicks.prepare("b", picture(3))
         clicks.segment("b", [(1, 1)], [])
         Sam2Clicks().prepare("b", picture(3))
-        assert package.built == ["configs/sam2.1/sam2.1_hiera_t.yaml"]
+        assert sam2_package.built == ["configs/sam2.1/sam2.1_hiera_t.yaml"]
 
     @pytest.mark.parametrize("channels", [1, 2, 3, 5])
     def test_any_number_of_channels(self, clicks, channels):
@@ -324,14 +101,14 @@ class TestPrompts:
         assert (last()[3] == 5).all()
 
     def test_old_slices_are_dropped(self, clicks):
-        for number in range(sam2.CACHED_SLICES):
+        for number in range(CACHED_SLICES):
             clicks.prepare(str(number), picture(number))
         with pytest.raises(KeyError):
             clicks.segment("a", [(1, 1)], [])
         clicks.segment("0", [(1, 1)], [])
 
-    def test_features_of_other_weights_are_not_used(self, clicks, folder):
-        torch.save(checkpoint(blocks=16), folder / "mine.pt")
+    def test_features_of_other_weights_are_not_used(self, clicks, sam2_folder):
+        torch.save(checkpoint(blocks=16), sam2_folder / "mine.pt")
         with pytest.raises(KeyError):
             clicks.segment("a", [(1, 1)], [])
         clicks.prepare("a", picture())
@@ -354,7 +131,7 @@ class TestPrompts:
 
 class TestCache:
     @pytest.fixture
-    def cached(self, package, tmp_path):
+    def cached(self, sam2_package, tmp_path):
         """Methods of as many processes that share a cache on disk."""
         methods = [Sam2Clicks() for _ in range(2)]
         for method in methods:
@@ -379,10 +156,10 @@ class TestCache:
         one.prepare("a", picture(5))
         assert other.is_embedded(picture(5))
 
-    def test_other_weights_have_features_of_their_own(self, cached, folder):
+    def test_other_weights_have_features_of_their_own(self, cached, sam2_folder):
         one, other = cached
         one.embed(picture(5))
-        torch.save(checkpoint(blocks=16), folder / "mine.pt")
+        torch.save(checkpoint(blocks=16), sam2_folder / "mine.pt")
         assert not other.is_embedded(picture(5))
         assert other.embed(picture(5))
 
@@ -418,7 +195,9 @@ class TestThreads:
         # The row that was clicked on is the number of the slice, whose brightest pixel is that of all three channels.
         assert all(call[0][0, 1] * 3 == brightest(call) for call in Predictor.calls)
 
-    def test_embedding_another_slice_does_not_hold_up_a_click(self, clicks, monkeypatch):
+    @pytest.fixture
+    def busy(self, clicks, monkeypatch):
+        """A thread that computes the features of the slice "next", until its `finish` is called."""
         embedding, going_on, embed = threading.Event(), threading.Event(), Predictor.set_image
 
         def slowly(self, image):
@@ -427,27 +206,52 @@ class TestThreads:
             embed(self, image)
 
         monkeypatch.setattr(Predictor, "set_image", slowly)
-        ahead = threading.Thread(target=clicks.prepare, args=("next", picture(9)))
-        ahead.start()
+        thread = threading.Thread(target=clicks.prepare, args=("next", picture(9)))
+        thread.finish = going_on.set
+        thread.start()
         assert embedding.wait(20)
+        yield thread
+        thread.finish()
+        thread.join()
+
+    def test_embedding_another_slice_does_not_hold_up_a_click(self, clicks, busy):
         assert clicks.segment("a", [(1, 1)], []).any()
-        going_on.set()
-        ahead.join()
+        assert busy.is_alive()
+        busy.finish()
+        busy.join()
         assert clicks.segment("next", [(1, 1)], []).any()
+
+    def test_nor_the_opening_of_a_slice_that_was_embedded(self, clicks, tmp_path, request):
+        clicks.keep_in(EmbeddingCache(tmp_path / "cache"))
+        assert clicks.embed(picture(5))
+        busy = request.getfixturevalue("busy")
+        clicks.prepare("b", picture(5))
+        clicks.prepare("a", picture())
+        assert busy.is_alive()
+        assert clicks.segment("b", [(1, 1)], []).any()
+
+    def test_who_waits_for_the_same_slice_does_not_compute_it_again(self, clicks, busy):
+        waiting = threading.Thread(target=clicks.prepare, args=("next", picture(9)))
+        waiting.start()
+        waiting.join(0.2)
+        busy.finish()
+        waiting.join(20)
+        assert clicks.segment("next", [(1, 1)], []).any()
+        assert Predictor.embedded == [0, 27]
 
 
 @pytest.mark.slow
-def test_the_package_itself_answers(folder):
+def test_the_package_itself_answers(sam2_folder):
     """With weights made from a seed: what it draws means nothing, but every prompt must be taken."""
     pytest.importorskip("sam2")
     from sam2.build_sam import build_sam2
 
     torch.manual_seed(0)
     model = build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", device="cpu")
-    torch.save({"model": model.state_dict()}, folder / "sam2.1_hiera_tiny.pt")
+    torch.save({"model": model.state_dict()}, sam2_folder / "sam2.1_hiera_tiny.pt")
     assert Sam2Clicks.status().ready
     method, image = Sam2Clicks(), np.random.default_rng(0).integers(0, 4000, (60, 90, 2), dtype=np.uint16)
-    method.keep_in(EmbeddingCache(folder / "cache"))
+    method.keep_in(EmbeddingCache(sam2_folder / "cache"))
     method.prepare("a", image)
     first = method.segment("a", [(20, 30)], [])
     assert (first.shape, first.dtype) == ((60, 90), bool)

@@ -28,6 +28,7 @@ from alapp.errors import (
     LicenceError,
     StorageError,
 )
+from alapp.running import Stopped
 from alapp.stages.foundation import access, deepcell, download, folders, states
 from alapp.stages.foundation.catalogue import MODELS, Model, WeightsFile
 from tests.stages.foundation.server import Behaviour, serving
@@ -121,9 +122,9 @@ def test_a_server_that_sends_no_parts_starts_over(server, model) -> None:
 
 def test_a_line_that_breaks_for_ever_is_a_sentence(server, model) -> None:
     server.cut, server.cuts, server.ranges = 50_000, 99, False
-    with pytest.raises(DownloadError, match="broke off several times"):
+    with pytest.raises(DownloadError, match=r"broke off several times\..* What was fetched is kept"):
         download.fetch(model, silent)
-    assert folder(model) == []
+    assert folder(model) == [".part-vit_b_lm"]
     assert len(server.asked) == 1 + len(download.PAUSES)
 
 
@@ -133,7 +134,7 @@ def test_a_server_that_falls_silent(server, model, monkeypatch) -> None:
     server.pause, server.block = 0.5, 50_000
     with pytest.raises(DownloadError, match=r"cannot reach|did not answer in time|broke off"):
         download.fetch(model, silent)
-    assert folder(model) == []
+    assert folder(model) == [".part-vit_b_lm"]
 
 
 @pytest.mark.parametrize(
@@ -304,6 +305,14 @@ class TestCellSam:
             "cellsam_general.pt",
         ]
 
+    def test_an_empty_file_of_weights_is_replaced(self, cellsam) -> None:
+        cellsam.paths[0].parent.mkdir(parents=True)
+        cellsam.paths[0].touch()
+        told = states.of_files(cellsam)
+        assert told.remedy == "Download cellsam_v1.2 again; the broken file is replaced."
+        download.fetch(cellsam, silent)
+        assert cellsam.paths[0].read_bytes() == b"weights"
+
     def test_the_licence_and_the_token_come_first(self, server, cellsam) -> None:
         access.store_token("")
         with pytest.raises(DownloadError, match=r"free access token: get one at https://users\.deepcell\.org"):
@@ -369,6 +378,19 @@ class TestCellSam:
         with pytest.raises(Cancelled):
             download.fetch(cellsam, report)
         assert folder(cellsam) == []
+
+    def test_interrupted_while_unpacking_it_is_not_fetched_again(self, server, cellsam) -> None:
+        def report(done: float, total: float, message: str = "") -> None:
+            if message.startswith("Unpacking"):
+                raise Stopped("The work goes on later.")
+
+        with pytest.raises(Stopped):
+            download.fetch(cellsam, report)
+        assert folder(cellsam) == [f".part-{cellsam.files[0].name}"]
+        download.fetch(cellsam, silent)
+        assert server.asked[-1]["Range"] == f"bytes={len(server.content)}-"
+        assert cellsam.paths[0].read_bytes() == b"weights"
+        assert folder(cellsam) == ["cellsam_v1.2"]
 
 
 def assert_hidden(error: AlappError) -> None:

@@ -205,6 +205,26 @@ class TestCrops:
         assert [len(loader.dataset._samples) for loader in few] == [4, 4]
 
 
+@pytest.mark.skipif(importlib.util.find_spec("micro_sam") is None, reason="needs micro_sam")
+def test_on_the_gpu_of_a_mac_only_the_part_that_answers_clicks_learns(monkeypatch):
+    import torch
+
+    sam = torch.nn.Module()
+    sam.image_encoder, sam.mask_decoder = torch.nn.Linear(2, 2, device="meta"), torch.nn.Linear(2, 2, device="meta")
+    sam.image_encoder.img_size = 1024
+    learning = []
+
+    def trainer(model, unetr, *_):
+        learning.extend(name for name, value in sam.named_parameters() if value.requires_grad)
+        assert unetr is None
+        return types.SimpleNamespace(fit=lambda **_: None, best=State({}, None))
+
+    monkeypatch.setattr(finetune_trainer, "_trainer", trainer)
+    # There is no such GPU here; "meta" is no CPU either.
+    finetune_trainer.train(sam, {"decoder": "weights"}, [sample()] * 3, 1, 0, silent)
+    assert learning == ["mask_decoder.weight", "mask_decoder.bias"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(importlib.util.find_spec("mobile_sam") is None, reason="needs mobile_sam")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import threading
 import time
 
 import pytest
+import torch
 
 from alapp.errors import BackendError
 from alapp.stages.foundation.residency import Residents, free_bytes, is_out_of_memory
@@ -102,8 +104,24 @@ def test_threads_that_want_one_model_load_it_once():
     assert loads == [1]
 
 
+def test_on_a_mac_freed_memory_of_the_gpu_goes_back(machine, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: given_back.append(1))
+    machine.use("a")
+    machine.residents.release()
+    assert given_back == [1]
+
+
 def test_some_memory_is_free():
     assert free_bytes() > 0
+
+
+def windows_error(number, text):
+    """As Windows raises it where a library cannot be loaded."""
+    error = OSError(errno.EINVAL, text)
+    error.winerror = number
+    return error
 
 
 @pytest.mark.parametrize(
@@ -114,7 +132,13 @@ def test_some_memory_is_free():
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
         (type("OutOfMemoryError", (RuntimeError,), {})("x"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
         (ValueError("bad"), False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"), True),
+        (windows_error(1455, "Die Auslagerungsdatei ist zu klein, um diesen Vorgang durchzuführen"), True),
+        (windows_error(126, "Das angegebene Modul wurde nicht gefunden"), False),
     ],
 )
 def test_out_of_memory_is_recognised(error, expected):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alapp.stages.select.avoid import EMPTY_LEFT, almost_empty, in_order
+from alapp.stages.select.avoid import ALIKE_LEFT, EMPTY_LEFT, almost_empty, in_order
 from alapp.stages.select.base import Context
 from alapp.stages.select.coreset import CoreSet
 
@@ -51,6 +51,24 @@ def test_patches_that_show_the_same_come_last():
 def test_equal_pixels_are_the_same_whatever_the_embedding_says():
     embeddings = around([0, 3.0, 1.0])
     picks = select(embeddings, np.arange(3) == 0, 2, content=np.array([7, 7, 8]))
+    assert [p.row for p in picks] == [2, 1]
+
+
+def test_patches_that_share_most_of_their_pixels_come_last():
+    embeddings = around([0, 3.0, 2.0, 1.0])
+    place = np.array([[1, 0, 0, 768, 1, 256, 256], [1, 0, 0, 770, 1, 256, 256], [2, 0, 0, 770, 1, 256, 256],
+                      [1, 0, 0, 640, 1, 256, 256]])  # fmt: skip
+    picks = select(embeddings, np.arange(4) == 0, 3, place=place)
+    assert [p.row for p in picks] == [2, 3, 1]  # half is not most
+    assert ALIKE_LEFT in picks[2].reason
+    drawn = in_order([1, 0, 3], 2, embeddings, np.array([], int), Context(place=place), fill=False)
+    assert [taken.row for taken in drawn] == [1, 3]
+    assert in_order([1], 1, embeddings, np.array([0]), Context(place=place), fill=False) == []
+
+
+def test_slices_tell_patches_apart():
+    place = np.array([[1, 0, 0, 0, 4, 64, 64], [1, 1, 0, 0, 4, 64, 64], [1, 4, 0, 0, 4, 64, 64]])
+    picks = select(around([0, 3.0, 1.0]), np.arange(3) == 0, 2, place=place)
     assert [p.row for p in picks] == [2, 1]
 
 

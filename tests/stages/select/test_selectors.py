@@ -25,6 +25,7 @@ def everything(rng, n, excluded=None):
         excluded=excluded,
         contrast=rng.random(n) * (rng.random(n) < 0.8),
         content=rng.integers(max(1, 2 * n), size=n),
+        place=np.column_stack([rng.integers(2, size=n), rng.integers(40, size=(n, 3)), rng.integers(1, 40, (n, 3))]),
         uncertainty=rng.random(n),
         mutual_information=rng.random(n),
         class_entropy=by_class,
@@ -139,7 +140,8 @@ def test_empty_and_repeated_patches_come_last(name):
     context = everything(rng, 24)
     context = Context(
         **{**vars(context), "contrast": np.where((np.arange(24) >= 15) & (np.arange(24) < 20), 0.01, 1),
-           "foreground": np.where(np.arange(24) < 15, 0.3, 0), "content": np.arange(24)}
+           "foreground": np.where(np.arange(24) < 15, 0.3, 0), "content": np.arange(24),
+           "place": np.column_stack([np.arange(24), np.tile([0, 0, 0, 1, 64, 64], (24, 1))])}
     )  # fmt: skip
     found = pick(name, embeddings, np.arange(24) < 4, 20, context)
     assert len(found.picks) == 20

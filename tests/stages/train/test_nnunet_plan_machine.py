@@ -1,13 +1,14 @@
 """The plan of different machines, with an expert's values, and in 3D. Speeds and machines are made up."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from alapp.domain import Machine, Preset, VoxelSize, silent
 from alapp.errors import Cancelled, InputError
-from alapp.stages.train import plan_time
+from alapp.stages.train import plan_time, reduction
 from alapp.stages.train.base import Overrides
 from alapp.stages.train.checkpoints import read_checkpoint
 from alapp.stages.train.nnunet import NnUNet
@@ -95,6 +96,16 @@ def test_timing_trains_the_planned_network_and_can_be_cancelled(tmp_path, monkey
 
     with pytest.raises(Cancelled):
         plan_time.seconds_per_iteration(layout, layout.read_plan(), cases, stop)
+
+
+def test_timing_needs_no_room_for_checkpoints_which_it_does_not_write(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_time, "_MOST_MEASURED", 4)
+    free = shutil.disk_usage(tmp_path)._replace(free=50 * 2**20)
+    monkeypatch.setattr(reduction.shutil, "disk_usage", lambda path: free)
+    cases = disc_cases(2)
+    plan_small(tmp_path, cases)
+    layout = Layout(tmp_path)
+    assert plan_time.seconds_per_iteration(layout, layout.read_plan(), cases, silent) > 0
 
 
 def test_little_memory_means_smaller_batches_and_then_smaller_windows():

@@ -59,6 +59,16 @@ def test_objects_that_touch_are_one_and_what_nobody_annotated_is_none():
     assert list(objects(np.zeros((1, 1, 8, 8), np.float32), np.ones((1, 8, 8), np.int16))) == []  # nothing around it
 
 
+def test_what_touches_the_unknown_is_not_pasted_elsewhere():
+    pixels, classes = case(WHOLE, (PLANE, slice(10, 18), slice(26, 32)))
+    classes[0, 10:18, 24:26] = IGNORED
+    classes[0, 10:18, 30:] = IGNORED
+    assert list(objects(pixels, classes, IGNORED)) == []
+    classes[0, 10:18, 24:26] = 0
+    (found,) = objects(pixels, classes, IGNORED)
+    assert found.mask.sum() == 8 * 12
+
+
 def test_turning_turns_edges_too():
     _, left = objects(*case(WHOLE, LEFT))
     turned = {key: left.turned(*key) for key in itertools.product([False, True], repeat=3)}

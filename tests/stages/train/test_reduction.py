@@ -15,7 +15,7 @@ import torch
 
 from alapp.domain import silent
 from alapp.errors import Cancelled, DiskFullError, OutOfMemoryError, Paused
-from alapp.stages.train import reduction
+from alapp.stages.train import checkpoints, reduction
 from alapp.stages.train.checkpoints import LATEST, PREVIOUS, read_checkpoint
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.trainer import ObjectTrainer
@@ -142,6 +142,24 @@ def test_a_checkpoint_cut_anywhere_is_not_read(workspace, tmp_path, kept):
     content = (out / LATEST).read_bytes()
     (out / LATEST).write_bytes(content[:kept])
     assert read_checkpoint(out / LATEST) is None
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 20 MiB")])
+def test_memory_that_runs_out_while_a_checkpoint_is_read_costs_no_progress(workspace, tmp_path, monkeypatch, error):
+    out = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(workspace, out, report=stop_at(4))
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as full:
+        full.setattr(checkpoints.torch, "load", fails)
+        with pytest.raises(OutOfMemoryError, match="Memory ran out while training"):
+            train(workspace, out)
+    entries = []
+    train(workspace, out, log=entries.append)
+    assert [entry.iteration for entry in entries] == [8, 12]
 
 
 def test_a_process_killed_while_it_writes_a_checkpoint_is_resumed(workspace, tmp_path):

@@ -19,6 +19,7 @@ from alapp.stages.train.targets import (
     border_width,
     continued,
     encode,
+    encode_known,
     levels,
     object_sizes,
     typical_size,
@@ -131,18 +132,21 @@ def test_objects_that_touch_are_counted():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_edge_of_what_is_annotated_is_no_outline(scheme):
+@pytest.mark.parametrize("reaches", [30, 50], ids=["ends there", "goes on"])
+def test_classes_beside_what_is_not_annotated_hold_whether_objects_go_on_there_or_not(scheme, reaches):
     labels = np.zeros((60, 60), np.int32)
-    labels[10:30, 10:50] = 1
+    labels[10:30, 10:reaches] = 1
     labels[40:50, 10:28] = 2
     unknown = np.zeros(labels.shape, bool)
     unknown[:, 30:] = True
-    whole = encode(labels[:, :30], scheme, 4)  # as if the image ended there
+    true = encode(labels, scheme, 4)
     drawn = np.where(unknown, 7, labels)  # whatever stands in there
-    found = encode(continued(drawn, unknown), scheme, 4)[:, :30]
-    np.testing.assert_array_equal(found, whole)
-    assert found[20, 29] == found[20, 25] != 0
-    assert not np.array_equal(encode(np.where(unknown, 0, labels), scheme, 4)[:, :30], whole)
+    classes, ignored = encode_known(drawn, unknown, scheme, 4)
+    np.testing.assert_array_equal(classes[~ignored], true[~ignored])
+    assert ignored[unknown].all()
+    assert ignored[20, 29]  # an outline, or the middle of an object
+    assert not ignored[:, :21].any()
+    assert not ignored[35:, :30].any()  # nothing there meets the part
 
 
 def test_continuing_labels_changes_nothing_that_is_known():

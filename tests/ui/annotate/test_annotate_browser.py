@@ -266,7 +266,7 @@ class TestServer:
     def test_every_call_of_the_script_has_its_function(self, call, world):
         functions = {function.__name__ for function in annotate.server_functions(world[0])}
         source = canvas.script()
-        called = set(re.findall(r'\.(?:act|ask|send)\("(\w+)"', source))
+        called = set(re.findall(r'\.(?:act|ask|askUntilAnswered|send)\("(\w+)"', source))
         assert called == functions
 
     @pytest.mark.parametrize(

@@ -8,34 +8,13 @@ import threading
 import numpy as np
 import pytest
 
-from alapp.domain import LabelKind, PatchRole, VoxelSize
-from alapp.rounds import importing
+from alapp.domain import LabelKind
 from alapp.rounds.annotate import annotation, clicks
-from alapp.storage import catalogue, labels
-from alapp.storage import rounds as round_rows
-from tests.ui.annotating import kinds, opened
+from alapp.storage import labels
+from tests.ui.annotate.conftest import ball
+from tests.ui.annotating import Held, kinds, opened, to_slice
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-RADII = (0, 0, 8, 10, 11, 11, 11, 10, 8, 0)
-YX = np.mgrid[:64, :64]
-
-
-def ball(y, x):
-    return np.stack([np.hypot(YX[0] - y, YX[1] - x) < radius for radius in RADII])
-
-
-@pytest.fixture
-def stack(store):
-    """Two patches of 10 x 64 x 64 with a ball each, three times as coarse along z."""
-    rng = np.random.default_rng(0)
-    made = catalogue.create_project(store, "stack", patch_size=64, patch_depth=10)
-    truth = np.concatenate([ball(30, 24), ball(34, 40)], axis=2)
-    pixels = (np.where(truth, 180, 50) + rng.normal(0, 5, truth.shape)).clip(0, 255).astype(np.uint8)
-    importing.add_array(store, made.id, "balls", pixels[..., None], voxel_size=VoxelSize(3.0, 1.0, 1.0))
-    patches = catalogue.patches(store, made.id)
-    round_rows.add(store, made.id, "random", 2, 0, [(item.id, PatchRole.TRAIN, {}) for item in patches])
-    return store, made, patches
 
 
 @pytest.fixture
@@ -43,12 +22,6 @@ def visitor(chromium, stack):
     store, made, _ = stack
     with opened(chromium, store, made.id) as found:
         yield found
-
-
-def to_slice(visitor, *keys, z):
-    for key in keys:
-        visitor.page.keyboard.press(key)
-    visitor.page.wait_for_selector(f'.ann[data-slice$="/{z}"]')
 
 
 def whole(store, patch, identity=1):
@@ -286,3 +259,49 @@ def test_carrying_can_be_stopped(stack, visitor, monkeypatch):
     going_on.set()
     visitor.page.get_by_text("You stopped it: the object is as it was before.").wait_for()
     visitor.page.wait_for_selector("[data-part=working]", state="hidden")
+
+
+def test_carrying_that_waits_for_its_turn_is_taken_back(stack, visitor):
+    store, _, (first, _) = stack
+    page = visitor.page
+    held = Held(page, "accept")
+    visitor.click(30, 24)
+    for key in ("Enter", "g"):
+        page.keyboard.press(key)
+    held.wait_for(1)
+    page.get_by_text("Carrying object 1 through the stack…").wait_for()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_text("You stopped it: the object is as it was before.").wait_for()
+    page.wait_for_selector("[data-part=working]", state="hidden")
+    held.end()
+    visitor.saved()
+    assert kinds(store, first) == ["open", "click", "accept"]
+
+
+def test_a_stop_that_comes_before_the_server_begins_is_asked_again(stack, visitor, monkeypatch):
+    store, _, (first, _) = stack
+    page = visitor.page
+    going_on = threading.Event()
+    carry = clicks.propagate
+
+    def slowly(*arguments):
+        assert going_on.wait(30)
+        return carry(*arguments)
+
+    monkeypatch.setattr(clicks, "propagate", slowly)
+    visitor.click(30, 24)
+    visitor.press("Enter")
+    held = Held(page, "propagate")
+    page.keyboard.press("g")
+    held.wait_for(1)
+    with page.expect_response(is_stop('"stopped":false')):
+        page.get_by_role("button", name="Stop", exact=True).click()
+    with page.expect_response(is_stop('"stopped":true')):
+        held.end()
+    going_on.set()
+    page.get_by_text("You stopped it: the object is as it was before.").wait_for()
+    assert kinds(store, first) == ["open", "click", "accept"]
+
+
+def is_stop(answer):
+    return lambda response: "component_server" in response.url and answer in response.text()

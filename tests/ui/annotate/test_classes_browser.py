@@ -11,7 +11,7 @@ from alapp.stages.annotate import masks
 from alapp.storage import annotations, catalogue, labels
 from alapp.ui.annotate import annotate
 from tests.ui import pages
-from tests.ui.annotating import centre, kinds, visiting, whole
+from tests.ui.annotating import Held, centre, kinds, visiting, whole
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -99,6 +99,22 @@ def test_a_stroke_and_an_outline_get_the_kind_too(two_kinds, guest):
     guest.page.mouse.up()
     guest.saved()
     assert classes(store, first) == {1: 1, 2: 2}
+
+
+def test_an_object_that_was_accepted_before_its_mask_came_keeps_its_kind_over_a_reload(two_kinds, guest):
+    store, _, (first, _), truth = two_kinds
+    part, ids = whole(truth, first)
+    held = Held(guest.page, "click")
+    guest.page.mouse.click(*guest.where(*centre(part, ids[0])))
+    for key in ("2", "Enter", "1"):
+        guest.page.keyboard.press(key)
+    held.wait_for(1)
+    guest.page.reload()
+    held.wait_for(2)
+    held.waiting.pop(0)  # it died with its page
+    held.end()
+    guest.ready()
+    assert classes(store, first) == {1: 2}
 
 
 def test_the_kind_of_an_object_is_the_one_chosen_when_it_was_accepted(two_kinds, guest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gradio as gr
 import pytest
 
 from alapp.domain import BackendState, Modality, Status
@@ -29,6 +30,10 @@ def test_what_is_not_ready_is_not_kept(store, project):
     assert note.startswith('<div class="al-say warn"')
     assert "cannot answer clicks yet" in note
     assert "<strong>Built-in (seeded watershed)</strong> answers your clicks." in note
+
+
+def test_a_refusal_stays_when_the_menu_is_left(store, project):
+    assert click_choice.choose(store, project.id, "auto", 3) == [gr.skip()] * 3  # what the menu was set back to
 
 
 def test_what_is_ready_is_kept(store, project):

@@ -10,6 +10,7 @@ from alapp.domain import Preset
 from alapp.errors import InputError, NotReadyError
 from alapp.experiments import control
 from alapp.storage import experiments as rows
+from alapp.ui import shell
 from alapp.ui.experiments import experiment_form, experiments
 from tests.experiments.conftest import source  # noqa: F401  (fixture)
 from tests.rounds.conftest import project  # noqa: F401  (fixture)
@@ -66,6 +67,15 @@ def test_a_second_experiment_is_stored_while_the_first_is_at_work(store, said):
     first, second = rows.every(store)
     assert [job.params for job in jobs.active(store)] == [{"experiment": first.id, "workers": said["workers"]}]
     assert control.job_of(store, second.id) is None
+
+
+def test_only_what_is_new_is_shown_when_the_tab_is_refreshed(store):
+    """The question whether to delete would close with it."""
+    demo = shell.build(store)
+    seen = [fn.outputs[0] for fn in demo.fns.values() if len(fn.outputs) == 15 and fn.targets[0][1] == "tick"]
+    looks = [fn for fn in demo.fns.values() if seen[0] in fn.outputs and fn.targets[0][1] in ("change", "input")]
+    assert len(looks) == 2
+    assert all(seen[0] in fn.inputs for fn in looks)
 
 
 def test_visitors_of_the_demo_are_told_why_not(store, said, monkeypatch):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from alapp import jobs, worker
+from alapp import jobs, running
 from alapp.experiments import control
 from alapp.storage import experiments
 from alapp.storage.experiments import RunState
@@ -62,7 +62,7 @@ def test_an_experiment_from_its_form_to_its_end(store, page):
     page.click("#experiment-pause")
     expect(status).to_contain_text("Paused", timeout=LONG)
     page.click("#experiment-resume")
-    assert worker.run_inline(store, queued(store)).result == {"done": 12, "failed": 0}
+    assert running.run_inline(store, queued(store)).result == {"done": 12, "failed": 0}
     expect(status).to_contain_text("12 of 12 runs are done", timeout=LONG)
     expect(page.locator("#experiment-pause")).to_be_hidden(timeout=LONG)
     expect(page.locator("#experiment-runs")).to_contain_text("pre-trained on pseudo-labels")
@@ -93,7 +93,7 @@ def test_an_experiment_from_its_form_to_its_end(store, page):
     page.get_by_role("tab", name="Experiments").click()
     expect(status).to_contain_text("1 failed", timeout=LONG)
     page.click("#experiment-retry")
-    worker.run_inline(store, queued(store))
+    running.run_inline(store, queued(store))
     expect(status).to_contain_text("12 of 12 runs are done.", timeout=LONG)
 
     page.click("#experiment-delete")

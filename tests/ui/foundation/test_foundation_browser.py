@@ -8,10 +8,10 @@ import pytest
 
 from alapp import jobs
 from alapp.jobs import JobState
+from alapp.running import run_inline
 from alapp.stages.foundation import access, download
 from alapp.stages.foundation import catalogue as published
 from alapp.storage import catalogue
-from alapp.worker import run_inline
 from tests.conftest import PATIENCE
 from tests.rounds.annotate.test_click_methods import _installed  # noqa: F401  (fixture)
 from tests.stages.foundation.server import Behaviour, serving

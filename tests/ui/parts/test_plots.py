@@ -33,6 +33,8 @@ def test_learning_curve_has_error_bars_of_the_interval_and_a_test_curve():
     assert list(validation.error_y.arrayminus) == pytest.approx([0.1, 0.05])
     assert list(test.x) == [0, 8, 16]
     assert list(test.error_y.array) == [0, 0, 0]
+    assert [told for _, _, told in validation.customdata] == ["95% interval 0.50 to 0.75", "95% interval 0.65 to 0.80"]
+    assert {told for _, _, told in test.customdata} == {"too few for an interval"}
 
 
 @pytest.mark.parametrize("figure", [plots.loss_curve([]), plots.learning_curve([])], ids=["loss", "curve"])

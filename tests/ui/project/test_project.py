@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import gradio as gr
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
 from alapp import jobs
+from alapp.domain import silent
 from alapp.errors import InputError
+from alapp.rounds import importing
 from alapp.rounds.annotate import annotation
+from alapp.running import run_inline
 from alapp.storage import catalogue
 from alapp.ui import spaces
 from alapp.ui.page import Page
-from alapp.ui.project import importer, project, sheets
-from alapp.worker import run_inline
+from alapp.ui.project import image_menu, importer, project, sheets
 
 VISITOR = "0" * 32
 
@@ -32,11 +33,15 @@ def folder(tmp_path):
     return images
 
 
+def shown(sheet):
+    """What the page sends of a sheet that was not edited."""
+    rows = sheet.value["data"] if isinstance(sheet.value, dict) else sheet.value
+    return pd.DataFrame(rows, columns=importer.HEADERS)
+
+
 def seen(folder):
     _, sheet, paths = importer.see_path(str(folder), None)
-    return SimpleNamespace(
-        values=np.array(sheet.value["data"] if isinstance(sheet.value, dict) else sheet.value)
-    ), paths
+    return shown(sheet), paths
 
 
 def test_what_was_seen_is_imported_and_every_file_is_reported(store, folder):
@@ -47,7 +52,7 @@ def test_what_was_seen_is_imported_and_every_file_is_reported(store, folder):
     run_inline(store, jobs.active(store, made.id)[0])
     assert [image.name for image in catalogue.images(store, made.id)] == ["good"]
     report = importer.last_report(store, made.id)
-    assert "Imported 1 images. 2 could not be used" in report
+    assert "Imported 1 image. 2 could not be used" in report
     assert "broken.tif" in report
     assert "stack is 3D" in report
 
@@ -55,8 +60,8 @@ def test_what_was_seen_is_imported_and_every_file_is_reported(store, folder):
 def test_uploads_wait_in_the_state_folder_and_are_removed_after_the_import(store, folder):
     made = catalogue.create_project(store, "mine", patch_size=32)
     files = [str(folder / "good.tif")]
-    _, sheet, paths = importer.see_uploads(files)
-    values = SimpleNamespace(values=np.array(sheet.value["data"] if isinstance(sheet.value, dict) else sheet.value))
+    _, sheet, paths = importer.see_uploads(files, None)
+    values = shown(sheet)
     importer.start_import(store, made.id, paths, values, "train", files, None, 0)
     (folder / "good.tif").unlink()
     run_inline(store, jobs.active(store, made.id)[0])
@@ -64,22 +69,85 @@ def test_uploads_wait_in_the_state_folder_and_are_removed_after_the_import(store
     assert list((store.root / "uploads").iterdir()) == []
 
 
+def test_a_killed_import_does_not_complain_of_its_own_images(store, folder):
+    made = catalogue.create_project(store, "mine", patch_size=32)
+    files = [str(folder / "good.tif")]
+    _, sheet, paths = importer.see_uploads(files, None)
+    importer.start_import(store, made.id, paths, shown(sheet), "train", files, None, 0)
+    (job,) = jobs.active(store, made.id)
+    # The image is there, and then the worker was killed before it could say so.
+    importing.run_import(store, made.id, silent, **{**job.params, "discard": None})
+    done = run_inline(store, job)
+    assert done.result == {"imported": ["good"], "problems": []}
+    assert importer.last_report(store, made.id) == "<p>Imported 1 image.</p>"
+    assert list((store.root / "uploads").iterdir()) == []
+
+
+def test_uploads_that_could_not_be_copied_leave_nothing_behind(store, folder, monkeypatch):
+    made = catalogue.create_project(store, "mine", patch_size=32)
+    files = [str(folder / "good.tif")]
+    _, sheet, paths = importer.see_uploads(files, None)
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(importer.shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space"):
+        importer.start_import(store, made.id, paths, shown(sheet), "train", files, None, 0)
+    assert list((store.root / "uploads").iterdir()) == []
+    assert jobs.active(store) == []
+
+
 @pytest.mark.parametrize(("text", "words"), [("a lot", "not a number"), ("-1", "above 0")])
 def test_an_impossible_voxel_size_is_named(store, folder, text, words):
     made = catalogue.create_project(store, "mine")
     sheet, paths = seen(folder)
-    sheet.values = sheet.values.astype(object)
-    sheet.values[1, importer.Y] = text
+    sheet.loc[1, importer.Y] = text
     with pytest.raises(InputError, match=rf"good.tif.*{words}"):
         importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
     assert jobs.active(store) == []
 
 
+def without_z(sheet):
+    return sheet.drop(columns=importer.Z)
+
+
+def renamed(sheet):
+    return sheet.rename(columns={importer.Z: importer.Y, importer.Y: importer.Z})
+
+
+def one_more_column(sheet):
+    return sheet.assign(**{"Header 10": ""})
+
+
+def one_row_less(sheet):
+    return sheet.iloc[:-1]
+
+
+def other_order(sheet):
+    return sheet.iloc[::-1]
+
+
+@pytest.mark.parametrize("edit", [without_z, renamed, one_more_column, one_row_less, other_order])
+def test_a_sheet_whose_columns_or_rows_changed_is_refused(store, folder, edit):
+    made = catalogue.create_project(store, "mine")
+    sheet, paths = seen(folder)
+    sheet.loc[:, [importer.Z, importer.Y, importer.X]] = ["0.5", "0.2", "0.1"]
+    with pytest.raises(InputError, match="list of files changed while you edited it"):
+        importer.start_import(store, made.id, paths, edit(sheet), "train", None, None, 0)
+    assert jobs.active(store) == []
+    importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
+    (job,) = jobs.active(store)
+    assert job.params["files"][1]["voxel_size"] == {"z": 0.5, "y": 0.2, "x": 0.1}
+
+
 def test_deleting_a_project_can_be_undone(store):
     keep, gone = (catalogue.create_project(store, name) for name in ("keep", "gone"))
-    opened, _, hidden, _ = project.delete_project(store, gone.id, None, 0)
-    assert (opened, hidden) == (keep.id, gone.id)
-    catalogue.restore_project(store, hidden)
+    opened, _, fold, menu = project.delete_project(store, gone.id, None, 0)
+    (hidden,) = catalogue.projects(store, deleted=True)
+    assert (opened, hidden.id) == (keep.id, gone.id)
+    assert (fold.open, fold.visible, menu.value) == (True, True, gone.id)
+    catalogue.restore_project(store, hidden.id)
     assert {item.name for item in catalogue.projects(store)} == {"keep", "gone"}
 
 
@@ -123,18 +191,46 @@ def test_only_what_is_there_can_be_removed(store, opened):
     for project_id, shown in ((opened.id, True), (empty.id, False)):
         updates = dict(zip(ids, tab.refresh(project_id), strict=True))
         assert updates["remove-name"].visible is updates["remove-image"].visible is shown
+        assert not updates["restore-image"].visible
 
 
-def test_removing_an_image_can_be_undone(store, opened):
-    made = opened
-    first = catalogue.images(store, made.id)[0]
-    _, gone, _, chosen = project.remove_image(store, made.id, first.name, 0)
-    assert chosen == project.NO_IMAGE[1]
-    with pytest.raises(InputError, match="Choose the image"):
-        project.remove_image(store, made.id, chosen, 0)
-    assert first.id not in [image.id for image in catalogue.images(store, made.id)]
-    project.restore_image(store, gone, 0)
-    assert first.id in [image.id for image in catalogue.images(store, made.id)]
+def test_removing_an_image_can_be_undone_also_after_a_reload(store, opened):
+    first, *others = catalogue.images(store, opened.id)
+    assert image_menu.remove_image(store, opened.id, first.id, 0) == 1
+    assert [image.id for image in catalogue.images(store, opened.id)] == [image.id for image in others]
+    for missing in (first.id, image_menu.NO_IMAGE[1], None):
+        with pytest.raises(InputError, match="Choose the image"):
+            image_menu.remove_image(store, opened.id, missing, 0)
+    _, menu, remove, back = image_menu.refresh(store, opened, catalogue.images(store, opened.id))
+    assert (f"{first.name} (removed)", first.id) in menu.choices
+    assert remove.visible is bool(others)
+    assert back.visible
+    for there in (0, *(image.id for image in others)):
+        with pytest.raises(InputError, match="Choose the removed image"):
+            image_menu.restore_image(store, opened.id, there, 0)
+    assert image_menu.restore_image(store, opened.id, first.id, 1) == 2
+    assert first.id in [image.id for image in catalogue.images(store, opened.id)]
+    assert not image_menu.refresh(store, opened, catalogue.images(store, opened.id))[3].visible
+
+
+@pytest.mark.parametrize(("spoil", "words"), [("unlink", "file is missing"), ("empty", "file is damaged")])
+def test_an_image_whose_file_is_missing_can_be_removed(store, opened, spoil, words):
+    image = catalogue.images(store, opened.id)[0]
+
+    def page():
+        return image_menu.refresh(store, opened, catalogue.images(store, opened.id))
+
+    assert "file is" not in page()[0]
+    path = store.files.resolve(image.path)
+    path.unlink()
+    if spoil == "empty":
+        path.write_bytes(b"")
+        sheets._thumbnail.cache_clear()
+    table, menu, *_ = page()
+    assert words in table
+    assert (image.name, image.id) in menu.choices
+    image_menu.remove_image(store, opened.id, image.id, 0)
+    assert words not in page()[0]
 
 
 def test_the_grid_is_shown_before_it_is_applied(store, opened):
@@ -144,6 +240,12 @@ def test_the_grid_is_shown_before_it_is_applied(store, opened):
     assert len(catalogue.patches(store, made.id)) == before
     project.apply_grid(store, made.id, 32, 1, 0, 0)
     assert len(catalogue.patches(store, made.id)) == 2 * 16
+
+
+def test_the_table_counts_one_image_and_one_patch(store):
+    made = catalogue.create_project(store, "one", patch_size=64)
+    importing.add_array(store, made.id, "image", np.zeros((1, 64, 64, 1), np.uint8))
+    assert "one: 1 image, 1 patch</h3>" in sheets.images(store, made, catalogue.images(store, made.id))
 
 
 def test_user_text_is_escaped_in_the_table(store, opened):
@@ -175,8 +277,8 @@ def test_two_uploads_with_one_name_are_not_mixed_up(store, tmp_path):
         (tmp_path / str(number)).mkdir()
         tifffile.imwrite(tmp_path / str(number) / "cell.tif", np.full((40, 40), number, np.uint8))
         files.append(str(tmp_path / str(number) / "cell.tif"))
-    _, sheet, paths = importer.see_uploads(files)
-    values = SimpleNamespace(values=np.array(sheet.value["data"] if isinstance(sheet.value, dict) else sheet.value))
+    _, sheet, paths = importer.see_uploads(files, None)
+    values = shown(sheet)
     importer.start_import(store, made.id, paths, values, "train", files, None, 0)
     run_inline(store, jobs.active(store, made.id)[0])
     (image,) = catalogue.images(store, made.id)
@@ -198,6 +300,15 @@ def test_kinds_of_objects_are_saved_only_when_the_field_was_changed(store, opene
     project.keep_kinds(store, opened.id, "", "whole, cut", 0)
     assert catalogue.project(store, opened.id).classes == ()
     assert project.kinds_of(store, None) == ("", "")
+
+
+def test_kinds_that_are_being_typed_are_left_alone_when_the_target_was_kept(store, opened):
+    nothing = (gr.skip(), gr.skip())
+    assert project.follow_target(store, opened.id, "objects", "objects") == nothing
+    assert project.follow_target(store, opened.id, "who", "objects") == nothing
+    project.keep(store, opened.id, "target", "nuclei", 0)
+    assert project.follow_target(store, opened.id, "whole, c", "objects") == nothing
+    assert project.follow_target(store, opened.id, "objects", "objects") == ("nuclei", "nuclei")
 
 
 def test_a_new_name_for_a_kind_that_objects_have_is_told(store, opened, monkeypatch):

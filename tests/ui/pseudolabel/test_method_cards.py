@@ -7,10 +7,10 @@ import pytest
 from alapp import jobs
 from alapp.domain import Modality
 from alapp.rounds.pseudolabel import pseudo, pseudo_speed
+from alapp.running import run_inline
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS
 from alapp.storage import jobs as job_rows
 from alapp.ui.pseudolabel import method_cards
-from alapp.worker import run_inline
 
 
 def test_every_method_has_a_card_and_ready_ones_come_first(store):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gradio as gr
 import pytest
 
 from alapp import jobs
 from alapp.domain import silent
 from alapp.errors import InputError
 from alapp.rounds.pseudolabel import pseudo as rounds_pseudo
-from alapp.storage import catalogue
-from alapp.ui.pseudolabel import pseudo
+from alapp.running import run_inline
+from alapp.storage import catalogue, processes
+from alapp.storage import jobs as job_rows
+from alapp.ui.page import Page
+from alapp.ui.pseudolabel import method_menu, pseudo
 from tests.rounds.conftest import project  # noqa: F401
 from tests.rounds.pseudolabel.test_pseudo import Weighty, weighty  # noqa: F401
 
 
 def test_auto_comes_first_and_says_what_it_would_take(store, project, weighty):  # noqa: F811
-    radio, why, model, *sliders = pseudo.chosen_method(store, project.id)
+    radio, why, model, *sliders = method_menu.chosen_method(store, project.id)
     assert radio.choices[0] == ("Automatic (now: Weighty)", "auto")
     assert radio.value == "auto"
     assert "Weighty is installed with its weights." in why
@@ -24,12 +28,12 @@ def test_auto_comes_first_and_says_what_it_would_take(store, project, weighty): 
 
 
 def test_the_weights_of_a_method_can_be_chosen(store, project, weighty):  # noqa: F811
-    why, model, *_ = pseudo.method_controls(store, project.id, "micro_sam")
+    why, model, *_ = method_menu.method_controls(store, project.id, "micro_sam")
     assert (why, model.visible, model.value) == ("", True, "")
     assert [value for _, value in model.choices] == ["", "small", "large"]
     pseudo.use(store, project.id, "micro_sam", 0, ("large",))
     assert catalogue.project(store, project.id).pseudo_params == {"model": "large"}
-    assert pseudo.method_controls(store, project.id, "micro_sam")[1].value == "large"
+    assert method_menu.method_controls(store, project.id, "micro_sam")[1].value == "large"
     with pytest.raises(InputError, match="'huge' is not on this computer"):
         pseudo.use(store, project.id, "micro_sam", 0, ("huge",))
 
@@ -41,6 +45,79 @@ def test_sliders_become_parameters_by_name(store, project):  # noqa: F811
     assert job.params["params"] == {"diameter": 20.0, "sensitivity": 1.5, "min_size": 0.0}
     pseudo.use(store, project.id, "auto", 0, ("", 20, 1.5, 0, 0))
     assert catalogue.project(store, project.id).pseudo_params == {}
+
+
+def test_another_method_is_run_behind_the_one_that_runs(store, project):  # noqa: F811
+    pseudo.use(store, project.id, "auto", 0, ("",))
+    (running,) = jobs.active(store, project.id)
+    job_rows.claim(store, "host:1:t", running.id)
+    pseudo.use(store, project.id, "auto", 0, ("",))
+    assert [job.id for job in jobs.active(store, project.id)] == [running.id]
+    pseudo.use(store, project.id, "log_watershed", 0, ("", 20))
+    pseudo.use(store, project.id, "log_watershed", 0, ("", 30))
+    _, waiting = jobs.active(store, project.id)
+    job_rows.finish(store, running.id, "host:1:t", jobs.JobState.DONE)
+    assert run_inline(store, waiting).result["method"] == "log_watershed"
+    maps = rounds_pseudo.pseudo_maps(store, project.id).values()
+    assert {item.params["diameter"] for item in maps} == {30.0}
+
+
+def test_a_preview_is_queued_while_the_one_before_is_being_cancelled(store, project):  # noqa: F811
+    pseudo.start_preview(store, project.id, "log_watershed", 0, 5, ("", 20))
+    (running,) = jobs.active(store, project.id)
+    job_rows.claim(store, processes.worker_name("t"), running.id)
+    jobs.cancel(store, running.id)
+    assert pseudo.start_preview(store, project.id, "log_watershed", 0, 5, ("", 20)) == 6
+    assert pseudo.start_preview(store, project.id, "log_watershed", 0, 5, ("", 20)) == 6
+    assert len(jobs.active(store, project.id)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "draw", "values"),
+    [("auto", 0, ("", 20)), ("log_watershed", 1, ("", 20)), ("log_watershed", 0, ("", 30))],
+)
+def test_a_preview_that_is_not_queued_is_told(store, project, monkeypatch, name, draw, values):  # noqa: F811
+    told = []
+    monkeypatch.setattr(pseudo.gr, "Warning", told.append)
+    assert pseudo.start_preview(store, project.id, "log_watershed", 0, 5, ("", 20)) == 6
+    assert pseudo.start_preview(store, project.id, "log_watershed", 0, 5, ("", 20)) == 6  # that one is queued
+    assert told == []
+    assert pseudo.start_preview(store, project.id, name, draw, 6, values) == 6
+    assert told == [pseudo.BUSY]
+    assert len(jobs.active(store, project.id)) == 1
+
+
+def test_no_patches_are_left_out_when_others_could_not_be_shown(store, project, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(pseudo.gr, "Warning", lambda text: None)
+    assert pseudo.other_patches(store, project.id, "auto", 0, 5, ("",)) == [1, 6]
+    assert pseudo.other_patches(store, project.id, "auto", 1, 6, ("",)) == [1, 6]
+    (job,) = jobs.active(store, project.id)
+    jobs.cancel(store, job.id)
+    assert pseudo.other_patches(store, project.id, "auto", 1, 6, ("",)) == [2, 7]
+
+
+def test_what_is_compared_with_follows_the_newest_preview_and_the_project(store, project, monkeypatch):  # noqa: F811
+    with gr.Blocks():
+        tab = pseudo.build(Page(store, gr.State(None), gr.Tabs(), gr.State(0), gr.State(None), gr.State(None)))
+
+    def pair(project_id):
+        return list(tab.refresh(project_id))[7]
+
+    def shown(project_id):
+        caption, pictures = pseudo.follow_pair(store, pair(project_id), True)
+        return caption.value if pictures.visible else None
+
+    other = catalogue.create_project(store, "other")
+    assert shown(None) is shown(other.id) is shown(project.id) is None
+    for size in (20, 30, 25):
+        pseudo.start_preview(store, project.id, "log_watershed", 0, 0, ("", size))
+        (job,) = jobs.active(store, project.id)
+        run_inline(store, job)
+        before = pair(project.id)
+    assert "diameter 30" in shown(project.id)
+    assert pair(project.id) == before != pair(other.id)
+    assert shown(other.id) is None
+    assert not pseudo.follow_pair(store, before, False)[1].visible
 
 
 def test_the_page_says_how_labels_were_made(store, project, weighty, monkeypatch):  # noqa: F811

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from alapp.domain import silent
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import mapping, selection
 from alapp.ui.rounds import patch_map
+from tests.conftest import PATIENCE
 from tests.rounds.conftest import discs_project
 from tests.rounds.test_loop import run_round
 from tests.ui import pages
@@ -69,15 +72,27 @@ def test_hover_colours_click_and_keys(store, begun, page):
     expect(legend).to_contain_text("validation")
     canvas = page.locator(".map-stage canvas")
 
-    def rest_on(patch_id):
-        page.mouse.move(*place(points, patch_id, canvas.bounding_box()))
+    def rest_on(patch_id, words):
+        """Rest the pointer on a patch until its card says `words`: what loads meanwhile may move the map."""
+        expect(canvas).to_be_visible()
+        for _ in range(20):
+            page.mouse.move(*place(points, patch_id, canvas.bounding_box()))
+            with contextlib.suppress(AssertionError):
+                return expect(card).to_contain_text(words, timeout=PATIENCE / 20)
+        return expect(card).to_contain_text(words)
 
-    rest_on(waiting)
-    expect(card).to_contain_text("Round 2, ")
+    rest_on(waiting, "Round 2, ")
     expect(card).to_contain_text("Why: ")
     expect(card.locator("img")).to_have_js_property("naturalWidth", 160)
-    rest_on(free)
+    rest_on(free, "Not selected in any round")
+
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    page.wait_for_timeout(200)  # the card is hidden while the map zooms; the pointer still rests on the patch
+    expect(card).to_be_visible()
     expect(card).to_contain_text("Not selected in any round")
+    page.get_by_role("button", name="Fit").click()
 
     page.get_by_role("radio", name="round", exact=True).click()
     expect(legend).to_contain_text("round 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gradio as gr
 import pytest
 
 from alapp import jobs
@@ -11,6 +12,9 @@ from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.train import lineage, training
 from alapp.stages.train.base import TRAINERS
 from alapp.storage import catalogue, models, verdicts
+from alapp.ui import shell
+from alapp.ui.page import Page
+from alapp.ui.results import predictions
 from alapp.ui.results import results as results_tab
 from alapp.ui.rounds import rounds
 from alapp.ui.train import models as model_list
@@ -65,6 +69,19 @@ def test_values_from_the_page_are_checked(store, refused):
         model_list.use(store, refused.id, None, 0)
 
 
+def test_a_question_stays_until_the_models_are_others(store, refused):
+    with gr.Blocks():
+        page = Page(store, gr.State(None), gr.Tabs(), gr.State(0), gr.State(None), gr.State(None))
+        tab = train.build(page)
+    menu, confirm, *_ = asking = tab.fields[0]
+    updates, sent = shell.refreshed(store, tab, refused.id, {})
+    assert (len(updates[menu].choices), updates[confirm].visible) == (3, False)
+    again, sent = shell.refreshed(store, tab, refused.id, sent)  # an export has ended, for instance
+    assert [again[field] for field in asking] == [gr.skip()] * 4
+    model_list.use(store, refused.id, models.checkpoints(store, refused.id)[-1].id, 0)
+    assert not shell.refreshed(store, tab, refused.id, sent)[0][confirm].visible
+
+
 def test_an_empty_project_and_none(store, refused):
     empty = catalogue.create_project(store, "empty")
     for project_id, text in ((None, "Project tab"), (empty.id, "Every training leaves a model")):
@@ -82,7 +99,8 @@ def test_going_back_further_queues_the_prediction(store, refused):
 
 
 def test_results_open_with_the_model_in_use(store, refused):
-    _, _, _, _, summary, shown, *_ = results_tab.refresh(store, refused.id)
+    _, _, _, _, summary, *_ = results_tab.refresh(store, refused.id)
+    _, shown, *_ = predictions.follow(store, refused.id, (None, None), None, None, True, 0, None)
     assert shown.value == 2
     assert ("Round 2 (in use)", 2) in shown.choices
     assert "Model 4 (round 3) was kept but is not used" in summary

@@ -32,6 +32,7 @@ SCRIPTS = (
     "keys.js",
     "panels.js",
     "classes.js",
+    "births.js",
     "drafting.js",
     "doubting.js",
     "tuning.js",
@@ -44,6 +45,7 @@ SCRIPTS = (
     "presence.js",
     "note.js",
     "focus.js",
+    "opening.js",
     "annotator.js",
 )
 _FOLDER = Path(__file__).parent

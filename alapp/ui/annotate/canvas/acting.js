@@ -4,15 +4,21 @@ const PAUSE_MS = 80; // between two strokes
 const LARGE = 1 / 16; // the part of a patch that takes a good part of a frame to draw
 
 const acting = {
-  // Send an act on the open patch; its answer says what changed.
-  send(name, payload, then = () => {}) {
-    if (!this.patch || this.looking) return;
+  // Send an act on the open patch; its answer says what changed. `over()` is called when the act came to an end, well or
+  // not; without `wanted()`, asked when its turn comes, it is not sent.
+  send(name, payload, then = () => {}, { over = () => {}, wanted = () => true } = {}) {
+    if (this.loading) this.say(LOADING);
+    if (!this.patch || this.looking || this.loading) return over();
     const { id } = this.patch;
-    this.link.act(name, () => this.patch?.id === id && { patch: id, revision: this.patch.revision, ...payload }, (answer) => {
+    const refs = [payload.object ?? [], payload.objects ?? []].flat().map((object) => this.refer(object));
+    this.link.act(name, () => this.patch?.id === id && wanted() && {
+      patch: id, revision: this.patch.revision, ...payload, ...named(payload, refs),
+    }, (answer) => {
+      over();
       if (this.patch?.id !== id || this.failed(answer)) return;
       this.takeIn(answer);
       then(answer);
-    });
+    }, { skipped: over });
   },
 
   // What the server says is so; `touched` is a box that was painted before the answer came.
@@ -31,12 +37,14 @@ const acting = {
     }
     this.items = [...byId.values()];
     boxes.push(...this.takeRegion(answer));
-    if (!byId.has(this.selected) && this.painting?.id !== this.selected) this.selected = null;
+    // What is painted on an object that is gone will make a new one.
+    const goes = !byId.has(this.selected) && !this.unborn.has(this.selected) && this.painting?.id !== this.selected;
+    if (goes) this.selected = null;
     this.also = this.also.filter((id) => byId.has(id));
     if (!byId.has(this.hovered)) this.hovered = null;
     const { revision, status, can_undo, can_redo, last_id, n_objects } = answer;
     Object.assign(this.patch, { revision, status, can_undo, can_redo, last_id });
-    if (!this.link.queue.length) this.patch.next = last_id + 1;
+    this.recount();
     const entry = this.batch.patches.find((patch) => patch.id === this.patch.id);
     if (entry) Object.assign(entry, { state: status, n_objects });
     this.scene();
@@ -77,12 +85,21 @@ const acting = {
   },
 
   undo() {
-    const draft = this.draft?.accepting ? null : this.draft;
+    if (this.loading) return this.say(LOADING);
+    const { draft } = this;
     if (!draft?.order.length) {
       if (draft) return this.dropDraft();
-      if (this.patch?.can_undo || this.link.busy) this.send("undo", {});
+      const { last } = this.link;
+      // What is being accepted is what is meant: if there turns out to be nothing to accept, no other object goes.
+      const accepting = this.accepting.find((each) => each.act === last);
+      const wanted = () => !accepting || accepting.accepted || this.accepting.includes(accepting);
+      if (!this.patch?.can_undo && !this.link.busy) return;
+      this.send("undo", {}, undefined, { wanted });
+      // The next stroke is not on what goes.
+      if (last?.ref && !last.ref.born && last.ref.waiting === 1 && this.selected === last.ref.id) this.select(null);
       return;
     }
+    this.toSlice(draft.z);
     const entries = lastStep(draft.order);
     if (entries === draft.order.length && draft.object === null) return this.clearDraft();
     const box = joinBoxes([flatBox(draft.item), pointsBox(draft)]);
@@ -101,7 +118,10 @@ const acting = {
     if (!objects.length) return this.say("Point at an object, or select one, then press Delete.");
     if (objects.includes(this.draft?.object)) this.dropDraft();
     // Who points at one with the mouse goes on with the mouse: the view must not jump to another.
-    this.answer(objects.length === 1 ? this.selected : null, () => this.send("remove", { objects }));
+    this.answer(objects.length === 1 ? this.selected : null, () => {
+      this.send("remove", { objects });
+      if (objects.includes(this.selected)) this.select(null);
+    });
   },
 
   take(objects) { this.send("take", { objects }); },
@@ -118,9 +138,13 @@ const acting = {
 
   // --- finishing ---------------------------------------------------------------------------------------------
 
+  // What is done is decided when every answer is there: until then it is not known what was found.
   finish() {
+    if (this.loading) return this.say(LOADING);
     if (!this.patch || this.closed) return;
-    if (this.draft?.item && !this.draft.accepting) return this.ask("The object that you are clicking is not accepted yet.", [
+    lassoTool.finish(this);
+    if (!this.link.idling) return this.finishLater();
+    if (this.draft?.item) return this.ask("The object that you are clicking is not accepted yet.", [
       ["Accept it, then done", () => { this.acceptDraft(); this.link.idle().then(() => !this.draft && this.finish()); }],
       ["Drop it", () => { this.clearDraft(); this.finish(); }], ["Cancel", () => {}],
     ]);
@@ -137,8 +161,20 @@ const acting = {
     this.close("done");
   },
 
+  async finishLater() {
+    const { patch } = this;
+    if (this.finishing === patch) return;
+    this.finishing = patch;
+    await this.link.idle();
+    this.finishing = null;
+    if (this.patch === patch && !this.loading) return this.finish();
+    this.say(`${patch.name} is not marked done, because another patch was opened.`, true);
+  },
+
   skip() {
+    if (this.loading) return this.say(LOADING);
     if (!this.patch || this.closed) return;
+    lassoTool.finish(this);
     if (this.draft) this.clearDraft();
     this.close("skip");
   },
@@ -162,9 +198,20 @@ const acting = {
   changed() { this.trigger("changed", { patch: this.patch.id, status: this.patch.status }); },
 
   step(by) {
+    if (this.finishing) return; // that leads to the next patch
     const order = this.batch.patches.map((patch) => patch.id);
     const at = order.indexOf(this.patch?.id);
     const next = order[(at + by + order.length) % order.length];
     if (next !== undefined && next !== this.patch?.id) this.openPatch(next);
   },
 };
+
+// What an act on known objects says of them, as they are called when it is sent. `unborn`: those of them that the
+// server did not know yet, by the page's name for them, for an act that is kept over a reload.
+function named(payload, refs) {
+  const unborn = refs.filter((ref) => !ref.born).map((ref) => ref.page);
+  const ids = refs.map((ref) => ref.id);
+  return {
+    ...(payload.object ? { object: ids[0] } : {}), ...(payload.objects ? { objects: ids } : {}), ...(unborn.length ? { unborn } : {}),
+  };
+}

@@ -1,5 +1,8 @@
 // The page: what is open, what was clicked, and what the server said. Joins view, link, tools and panels.
 
+const UNREACHABLE = "The app does not answer. Check that it still runs, then try again.";
+const LATE_PICTURE = "The picture of this slice is not here yet. Please wait a moment.";
+const NO_BATCH = "There is no batch to annotate yet.";
 const RESHAPING = ["merge", "fillHoles", "smooth", "grow", "shrink"];
 
 class Annotator {
@@ -13,24 +16,29 @@ class Annotator {
     this.batch = { title: "", patches: [] };
     this.patch = null;
     this.z = 0;
-    this.draft = null;
+    this.draft = null; // the unfinished object
+    this.accepting = []; // those that were accepted, until the server has them
     this.selected = null;
     this.hovered = null;
     this.also = []; // further objects that are selected
     this.painting = null; // an object that is drawn here before the server knows it
     this.stroke = null;
+    this.unborn = new Map(); // objects that the server does not know yet, see births.js
+    this.refs = new Map(); // references to objects that acts were about, see births.js
     this.shape = null;
     this.region = null; // what is marked as not annotated
     this.drag = null;
     this.tool = pointTool;
     this.hinted = new Set();
     this.turn = 0;
+    this.opened = Promise.resolve();
     this.view = new View(this.canvas, () => {
       showStatus(this);
       this.drawOrtho();
     });
     this.look = { ...LOOK };
     this.channels = [];
+    this.loading = false; // a patch is being opened
     this.looking = false; // another page works on this patch
     this.link = new Link(server, sessionId(), () => showStatus(this));
     this.alone = detectDuplicate(this.link.session, (renewed) => { this.link.session = renewed; });
@@ -62,8 +70,13 @@ class Annotator {
 
   part(name) { return this.root.querySelector(`[data-part="${name}"]`); }
 
-  // Nothing can be changed: the patch is finished, or another page works on it.
-  get closed() { return this.looking || this.patchClosed; }
+  // Nothing can be changed: the patch is finished, another page works on it, or what is shown is about to be replaced.
+  get closed() { return this.locked || this.loading; }
+
+  // Whether the picture of this slice is shown, and not still that of another one.
+  get pictured() { return !this.patch || this.root.dataset.slice === `${this.patch.id}/${this.z}`; }
+
+  get locked() { return this.looking || this.patchClosed; }
 
   get patchClosed() { return this.patch?.status === "done" || this.patch?.status === "skipped"; }
 
@@ -83,85 +96,14 @@ class Annotator {
     this.part("brush-size").addEventListener("input", (event) => this.setBrush(Number(event.target.value)));
     this.part("slice").addEventListener("input", (event) => this.toSlice(Number(event.target.value)));
     this.part("start").addEventListener("change", (event) => this.startFrom(event.target.value));
-    this.part("overlap").addEventListener("change", () => this.draft && this.sendClick());
+    this.part("overlap").addEventListener("change", () => this.draft?.order.length && !this.closed && this.sendClick());
   }
 
-  // --- opening ---------------------------------------------------------------------------------------------
-
-  // Called at mount and whenever the server sets the value: {project, patch, rev}.
-  async open(value) {
-    const before = this.project;
-    this.project = this.link.project = value?.project ?? null;
-    if (this.project === null) {
-      this.patch = null;
-      return this.show("empty");
-    }
-    if (before !== this.project) this.recallLook();
-    const wanted = value.patch ?? recall(`patch-${this.project}`);
-    const { clicks } = this.batch;
-    await Promise.all([this.alone, this.loadBatch()]);
-    const lost = await resendKept(this.link, this.project);
-    // A mere refresh must not take the work out of the person's hands.
-    const here = this.batch.patches.some((patch) => patch.id === this.patch?.id);
-    if (value.patch == null && before === this.project && here) {
-      if (clicks !== this.batch.clicks) this.clicksChanged();
-      return;
-    }
-    const known = this.batch.patches.find((patch) => patch.id === wanted);
-    // A finished batch stays open to look at and to reopen.
-    const id = value.patch ?? known?.id ?? this.batch.next ?? this.batch.patches[0]?.id;
-    if (id === null || id === undefined) return this.show("empty");
-    await this.openPatch(id);
-    if (lost) showMessage(this, lost, { error: true });
-  }
-
-  async loadBatch() {
-    const answer = await this.link.ask("load_batch", { project: this.project });
-    if (this.failed(answer)) return;
-    this.batch = answer;
-    this.restoreKind();
-    showBatch(this);
-  }
-
-  // `started`: when it was asked for, for the measurement.
-  async openPatch(id, start = null, started = performance.now()) {
-    if (this.link.failure) return this.say("The last change is not saved yet, so this patch stays open.", true);
-    await this.link.idle();
-    const turn = ++this.turn;
-    this.stage.classList.add("ann-loading");
-    // The picture comes along with the objects, if it can be told which slice it will be.
-    const likely = this.patch && (this.patch.id === id ? this.z : this.opensOn.get(id) ?? Math.floor(this.patch.depth / 2));
-    this.pictures.settings = this.lookMessage();
-    if (likely !== null) this.pictures.load(id, likely);
-    const answer = await this.link.ask("load_patch", { patch: id, start });
-    if (turn !== this.turn) return;
-    this.stage.classList.remove("ann-loading");
-    if (this.failed(answer)) return;
-    const same = this.patch?.id === id;
-    this.cancelDrag();
-    lassoTool.cancel(this);
-    this.patch = answer;
-    this.arrive(answer);
-    this.items = answer.items.map((raw) => new Item(raw));
-    this.selected = this.hovered = null;
-    this.also = [];
-    this.painting = this.stroke = this.outlined = this.untold = this.unmarked = null;
-    this.takeRegion(answer);
-    this.draft = answer.draft ? this.asDraft(answer.draft) : null;
-    this.z = Math.min(this.draft?.z ?? (same ? this.z : Math.floor(answer.depth / 2)), answer.depth - 1);
-    remember(`patch-${this.project}`, id);
-    this.show("stage");
-    this.view.scene.items = []; // nothing is drawn twice
-    if (!same || this.view.width !== answer.width) this.view.reset(answer.width, answer.height);
-    if (!same) this.cross = null;
-    this.showPatch();
-    this.showOrtho();
-    if (await this.loadSlice()) requestAnimationFrame(() => this.measure(started, "ann-opened"));
-    this.restoreDraft();
-    // Without anything selected the keys go to the stage, unless the person is typing elsewhere.
-    if (!document.activeElement || document.activeElement === document.body || this.root.contains(document.activeElement)) {
-      this.stage.focus({ preventScroll: true });
-    }
+  // Why there is nothing to annotate.
+  showEmpty(title = NO_BATCH, text = "Select one on the Rounds tab. Its patches then wait for you here.") {
+    this.part("empty-title").textContent = title;
+    this.part("empty-text").textContent = text;
+    this.show("empty");
   }
 
   show(which) {
@@ -212,8 +154,13 @@ class Annotator {
     const { id } = this.patch;
     const { z } = this;
     this.scene();
-    const shown = this.loadPicture();
-    if (!(shown === true || (await shown))) return false;
+    const coming = this.loadPicture();
+    this.stage.classList.toggle("ann-late", coming !== true);
+    const shown = coming === true || (await coming);
+    if (shown === null) setTimeout(() => this.patch?.id === id && this.z === z && this.loadSlice(), RETRY_MS);
+    if (!shown) return false;
+    this.stage.classList.remove("ann-late");
+    if (this.part("message-text").textContent === UNREACHABLE) showMessage(this, "");
     this.view.refresh();
     this.root.dataset.slice = `${id}/${z}`;
     this.prepareSlice(id, z);
@@ -223,20 +170,20 @@ class Annotator {
   }
 
   scene() {
-    const { z, draft, hovered, selected, also, painting, shape, region } = this;
+    const { z, hovered, selected, also, painting, shape, region } = this;
+    const drafts = [...this.accepting, this.draft].filter(Boolean);
     // What is being painted stands in for the object as the server knows it, on top of the others.
     const live = painting?.z === z ? painting : null;
     const items = live ? [...this.items.filter((item) => item.id !== live.id), live.item] : this.items;
     this.view.tones = this.tones(items);
-    this.view.scene = { items, z, draft, hovered, selected, also, shape, region };
+    this.view.scene = { items, z, drafts, hovered, selected, also, shape, region };
     this.drawOrtho();
   }
 
   toSlice(z) {
     if (!this.patch || z < 0 || z >= this.patch.depth || z === this.z) return;
-    if (this.draft) this.clearDraft();
     this.cancelDrag();
-    if (lassoTool.path) lassoTool.cancel(this);
+    if (!this.closed) lassoTool.finish(this);
     this.z = z;
     this.part("slice").value = z;
     showStatus(this);
@@ -309,28 +256,34 @@ class Annotator {
 
   say(text, error = false) {
     // A question waits for its answer: news must not push it away.
-    const asking = !this.part("message").hidden && this.part("message-actions").childElementCount;
-    if (!asking || error) showMessage(this, text, { error });
+    if (!this.asking || error) showMessage(this, text, { error });
   }
 
-  ask(text, actions) { showMessage(this, text, { actions }); }
+  get asking() { return !this.part("message").hidden && this.part("message-actions").childElementCount > 0; }
+
+  // A question is about the patch that is open: an answer after another one was opened does nothing.
+  ask(text, actions) {
+    const id = this.patch?.id;
+    showMessage(this, text, { actions: actions.map(([label, run]) => [label, () => this.patch?.id === id && run()]) });
+  }
 
   // Shows what went wrong; true if something did.
   failed(answer) {
-    if (answer.unreachable) answer = { error: "The app does not answer. Check that it still runs, then try again." };
+    if (answer.unreachable) answer = { error: UNREACHABLE };
     if (!answer.error) return false;
     if (answer.conflict && this.patch) {
       this.takenOver();
       this.say("Your last change is not saved: the patch was changed in the meantime.", true);
     } else {
       showMessage(this, answer.error, { error: true });
+      if (!this.patch) this.showEmpty("No patch can be shown.", answer.error);
     }
     return true;
   }
 }
 
-for (const methods of [drafting, tuning, doubting, painting, shaping, regions, editing, acting, classing, looking, fetching, stacking,
-  orthogonal, presence, noting, cursoring, focusing]) {
+for (const methods of [opening, births, drafting, tuning, doubting, painting, shaping, regions, editing, acting, classing, looking, fetching,
+  stacking, orthogonal, presence, noting, cursoring, focusing]) {
   Object.defineProperties(Annotator.prototype, Object.getOwnPropertyDescriptors(methods));
 }
 

@@ -40,7 +40,8 @@ const brushTool = {
   begin(page, event) {
     const pixel = page.view.pixel(event);
     if (this.erase && !page.draft && !page.selected && !(pixel && page.view.at(pixel))) return false;
-    page.beginStroke("brush", this.erase, pixel);
+    const { draft } = page;
+    page.beginStroke("brush", this.erase, pixel, page.settle() ?? page.selected, draft);
     return true;
   },
   move(page, event) {
@@ -73,26 +74,24 @@ const eraseTool = {
 };
 
 const painting = {
-  // The object that a stroke changes: the unfinished one, the selected one, the one under the pointer, or a new one.
-  beginStroke(tool, erase, pixel, free = false) {
-    const draft = this.draft?.accepting ? null : this.draft?.item;
-    let id = this.settle() ?? (free ? null : this.selected);
+  // A stroke on object `id`, else on the one under the pointer, or on a new one. `draft`: the unfinished object that
+  // was settled for it.
+  beginStroke(tool, erase, pixel, id, draft = null) {
     if (!id && pixel && (tool === "brush" || erase)) id = this.view.at(pixel) || null;
     if (!id && erase) {
       this.say("Select an object, or begin on one, to take pixels away.");
       return false;
     }
-    const started = id ?? this.nextId();
+    const ref = id ? this.refer(id) : this.conceive();
+    const started = ref.id;
     if (this.painting?.id !== started || this.painting.z !== this.z) {
       const { height, width } = this.patch;
       const live = new LiveItem(started, this.z, height, width);
-      const known = this.items.find((item) => item.id === id);
-      if (draft) live.take(draft);
-      else if (known?.on(this.z)) live.take(known);
-      this.painting = { id: started, z: this.z, item: live, waiting: 0 };
+      const known = draft?.item && draft.ref?.id === id ? draft.item : this.items.find((item) => item.id === id);
+      if (known?.on(this.z)) live.take(known);
+      this.painting = { id: started, z: this.z, item: live, waiting: 0, ref };
     }
-    // What the server has to hear: the object is new only until its first stroke was sent.
-    this.stroke = { tool, erase, object: id, pixels: this.strokeRoom(), box: null };
+    this.stroke = { tool, erase, ref, begins: !id, pixels: this.strokeRoom(), box: null };
     if (this.selected !== started) this.select(started);
     else this.scene();
     return true;
@@ -152,16 +151,48 @@ const painting = {
     }
     const { id } = this.patch;
     const overlap = this.part("overlap").value;
+    const { ref } = stroke;
     painting.waiting++;
-    this.link.act("paint", () => this.patch?.id === id && {
-      patch: id, revision: this.patch.revision, ...sent, tool: stroke.tool, erase: stroke.erase, object: stroke.object, overlap,
+    const over = this.fills(ref, painting.z);
+    const act = this.link.act("paint", (sending) => {
+      if (this.patch?.id !== id) return null;
+      if (sending && this.isGone(ref)) {
+        if (stroke.erase) return null;
+        this.bearAnew(ref);
+      }
+      return { patch: id, revision: this.patch.revision, ...sent, tool: stroke.tool, erase: stroke.erase, ...target(ref), overlap };
     }, (answer) => {
       if (this.patch?.id !== id) return;
       painting.waiting--;
-      if (this.failed(answer)) return this.dropPainting();
+      over();
+      if (this.failed(answer)) return this.strokeFailed(painting);
+      this.bear(ref, answer.object);
       if (!painting.waiting && !this.stroke && this.painting === painting) this.painting = null;
       this.takeIn(answer, stroke.box);
-    });
+      if (painting.failed && this.painting !== painting) this.view.refresh();
+    }, { skipped: () => {
+      if (this.patch?.id !== id) return;
+      painting.waiting--;
+      over();
+      this.strokeFailed(painting);
+    } });
+    act.ref = ref;
+  },
+
+  // The server did not take a stroke. What else is drawn, or on its way, is not to suffer for it: the next stroke of a
+  // new object makes the object.
+  strokeFailed(painting) {
+    this.forgo(painting.ref);
+    painting.failed = true; // its pixels are still on the screen
+    if (this.painting === painting) {
+      if (!painting.waiting && !this.stroke) this.dropPainting();
+      return;
+    }
+    if (!this.known(this.selected)) this.selected = null;
+    this.recount();
+    this.scene();
+    this.view.refresh();
+    this.showPatch();
   },
 
   // Nothing of the stroke was sent: back to the object as it is known.
@@ -170,36 +201,31 @@ const painting = {
   endPainting() { if (!this.painting?.waiting) this.dropPainting(); },
 
   dropPainting() {
+    this.forgo(this.painting?.ref);
     this.painting = null;
     this.stroke = null;
-    if (!this.items.some((item) => item.id === this.selected)) this.selected = null;
-    this.patch.next = this.patch.last_id + 1;
+    if (!this.known(this.selected)) this.selected = null;
+    this.recount();
     this.scene();
     this.untold = this.unmarked = null;
     this.view.refresh();
     this.showPatch();
   },
 
-  // The id that the server will give to the next new object.
-  nextId() {
-    const id = Math.max(this.patch.next ?? 0, this.patch.last_id + 1);
-    this.patch.next = id + 1;
-    return id;
-  },
+  // Whether there is an object of this id, be it on its way.
+  known(id) { return this.unborn.has(id) || this.items.some((item) => item.id === id); },
 
-  // Before a tool acts the unfinished object is accepted; its id comes back, null if there was none.
+  // Before a tool acts the unfinished object is accepted, be its mask still on its way; its id comes back, null if there
+  // was none.
   settle() {
     const { draft } = this;
     if (!draft) return null;
-    if (draft.settled) return draft.settled;
-    if (draft.accepting) return null;
-    if (!draft.item) {
+    if (!draft.item && !(awaited(draft) && prompted(draft))) {
       this.clearDraft();
       return null;
     }
-    draft.settled = draft.object ?? this.nextId();
-    this.acceptDraft();
-    return draft.settled;
+    this.sendAccept(draft, false);
+    return draft.ref.id;
   },
 
   resizeBrush(by) { this.setBrush(this.brushSize + by * Math.max(1, Math.round(this.brushSize * 0.15))); },

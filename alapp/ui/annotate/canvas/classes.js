@@ -14,8 +14,7 @@ const classing = {
   // The objects that a choice of kind is for; none: for new objects.
   get toClassify() {
     if (!this.draft) return this.chosen;
-    const known = this.draft.object ?? this.draft.settled ?? null;
-    return known === null ? [] : [known];
+    return this.draft.object === null ? [] : [this.draft.object];
   },
 
   // The kind of objects that are drawn from now on.

@@ -1,17 +1,20 @@
 // Clicking an object: points go to the server, a mask comes back, Enter accepts it. Methods of Annotator.
 
 const MOST_POINTS = 400; // of one sign, before the server refuses more
+const NOTHING_YET = "There is nothing to accept yet. Click inside an object, or press Esc to clear the points.";
 const SLOW_MS = 1000; // after which a click that is not answered says why
 
 const drafting = {
-  // The unfinished object, begun if there is none.
+  // The unfinished object of this slice, begun if there is none. One that was left on another slice is accepted.
   beginDraft() {
-    if (this.draft && !this.draft.settled && !this.draft.accepting) return;
+    if (this.draft?.z === this.z) return;
+    const left = this.settle();
+    if (left !== null) this.select(left);
     // In a stack, an object that is selected but not yet on this slice goes on here.
-    const chosen = this.items.find((item) => item.id === this.selected && !item.suggestion);
-    const goesOn = chosen && this.patch.depth > 1 && !chosen.filledOn(this.z);
-    this.draft = { z: this.z, positive: [], negative: [], box: null, order: [], object: goesOn ? chosen.id : null, item: null,
-      tuning: this.tuning };
+    const chosen = this.known(this.selected) && !this.items.find((item) => item.id === this.selected)?.suggestion;
+    const goesOn = chosen && this.isStack && !this.isOn(this.selected, this.z);
+    this.draft = { z: this.z, positive: [], negative: [], box: null, order: [], object: goesOn ? this.selected : null,
+      item: null, tuning: this.tuning };
     showKinds(this);
   },
 
@@ -51,26 +54,24 @@ const drafting = {
   sendClick(started = performance.now()) {
     const { id } = this.patch;
     const { draft } = this;
+    const turn = (draft.asked = (draft.asked ?? 0) + 1);
+    const ref = draft.object === null ? null : this.refer(draft.object);
     this.saveDraft();
     this.part("start").disabled = true;
     this.link.act("click", () => this.patch?.id === id && {
       patch: id, revision: this.patch.revision, z: draft.z, positive: draft.positive, negative: draft.negative,
-      box: draft.box, object: draft.object, overlap: this.part("overlap").value, tuning: draft.tuning,
+      box: draft.box, ...objectOf(ref), overlap: this.part("overlap").value, tuning: draft.tuning,
     }, (answer) => {
+      draft.heard = turn;
       if (this.patch?.id !== id || this.failed(answer)) return;
       this.patch.revision = answer.revision;
       this.root.dataset.revision = answer.revision;
       const before = flatBox(draft.item);
       draft.item = answer.mask ? new Item({ ...answer.mask, id: -1 }) : null;
-      if (!draft.item && draft.accepting) {
-        // There is nothing to accept: the person goes on with these points.
-        draft.accepting = false;
-        if (!this.painting) this.patch.next = this.patch.last_id + 1;
-      }
-      if (this.draft !== draft) return;
+      if (this.draft !== draft && !this.accepting.includes(draft)) return;
       this.view.drawOver(joinBoxes([before, flatBox(draft.item), pointsBox(draft)]));
       this.button("undo").disabled = false;
-      if (!draft.item && (draft.positive.length || draft.box)) this.say("Nothing found here. Click inside an object, or on its darker or brighter core.");
+      if (!draft.item && prompted(draft)) this.say("Nothing found here. Click inside an object, or on its darker or brighter core.");
       requestAnimationFrame(() => this.measure(started));
     }, { replaces: "click" });
     this.answered?.();
@@ -88,6 +89,7 @@ const drafting = {
   },
 
   acceptDraft() {
+    if (this.loading) return this.say(LOADING);
     if (!this.patch || this.closed) return;
     if (lassoTool.finish(this)) return;
     const { draft } = this;
@@ -97,34 +99,75 @@ const drafting = {
       else if (this.tool === brushTool || this.tool === eraseTool) this.select(null);
       return;
     }
-    if (draft.accepting) return;
-    // The mask may still be on its way: its turn comes after the click's, and whatever is begun meanwhile is another
-    // object.
-    draft.accepting = true;
+    if (!draft.item && !awaited(draft)) return this.say(NOTHING_YET);
+    this.sendAccept(draft);
+  },
+
+  // The mask may still be on its way: its turn comes after the click's, and whatever is begun meanwhile is another
+  // object, as it is after the answer. In a stack the object stays selected, so that clicks on the next slice continue
+  // it; `selects` false: the selection stays as it is.
+  sendAccept(draft, selects = true) {
     for (const act of this.link.queue) if (act.replaces === "click") act.replaces = null;
-    draft.becomes = draft.settled ?? draft.object ?? this.nextId();
+    const ref = (draft.ref = draft.object === null ? this.conceive() : this.refer(draft.object));
+    const end = this.fills(ref, draft.z);
     const { id } = this.patch;
+    this.draft = null;
+    this.accepting.push(draft);
+    this.part("start").disabled = this.closed;
     forget(`draft-${id}`); // the act is kept now, and it must not come back as points too
-    this.link.act("accept", () => {
-      if (this.patch?.id !== id || !draft.item) return null;
+    showKinds(this);
+    if (selects) this.select(this.isStack ? ref.id : null);
+    else this.scene();
+    const over = () => {
+      end();
+      this.accepting = this.accepting.filter((each) => each !== draft);
+    };
+    draft.act = this.link.act("accept", () => {
+      if (this.patch?.id !== id || awaited(draft) || !draft.item) return null;
       return {
-        patch: id, revision: this.patch.revision, box: draft.item.box, runs: draft.item.runs, object: draft.object,
+        patch: id, revision: this.patch.revision, box: draft.item.box, runs: draft.item.runs, ...target(ref),
         overlap: this.part("overlap").value,
       };
     }, (answer) => {
       if (this.patch?.id !== id) return;
-      if (this.failed(answer)) {
-        draft.settled = null;
-        draft.accepting = false;
-        if (this.draft === draft) this.saveDraft();
-        return;
-      }
-      if (this.draft === draft) this.dropDraft();
+      over();
+      if (this.failed(answer)) return this.notAccepted(draft);
+      draft.accepted = true;
+      this.bear(ref, answer.object);
+      this.redraw(draft);
       this.takeIn(answer);
-      if (draft.settled || this.draft) return;
-      // In a stack the object stays selected, so that clicks on the next slice continue it.
-      this.select(this.patch.depth > 1 ? draft.object ?? answer.object : null);
-    });
+    }, { makes: ref.born ? null : ref.page, skipped: () => {
+      if (this.patch?.id !== id) return;
+      over();
+      this.nothingToAccept(draft);
+    } });
+    draft.act.ref = ref;
+  },
+
+  // The answer to the click had no mask: the person goes on with these points.
+  nothingToAccept(draft) {
+    this.notAccepted(draft);
+    if (this.draft === draft && !prompted(draft)) this.say(NOTHING_YET); // else the answer to the click said why
+    if (this.draft !== draft) this.say("Nothing was found at an object that you accepted, so it is not there. Click it anew.", true);
+  },
+
+  // It is unfinished again, unless another one was begun.
+  notAccepted(draft) {
+    this.forgo(draft.ref);
+    if (this.selected && !this.known(this.selected)) this.select(null);
+    this.recount();
+    if (!this.draft) {
+      this.draft = draft;
+      this.saveDraft();
+    }
+    this.redraw(draft);
+  },
+
+  // Draw what an unfinished object shows, or showed, anew.
+  redraw(draft) {
+    this.scene();
+    const box = joinBoxes([flatBox(draft.item), pointsBox(draft)]);
+    if (box) this.view.drawOver(box);
   },
 
   edit() {
@@ -133,7 +176,8 @@ const drafting = {
     if (!item || !item.on(this.z)) return this.say("Point at an object or a suggestion, then press E.");
     const slice = item.slice(this.z);
     const [, y0, x0, , y1, x1] = item.box;
-    this.dropDraft();
+    if (this.draft?.object === item.id) this.dropDraft();
+    else this.settle();
     this.draft = { z: this.z, positive: [], negative: [], box: null, object: item.id, order: [], tuning: this.tuning,
       item: new Item({ id: -1, box: [this.z, y0, x0, this.z + 1, y1, x1], runs: encodeRuns(slice), size: item.size }) };
     this.select(item.id);
@@ -144,7 +188,10 @@ const drafting = {
     if (!this.part("sheet").hidden) return this.toggleSheet();
     if (!this.part("look").hidden) return this.toggleLook();
     if (!this.part("note").hidden) return this.toggleNote();
+    // A question that is not answered, or an error, is closed and no more: what is drawn stays.
+    const heeded = this.asking || (!this.part("message").hidden && this.part("message").classList.contains("ann-error"));
     showMessage(this, "");
+    if (heeded) return;
     if (this.drag) return this.cancelDrag();
     if (lassoTool.path) return lassoTool.cancel(this);
     if (this.draft) return this.clearDraft();
@@ -154,11 +201,13 @@ const drafting = {
 
   // Forget the points, here and in the journal.
   clearDraft() {
+    if (this.loading) return;
     const had = this.draft?.order.length;
+    const z = this.draft?.z ?? this.z;
+    if (z !== this.z) this.say(`The unfinished object on slice ${z + 1} is cleared.`);
     this.dropDraft();
     if (!had || this.looking) return;
     const { id } = this.patch;
-    const { z } = this;
     this.link.act("click", () => this.patch?.id === id && {
       patch: id, revision: this.patch.revision, z, positive: [], negative: [], box: null, object: null,
     }, (answer) => {
@@ -199,12 +248,24 @@ const drafting = {
       stored.order = kept.order;
       return;
     }
-    if (kept.z !== this.z) this.toSlice(kept.z);
-    this.draft = { ...kept, item: null };
+    this.draft = { ...kept, item: null, object: this.known(kept.object) ? kept.object : null };
+    this.toSlice(kept.z);
     this.scene();
     this.sendClick();
   },
 };
+
+// How a click says which object it continues; one that is still to be made has a name of the page, see births.js.
+function objectOf(ref) {
+  if (!ref || ref.born) return { object: ref?.id ?? null };
+  return ref.waiting ? { object: ref.page, unborn: [ref.page] } : { object: null };
+}
+
+// Whether anything says where the object is.
+function prompted(draft) { return draft.positive.length > 0 || Boolean(draft.box); }
+
+// Whether the mask of an unfinished object is on its way.
+function awaited(draft) { return (draft.asked ?? 0) !== (draft.heard ?? 0); }
 
 // How many entries of an order of prompts the last step made: a scribble is many points, the later ones marked "+".
 function lastStep(order) {

@@ -4,7 +4,7 @@ const TOOLS = Object.fromEntries([pointTool, boxTool, brushTool, eraseTool, lass
 
 const editing = {
   setTool(name) {
-    if (!this.patch || (this.closed && name !== "ruler" && this.tool !== rulerTool)) return;
+    if (!this.patch || (this.locked && name !== "ruler" && this.tool !== rulerTool)) return;
     this.cancelDrag();
     if (lassoTool.path) lassoTool.cancel(this);
     if (this.tool === rulerTool) rulerTool.cancel(this);
@@ -46,9 +46,11 @@ const editing = {
     const chosen = settled ? [settled] : this.chosen;
     if (chosen.length === 1 && this.hovered && this.hovered !== chosen[0]) chosen.push(this.hovered);
     if (chosen.length < 2) return this.say("Select two objects with Shift+click, then press M.");
+    const first = this.refer(chosen[0]);
+    this.select(first.id);
     this.send("merge", { objects: chosen }, () => {
-      this.select(chosen[0]);
-      this.say(`${chosen.length} objects are now object ${chosen[0]}.`);
+      this.select(first.id);
+      this.say(`${chosen.length} objects are now object ${first.id}.`);
     });
   },
 
@@ -56,7 +58,9 @@ const editing = {
     if (this.closed || !this.patch) return;
     const object = this.settle() ?? this.selected;
     if (!object) return this.say("Select an object first.");
-    this.send("reshape", { object, how }, () => this.select(object));
+    const ref = this.refer(object);
+    this.select(ref.id);
+    this.send("reshape", { object, how }, () => this.select(ref.id));
   },
 
   fillHoles() { this.reshape("fill"); },

@@ -27,7 +27,7 @@ const layers = {
     context.save();
     this.enter(context, screen, () => context.drawImage(this.below.canvas, 0, 0));
     this.drawStrong(screen);
-    this.drawDraft();
+    this.drawDrafts();
     this.drawShape();
     context.restore();
     if (below === null) for (const react of this.drawn) react();
@@ -136,10 +136,13 @@ const layers = {
 
   tone(id) { return `rgb(${this.rgb(id)})`; },
 
-  drawDraft() {
-    const { draft, z } = this.scene;
+  drawDrafts() {
+    for (const draft of this.scene.drafts) if (draft.z === this.scene.z) this.drawDraft(draft);
+  },
+
+  drawDraft(draft) {
+    const { z } = this.scene;
     const { context } = this;
-    if (!draft || draft.z !== z) return;
     if (draft.item && draft.item.on(z)) {
       if (this.filled) context.drawImage(draft.item.tint(z), draft.item.box[2], draft.item.box[1]);
       const path = draft.item.outline(z);

@@ -1,6 +1,7 @@
 // Talks to the server: one request in flight, waiting clicks coalesced, nothing dropped that changes the journal.
 
 const RETRY_MS = 1500;
+const PATIENCE_MS = 1000; // with something to save, after which a tab that is closed asks
 
 class Link {
   constructor(server, session, onState) {
@@ -10,6 +11,7 @@ class Link {
     this.kind = undefined; // of new objects, where a project has several kinds
     this.onState = onState;
     this.queue = [];
+    this.sent = null; // the act whose answer is awaited
     this.busy = false;
     this.failure = "";
     this.unkept = false; // something waits that a reload would lose
@@ -17,31 +19,48 @@ class Link {
     this.left = remembered("act-").sort(); // acts of an earlier life of this tab, see outbox.js
     window.addEventListener("beforeunload", (event) => {
       // A tab that is closed forgets what it keeps for a reload.
-      if (this.failure || this.unkept) event.preventDefault();
+      const waits = !this.idling && performance.now() - this.since > PATIENCE_MS;
+      if (this.failure || this.unkept || waits) event.preventDefault();
     });
   }
 
-  // `build()` gives the payload when its turn comes (null: no longer needed); `done(answer)` takes the result.
-  // An act with the same `replaces` that has not been sent yet gives way.
-  act(name, build, done, { replaces = null, retry = true } = {}) {
+  // `build(sending)` gives the payload, with `sending` when its turn has come and before that to be kept for a reload
+  // (null: no longer needed, then `skipped()` is called; or not known yet); `done(answer)`
+  // takes the result. An act with the same `replaces` that has not been sent yet gives way. `makes`: see births.js.
+  act(name, build, done, { replaces = null, retry = true, makes = null, skipped = () => {} } = {}) {
     if (replaces) {
       this.queue.filter((other) => other.replaces === replaces).forEach((other) => forget(other.key));
       this.queue = this.queue.filter((other) => other.replaces !== replaces);
     }
-    const { kind } = this; // as it is now, not when the turn comes
-    const withKind = () => {
-      const payload = build();
+    const { kind, project } = this; // as they are now, not when the turn comes
+    const withKind = (sending = false) => {
+      const payload = build(sending);
       return payload && { kind, ...payload };
     };
-    const act = { name, build: withKind, done, replaces, retry, token: newSession() };
+    const act = { name, build: withKind, done, replaces, retry, makes, skipped, kind, project, token: newSession() };
     this.keep(act, withKind());
     this.queue.push(act);
     this.run();
+    return act;
+  }
+
+  // The act that was done last, if it is not answered.
+  get last() { return this.queue.at(-1) ?? this.sent; }
+
+  // Take acts back whose turn has not come; true if there were any.
+  withdraw(name) {
+    const waiting = this.queue.filter((act) => act.name === name);
+    this.queue = this.queue.filter((act) => act.name !== name);
+    for (const act of waiting) {
+      forget(act.key);
+      act.skipped();
+    }
+    return waiting.length > 0;
   }
 
   // A reload must not lose an act from the moment on at which the person saw it done.
   keep(act, payload) {
-    const kept = act.key ? updateAct(act, payload, this) : keepAct(act, payload, this);
+    const kept = act.key ? updateAct(act, payload, this.session) : keepAct(act, payload, this.session);
     if (!kept) this.unkept = true;
   }
 
@@ -75,29 +94,35 @@ class Link {
     }
   }
 
+  get idling() { return !this.busy && !this.queue.length; }
+
   idle() {
-    if (!this.busy && !this.queue.length) return Promise.resolve();
+    if (this.idling) return Promise.resolve();
     return new Promise((resolve) => this.idlers.push(resolve));
   }
 
-  get saved() { return !this.busy && !this.queue.length && !this.failure; }
+  get saved() { return this.idling && !this.failure; }
 
   async run() {
     if (this.busy) return;
     this.busy = true;
+    this.since = performance.now();
     this.onState();
     while (this.queue.length) {
       const act = this.queue.shift();
-      const payload = act.build();
+      const payload = act.build(true);
       if (!payload) {
         forget(act.key);
+        act.skipped();
         continue;
       }
       this.keep(act, payload);
-      const message = { project: this.project, ...payload, session: this.session, token: act.token };
+      this.sent = act;
+      const message = { project: act.project, ...payload, session: this.session, token: act.token };
       let answer = await (act.retry ? this.untilAnswered(act.name, message) : this.call(act.name, message));
+      this.sent = null;
       forget(act.key);
-      if (answer.unreachable) answer = { error: "The app does not answer. Check that it still runs, then try again." };
+      if (answer.unreachable) answer = { error: UNREACHABLE };
       act.done(answer);
     }
     this.busy = this.unkept = false;

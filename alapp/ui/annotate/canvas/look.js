@@ -134,8 +134,8 @@ const looking = {
   // The channels as the server wants them.
   lookMessage() { return { channels: Object.entries(this.look.channels).map(([index, channel]) => ({ index: Number(index), ...channel })) }; },
 
-  // The slice that is open, in its windows and colours; false if it is no longer wanted, or could not be had. A picture
-  // that is here already is shown at once, not in a later turn.
+  // The slice that is open, in its windows and colours; false if it is no longer wanted, or could not be had; null if the
+  // server did not answer. A picture that is here already is shown at once, not in a later turn.
   loadPicture() {
     const { id } = this.patch;
     const { z } = this;
@@ -143,7 +143,8 @@ const looking = {
     this.pictures.settings = this.lookMessage();
     const found = this.pictures.get(id, z);
     const show = ({ picture, answer }) => {
-      if (this.patch?.id !== id || this.z !== z || this.failed(answer)) return false;
+      if (this.patch?.id !== id || this.z !== z) return false;
+      if (this.failed(answer)) return answer.unreachable ? null : false;
       // A newer one may have come first.
       if (turn < (this.pictureShown ?? 0)) return true;
       this.pictureShown = turn;

@@ -10,15 +10,15 @@ const ACT_TEXT = {
 let lastKept = 0;
 
 // `payload` as it will be sent, or null if it depends on an answer that is still awaited.
-function keepAct(act, payload, context) {
+function keepAct(act, payload, session) {
   // Keys sort by time, also after the clock was set back.
   lastKept = Math.max(lastKept + 1, Date.now());
   act.key = `act-${String(lastKept).padStart(15, "0")}`;
-  return updateAct(act, payload, context);
+  return updateAct(act, payload, session);
 }
 
-function updateAct(act, payload, { project, session }) {
-  return remember(act.key, { name: act.name, token: act.token, project, session, payload: payload || null });
+function updateAct({ key, name, token, project, kind, makes }, payload, session) {
+  return remember(key, { name, token, project, session, kind, makes, payload: payload || null });
 }
 
 // Send what an earlier life of this tab left, in order. Returns a sentence on what could not be saved, or "".
@@ -27,6 +27,7 @@ async function resendKept(link, project) {
   const lost = [];
   const errors = [];
   const revisions = new Map();
+  const made = new Map(); // by patch and the page's id: what the server calls an object, see births.js
   let click = null;
   for (const key of link.left) {
     const kept = recall(key);
@@ -36,12 +37,16 @@ async function resendKept(link, project) {
     else if (payload) {
       // Only the first act knows which revision it follows; the others follow it.
       if (payload.revision !== undefined) payload.revision = revisions.get(payload.patch) ?? payload.revision;
+      const born = nameTruly(payload, made);
       const answer = await link.untilAnswered(kept.name, { project, ...payload, session: kept.session, token: kept.token });
       if (answer.conflict) {
         behind.add(payload.patch);
         lost.push(kept.name);
       } else if (answer.error) errors.push(answer.error);
-      else if (answer.revision !== undefined) revisions.set(payload.patch, answer.revision);
+      else {
+        if (answer.revision !== undefined) revisions.set(payload.patch, answer.revision);
+        if (born) made.set(born, answer.object);
+      }
       if (kept.name === "click") click = { payload, mask: answer.mask };
     }
     forget(key);
@@ -51,10 +56,23 @@ async function resendKept(link, project) {
 }
 
 // An accept that waited for the mask of the click before it takes the mask from that click's answer.
-function acceptOf({ name }, click) {
+function acceptOf({ name, kind, makes }, click) {
   if (name !== "accept" || !click?.mask) return null;
   const { patch, revision, object, overlap } = click.payload;
-  return { patch, revision, box: click.mask.box, runs: click.mask.runs, object, overlap };
+  return { patch, revision, box: click.mask.box, runs: click.mask.runs, object, overlap, kind, makes };
+}
+
+// Objects that were made since the act was kept go by the server's ids now. Returns what the object that the act makes
+// is to be found by in `made`, or null.
+function nameTruly(payload, made) {
+  const key = (id) => `${payload.patch}/${id}`;
+  const truly = (id) => (payload.unborn?.includes(id) ? made.get(key(id)) ?? id : id);
+  if (payload.objects) payload.objects = payload.objects.map(truly);
+  const makes = payload.object == null ? payload.makes ?? null : null;
+  if (makes === null) payload.object = payload.object == null ? payload.object : truly(payload.object);
+  else if (made.has(key(makes))) payload.object = made.get(key(makes));
+  else return key(makes);
+  return null;
 }
 
 function lostText(names) {

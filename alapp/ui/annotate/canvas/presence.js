@@ -17,14 +17,24 @@ const presence = {
     this.pollTimer = setTimeout(() => this.poll(), this.unseen ? HIDDEN_POLL_MS : POLL_MS);
   },
 
+  // Also during an act, which may take longer than a silent page holds its patch: a click with a foundation model, an
+  // object carried through a stack.
   async poll() {
     const { patch, turn, link } = this;
-    if (patch && !link.busy) {
+    if (patch) {
       const answer = await link.ask("head", { patch: patch.id, hidden: this.unseen });
       // A page that gets no answer hears of it with its next act, which is sent until it is answered.
-      if (!answer.unreachable && !answer.error && this.patch === patch && this.turn === turn && !link.busy) await this.heard(answer);
+      if (!answer.unreachable && !answer.error && this.patch === patch && this.turn === turn) {
+        await (link.busy ? this.heardInAct(answer) : this.heard(answer));
+      }
     }
     this.schedulePoll();
+  },
+
+  // During an act revisions say nothing: its own may be written, and its answer be on the way. If somebody took the
+  // patch over, the act is going to be refused.
+  heardInAct({ mine, elsewhere }) {
+    if (elsewhere && !mine) this.takenOver();
   },
 
   async heard({ revision, mine, elsewhere }) {

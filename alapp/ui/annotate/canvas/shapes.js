@@ -120,15 +120,18 @@ const shaping = {
     if (box) this.view.drawOver(box);
   },
 
-  // An outline is an object of its own, unless it meets the object that the person selected.
+  // An outline is an object of its own, unless it meets the unfinished object, or the one that the person selected.
   fillPolygon(path, erase, pixel) {
     const [ys, xs] = [path.map((point) => point[0]), path.map((point) => point[1])];
     const box = this.clip([Math.min(...ys), Math.min(...xs), Math.max(...ys), Math.max(...xs)]);
     const pixels = box ? pixelsInside(path, box) : [];
     if (!pixels.length) return;
+    const { draft } = this;
+    const joins = erase || (draft && pixels.some((point) => covers(draft, this.z, point)));
+    const settled = this.settle();
     const meets = this.selected && this.selected !== this.outlined && pixels.some((point) => this.view.at(point) === this.selected);
-    if (!this.beginStroke("lasso", erase, pixel, !erase && !meets)) return;
-    if (this.stroke.object === null) this.outlined = this.painting.id;
+    if (!this.beginStroke("lasso", erase, pixel, (joins && settled) || (erase || meets ? this.selected : null), draft)) return;
+    if (this.stroke.begins) this.outlined = this.painting.id;
     for (const [y, x] of pixels) this.mark(y, x);
     this.stroke.box = box;
     this.view.refresh(box);
@@ -148,11 +151,14 @@ const shaping = {
     if (!crossed.size && !this.draft) return this.say("The line crosses no object. Draw it right across one.");
     const most = [...crossed.keys()].sort((a, b) => crossed.get(b) - crossed.get(a))[0];
     const object = this.settle() ?? (crossed.has(this.selected) ? this.selected : most);
+    if (!object) return this.say("The line crosses no object. Draw it right across one.");
+    const ref = this.refer(object);
     const line = [from, to].map((point) => point.map((part) => part - 0.5));
+    const half = this.conceiveHalf();
     this.send("split", { object, line, z: this.z }, (answer) => {
-      const part = answer.items.find((raw) => raw.id !== object);
-      if (part) this.say(`Object ${object} is now ${object} and ${part.id}.`);
-    });
+      const part = answer.items.find((raw) => raw.id !== ref.id);
+      if (part) this.say(`Object ${ref.id} is now ${ref.id} and ${part.id}.`);
+    }, { over: () => this.forgo(half) });
   },
 };
 
@@ -177,4 +183,13 @@ function crossingsAt(path, y) {
     if (y0 <= y !== y1 <= y) found.push(x0 + ((y - y0) / (y1 - y0)) * (x1 - x0));
   });
   return found.sort((a, b) => a - b);
+}
+
+// Whether an unfinished object has the pixel (y, x) of slice z; before its mask is known, whether it was clicked there.
+function covers({ item, positive, z: at }, z, [y, x]) {
+  if (!item) return at === z && positive.some((point) => point[0] === y && point[1] === x);
+  const [top, left] = flatBox(item);
+  const [row, column] = [y - top, x - left];
+  if (!item.on(z) || row < 0 || column < 0 || row >= item.height || column >= item.width) return false;
+  return item.slice(z)[row * item.width + column] === 1;
 }

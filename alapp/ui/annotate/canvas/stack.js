@@ -1,6 +1,8 @@
 // Stacks: through the slices, and objects through the stack. Methods of Annotator.
 
 const THUMB_PX = 16; // the slider's handle, which does not reach beyond its ends
+const STOP_AGAIN_MS = 100;
+const STOPPED = "You stopped it: the object is as it was before.";
 const WHEEL_STEP = 60; // a trackpad sends many small steps
 
 const stacking = {
@@ -29,23 +31,36 @@ const stacking = {
   propagateDown() { this.propagate("down"); },
 
   propagate(direction = "both") {
+    if (this.loading) return this.say(LOADING);
     if (!this.isStack || this.closed) return;
-    // What Enter has just accepted may not be in the list yet.
-    const object = this.settle() ?? (this.draft?.accepting ? this.draft.becomes : this.selected);
+    if (this.draft) this.toSlice(this.draft.z);
+    const object = this.settle() ?? this.selected;
     if (!object) return this.say("Select an object first, then press G.");
-    const stop = this.working(`Carrying object ${object} through the stack…`);
+    this.endCarrying = this.working(`Carrying object ${object} through the stack…`);
+    const ref = this.refer(object);
     this.send("propagate", { object, z: this.z, direction }, (answer) => {
-      this.select(object);
-      const grown = answer.items.find((raw) => raw.id === object);
+      this.select(ref.id);
+      const grown = answer.items.find((raw) => raw.id === ref.id);
       if (grown) this.say(`Object ${grown.id} now spans slices ${grown.box[0] + 1} to ${grown.box[3]}.`);
     });
-    this.link.idle().then(stop);
+    this.link.idle().then(this.endCarrying);
   },
 
   // A foundation model takes seconds for a slice that it has not seen yet.
-  stopWorking() {
+  async stopWorking() {
+    const waited = this.link.withdraw("propagate");
+    const { sent } = this.link;
+    if (sent?.name !== "propagate") {
+      this.endCarrying?.();
+      if (waited) this.say(STOPPED);
+      return;
+    }
     this.part("working-text").textContent = "Stopping after this slice…";
-    return this.link.ask("stop", { patch: this.patch.id });
+    const patch = this.patch.id;
+    // The server may not have begun yet.
+    while (this.link.sent === sent && !(await this.link.ask("stop", { patch })).stopped) {
+      await new Promise((resolve) => setTimeout(resolve, STOP_AGAIN_MS));
+    }
   },
 
   // Says what goes on until the function that it returns is called; nothing flashes up for a moment only.

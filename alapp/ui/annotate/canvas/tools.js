@@ -60,7 +60,7 @@ const panTool = {
 function toolFor(page, event) {
   if (event.button === 1 || page.spaceHeld) return panTool;
   if (page.tool === rulerTool) return rulerTool;
-  if (page.closed || !page.patch) return pointTool;
+  if (page.locked || !page.patch) return pointTool;
   return event.shiftKey && event.button === 0 ? boxTool : page.tool;
 }
 
@@ -68,6 +68,9 @@ function bindPointer(page) {
   const { canvas, view } = page;
   const press = (event, tool = toolFor(page, event)) => {
     if (page.drag || event.button > 2) return;
+    const works = tool !== panTool && tool !== rulerTool;
+    if (page.loading && works) return page.say(LOADING);
+    if (!page.pictured && works) return page.say(LATE_PICTURE);
     if (!tool.press(page, event)) return;
     page.drag = tool;
     page.dragPointer = event.pointerId; // a second finger must not draw

@@ -27,7 +27,7 @@ class View {
     this.light = { brightness: 0, contrast: 0, gamma: 1 };
     this.drawn = []; // what else is drawn anew when the image moves
     this.onChange = () => {};
-    this.scene = { items: [], z: 0, draft: null, hovered: null, selected: null, also: [], shape: null };
+    this.scene = { items: [], z: 0, drafts: [], hovered: null, selected: null, also: [], shape: null };
   }
 
   // A patch of another size: start anew, fitted to the stage.

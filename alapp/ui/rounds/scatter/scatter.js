@@ -38,6 +38,7 @@ class Scatter {
     this.at = -1;
     if (moved) this.fit(); // else the part of the map that the person looks at stays
     this.recolour(this.colourBy);
+    this.aim();
     return undefined;
   }
 
@@ -56,6 +57,7 @@ class Scatter {
     this.width = this.stage.clientWidth;
     this.height = this.stage.clientHeight;
     this.view = fitted(this.points, this.width, this.height);
+    this.aim();
     this.draw();
   }
 
@@ -63,6 +65,7 @@ class Scatter {
     const { view } = this;
     this.card.hide();
     this.view = { scale: view.scale * factor, x: x + (view.x - x) * factor, y: y + (view.y - y) * factor };
+    this.aim();
     this.draw();
   }
 
@@ -98,6 +101,11 @@ class Scatter {
     context.strokeStyle = colour;
     context.lineWidth = 2.5;
     context.stroke();
+  }
+
+  // Point at what is under a pointer that rests, after the points moved: it makes no event of its own.
+  aim() {
+    if (this.rest && !this.held && this.width) this.point(nearestPoint(this.points, this.view, ...this.rest, REACH));
   }
 
   // Point at a patch, by mouse or by key.
@@ -142,7 +150,10 @@ class Scatter {
       if (clicked) this.act(nearestPoint(this.points, this.view, x, y, REACH));
     });
     stage.addEventListener("pointercancel", () => { this.held = null; });
-    stage.addEventListener("pointerleave", () => { if (!this.held) this.point(-1); });
+    stage.addEventListener("pointerleave", () => {
+      this.rest = null;
+      if (!this.held) this.point(-1);
+    });
     stage.addEventListener("blur", () => this.point(-1));
     stage.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
@@ -158,6 +169,7 @@ class Scatter {
   }
 
   move(x, y) {
+    this.rest = [x, y];
     if (!this.held) return this.point(nearestPoint(this.points, this.view, x, y, REACH));
     if (!this.held.moved && Math.hypot(x - this.held.x, y - this.held.y) < DRAG) return undefined;
     this.view = { ...this.view, x: this.view.x + x - this.held.x, y: this.view.y + y - this.held.y };
@@ -170,6 +182,7 @@ class Scatter {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.points.id.length) return;
     const arrow = ARROWS[event.key];
     const first = this.points.id.indexOf(this.value.chosen);
+    this.rest = null; // the keys point now
     if (arrow) this.point(this.at < 0 ? Math.max(first, 0) : nextPoint(this.points, this.view, this.at, ...arrow), true);
     else if (event.key === "Enter" || event.key === " ") this.act(this.at);
     else if (event.key === "Escape") this.point(-1);

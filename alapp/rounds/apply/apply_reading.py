@@ -1,0 +1,73 @@
+"""How the model reads a file from outside: what the file leaves open is borrowed from the project's images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alapp.domain import ImageInfo, VoxelSize
+from alapp.errors import ImageError, InputError
+from alapp.stages import images as image_files
+from alapp.stages.lazy_images import LazyImage
+from alapp.storage.catalogue import Image
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`axes` to read a file with, None for its own, and the voxel size that its pixels are taken to have."""
+
+    axes: str | None
+    voxel_size: VoxelSize
+
+
+def reading(images: Sequence[Image], path: Path) -> Reading:
+    """How to read a file beside the `images` of a project. Raises `ImageError` for a file that cannot be used, or
+    whose axes neither it nor the project tells."""
+    info = image_files.inspect(path)
+    return Reading(_axes(images, path.name, info), _voxel_size(images, info))
+
+
+def _axes(images: Sequence[Image], name: str, info: ImageInfo) -> str | None:
+    """None for the file's own axes, if the model can work on the file so. Else those that a person confirmed for an
+    image of the project with as many dimensions: files that do not tell, and such as call slices a time series, are
+    read as they were."""
+    told = info.axes_source != "assumed"
+    if told and _fits(images[0], info, None):
+        return None
+    confirmed = [each.axes for each in images if each.axes_source == "confirmed" and len(each.axes) == len(info.axes)]
+    fitting = [axes for axes in confirmed if _fits(images[0], info, axes)]
+    if fitting or told:
+        return fitting[0] if fitting else None  # reading it tells what is wrong
+    if confirmed:
+        return confirmed[0]
+    raise ImageError(
+        f"{name} does not say what its {len(info.axes)} dimensions are, and no image of the project tells either. "
+        "Save it from Fiji, or as OME-TIFF, with its slices or channels."
+    )
+
+
+def _fits(like: Image, info: ImageInfo, axes: str | None) -> bool:
+    """Whether a file, read with its own axes or others, is of the kind of an image of the project."""
+    try:
+        return image_files.is_3d(info, axes) == like.is_3d and image_files.channels(info, axes) == like.shape[3]
+    except InputError:
+        return False
+
+
+def _voxel_size(images: Sequence[Image], info: ImageInfo) -> VoxelSize:
+    """That of the file, or, where it does not tell, that of the project's images if they agree."""
+    if info.voxel_size.known:
+        return info.voxel_size
+    known = {image.voxel_size for image in images}
+    return known.pop() if len(known) == 1 else info.voxel_size
+
+
+def check_fits(like: Image, source: LazyImage) -> None:
+    """Raises `ImageError` for an image that a model that learned from images `like` this one cannot work on."""
+    name, channels, known = source.path.name, source.shape[3], like.shape[3]
+    if source.is_3d != like.is_3d:
+        here, there = ("a stack", "single images") if source.is_3d else ("a single image", "stacks")
+        raise ImageError(f"{name} is {here}, but the model was trained on {there}.")
+    if channels != known:
+        raise ImageError(f"{name} has {channels} channels, but the model was trained on images with {known}.")

@@ -1,0 +1,124 @@
+"""What is written down of a folder of results, and how files from outside are read."""
+
+from __future__ import annotations
+
+import json
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+
+from alapp.domain import VoxelSize
+from alapp.errors import ImageError, InputError
+from alapp.rounds.apply import apply_record
+from alapp.rounds.apply.apply_names import origin
+from alapp.rounds.apply.apply_reading import Reading, reading
+from alapp.stages.instances import Decoding
+
+
+def test_the_summary_tells_what_another_model_made_and_names_a_file_once(tmp_path):
+    record = apply_record.Record(tmp_path)
+    rows = [("a", "a.tif", "old", 1), ("a_tif", "a.tif", "new", 2), ("a_png", "a.png", "old", 3)]
+    for name, file, model, objects in rows:
+        of = {"file": file, "folder": "/data", "model": model}
+        record.add(name, of, apply_record.Row(file, objects, 5.0, None, (20, 30), 1.0))
+        (tmp_path / f"{name}{apply_record.MASKS}").touch()
+    lines = apply_record.Record(tmp_path).summary("new")
+    assert [(line["image"], line["objects"], line["remark"]) for line in lines] == [
+        ("a.png", 3, "made by another model"),
+        ("a.tif", 2, ""),
+    ]
+
+
+def test_the_summary_tells_where_files_of_one_name_come_from(tmp_path):
+    record = apply_record.Record(tmp_path)
+    for name, folder in [("a_tif", "/two"), ("a", "/one"), ("a_tif_2", "")]:
+        of = {"file": "a.tif", "folder": folder, "model": "m"}
+        record.add(name, of, apply_record.Row("a.tif", 1, 5.0, None, (20, 30), 1.0))
+        (tmp_path / f"{name}{apply_record.MASKS}").touch()
+    lines = apply_record.Record(tmp_path).summary("m")
+    assert [(line["results"], line["folder"]) for line in lines] == [("a", "/one"), ("a_tif", "/two"), ("a_tif_2", "")]
+
+
+def test_the_summary_tells_areas_from_volumes(tmp_path):
+    record = apply_record.Record(tmp_path)
+    for name, shape in (("flat", (20, 30)), ("stack", (4, 20, 30))):
+        of = {"file": f"{name}.tif", "folder": "/data", "model": "m"}
+        record.add(name, of, apply_record.Row(f"{name}.tif", 1, 50.0, 2.5, shape, 1.0))
+        (tmp_path / f"{name}{apply_record.MASKS}").touch()
+    found = [(line["median_area_um2"], line["median_volume_um3"]) for line in record.summary("m")]
+    assert found == [(2.5, None), (None, 2.5)]
+
+
+def test_records_of_two_runs_at_once_keep_what_the_other_wrote(tmp_path):
+    def of(folder):
+        return {"file": "a.tif", "folder": folder, "model": "m"}
+
+    one, other = apply_record.Record(tmp_path), apply_record.Record(tmp_path)
+    row = apply_record.Row("a.tif", 1, 5.0, None, (20, 30), 1.0)
+    for record, name in ((one, "a"), (other, "b"), (one, "c")):
+        record.add(name, of(f"/{name}"), row)
+        (tmp_path / f"{name}{apply_record.MASKS}").touch()
+    assert set(apply_record.Record(tmp_path).known()) == {"a", "b", "c"}
+    assert [line["results"] for line in other.summary("m")] == ["a", "b", "c"]
+    with pytest.raises(InputError, match=r"c_masks\.tif is already in the folder"):
+        other.check_free("c", of("/another"))
+
+
+def test_axes_and_voxel_size_are_part_of_the_fingerprint(tmp_path):
+    path = tmp_path / "a.tif"
+    path.touch()
+    sizes, here = (VoxelSize(), VoxelSize(None, 0.5, 0.5)), origin(path, False)
+    made = [
+        apply_record.fingerprint(path, here, "m", Decoding(), apply_record.Options(), Reading(axes, size))
+        for axes in (None, "ZYX", "CYX")
+        for size in sizes
+    ]
+    assert all(one != other for i, one in enumerate(made) for other in made[:i])
+    assert json.loads(json.dumps(made)) == made
+
+
+def test_the_fingerprint_of_an_upload_is_that_of_its_content(tmp_path):
+    def made(path):
+        options, reading = apply_record.Options(), Reading(None, VoxelSize())
+        return apply_record.fingerprint(path, origin(path, True), "m", Decoding(), options, reading)
+
+    paths = [tmp_path / str(number) / "a.tif" for number in range(3)]
+    for path, text in zip(paths, ("one", "one", "two"), strict=True):
+        path.parent.mkdir()
+        path.write_text(text)
+    os.utime(paths[1], (1, 1))
+    assert made(paths[0]) == made(paths[1]) != made(paths[2])
+
+
+def like(axes, is_3d, channels, source="confirmed"):
+    """An image of the project, as far as reading others needs it."""
+    shape = (20 if is_3d else 1, 40, 50, channels)
+    return SimpleNamespace(
+        axes=axes, axes_source=source, is_3d=is_3d, shape=shape, voxel_size=VoxelSize(None, 0.5, 0.5)
+    )
+
+
+def test_axes_come_from_the_project_where_the_file_does_not_tell(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((20, 40, 50), np.uint8), metadata=None)
+    channels = like("CYX", False, 20)
+    assert reading([channels], tmp_path / "a.tif") == Reading("CYX", VoxelSize(None, 0.5, 0.5))
+    assert reading([like("YXC", False, 20), channels], tmp_path / "a.tif").axes == "CYX"  # has the same channels then
+    with pytest.raises(ImageError, match="no image of the project tells either"):
+        reading([like("CYX", False, 20, "ImageJ metadata")], tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("told", ["TYX", "CYX"])
+def test_slices_that_the_file_calls_otherwise_are_read_as_the_person_said(tmp_path, told):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((20, 40, 50), np.uint8), imagej=True, metadata={"axes": told})
+    flat = like("YX", True, 1)  # confirmed, but of other dimensions
+    assert reading([flat, like("ZYX", True, 1)], tmp_path / "a.tif").axes == "ZYX"
+    assert reading([flat], tmp_path / "a.tif").axes is None
+
+
+def test_a_file_that_tells_and_fits_is_read_with_its_own_axes(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((20, 40, 50), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    assert reading([like("XYZ", True, 1)], tmp_path / "a.tif").axes is None
+    assert reading([like("CYX", False, 3)], tmp_path / "a.tif").axes is None  # and is refused later

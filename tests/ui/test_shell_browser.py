@@ -1,0 +1,107 @@
+"""What the page itself does, in headless Chromium: which tab is refreshed, and what a double click is."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from alapp import jobs
+from alapp.storage import catalogue
+from alapp.ui.results import results
+from alapp.ui.train import train
+from tests.conftest import PATIENCE
+from tests.ui import pages
+
+HELD = """() => document.querySelector("#delete-project").dispatchEvent(
+    new KeyboardEvent("keydown", {key: "Enter", repeat: true, bubbles: true, cancelable: true})
+)"""
+"""Tells whether a key that is held down acts on the button."""
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def page(chromium, store, opened):
+    """The app with one project, without a worker."""
+    with pages.app(store) as url, pages.tab(chromium, url) as tab:
+        sync_api.expect(tab.locator("#header-rail")).to_contain_text("Images")
+        yield tab
+
+
+@pytest.fixture
+def second(store, opened):
+    """A second project, which the page opens with."""
+    return catalogue.create_project(store, "second")
+
+
+def counted(monkeypatch, module):
+    """The calls of the refresh of a tab."""
+    calls, refresh = [], module.refresh
+
+    def told(store, project_id):
+        made = refresh(store, project_id)
+        calls.append(project_id)
+        return made
+
+    monkeypatch.setattr(module, "refresh", told)
+    return calls
+
+
+def test_a_tab_that_was_left_before_it_was_filled_is_not_taken_for_the_open_one(store, opened, page, monkeypatch):
+    of_train, of_results = counted(monkeypatch, train), counted(monkeypatch, results)
+    asked, goes_on, refresh = threading.Event(), threading.Event(), results.refresh
+
+    def late(*values):
+        asked.set()
+        assert goes_on.wait(PATIENCE / 1000)
+        return refresh(*values)
+
+    monkeypatch.setattr(results, "refresh", late)
+    page.get_by_role("tab", name="Results").click()
+    pages.until(asked.is_set, "the Results tab to be asked for")
+    page.get_by_role("tab", name="Train").click()
+    pages.until(lambda: of_train, "the Train tab to be filled")
+    goes_on.set()
+    pages.until(lambda: of_results, "the Results tab to be filled")
+    sync_api.expect(page.locator("#results-nothing")).to_contain_text("Results appear here")
+    before = len(of_train)
+    jobs.cancel(store, jobs.enqueue(store, "map", opened.id).id)
+    pages.until(lambda: len(of_train) > before, "the open tab to be refreshed when a job ends")
+
+
+def test_a_double_click_deletes_one_project(store, opened, second, page):
+    """Its second click comes when the next project is shown."""
+    expect = sync_api.expect
+    expect(page.locator("#images-table")).to_contain_text("second has no images yet")
+    page.get_by_text("Rename or delete the open project").click()
+    page.click("#delete-project")
+    expect(page.locator("#images-table")).to_contain_text("discs: 2 images")
+    page.mouse.down(click_count=2)
+    page.mouse.up(click_count=2)
+    assert not page.evaluate(HELD)
+    page.get_by_label("New name").fill("still there")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    expect(page.locator("#images-table")).to_contain_text("still there: 2 images")
+    assert [item.id for item in catalogue.projects(store)] == [opened.id]
+
+
+def test_the_menu_of_projects_stays_open_while_a_job_goes_on(store, opened, second, page):
+    expect = sync_api.expect
+    menu, options = page.locator("#header-project input"), page.get_by_role("option")
+    job = jobs.enqueue(store, "preview", opened.id)
+    expect(page.locator("#images-table")).to_contain_text("second has no images yet")
+    menu.click()
+    page.get_by_role("option", name="discs").click()
+    expect(page.locator("#job")).to_contain_text("waiting for its turn")
+    menu.click()
+    menu.press("Control+A")
+    menu.press_sequentially("sec")
+    expect(options).to_have_count(1)
+    store.execute("UPDATE job SET message = 'half of it' WHERE id = ?", (job.id,))
+    expect(page.locator("#job")).to_contain_text("half of it")
+    assert menu.input_value() == "sec"
+    assert options.count() == 1
+    options.click()
+    expect(page.locator("#images-table")).to_contain_text("second has no images yet")
