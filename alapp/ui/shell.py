@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -26,7 +27,10 @@ from alapp.ui.rounds import rounds
 from alapp.ui.train import train
 
 TITLE = "Active-learning segmentation"
-HEAD = f"<script>{(Path(__file__).parent / 'clicks.js').read_text(encoding='utf-8')}</script>"
+HEAD = "".join(
+    f"<script>{(Path(__file__).parent / name).read_text(encoding='utf-8')}</script>"
+    for name in ("clicks.js", "waiting.js")
+)
 """What a page that shows the app has in its head."""
 
 BROWSER_KEY = "browser.key"
@@ -55,7 +59,7 @@ def build(store: Store) -> gr.Blocks:
         with gr.Tabs(selected="project") as switch:
             page = Page(store=store, project_id=project_id, tabs=switch, **state)
             for name, title in TABS.items():
-                with gr.Tab(title, id=name) as shown:
+                with gr.Tab(title, id=name, elem_id=f"panel-{name}") as shown:
                     tabs.append(MODULES[name].build(page))
                 refresh_when_opened(page, shown, tabs[-1], current, sent)
         refresh_when_changed(page, tabs, current, sent)
@@ -80,14 +84,17 @@ def browser_key(folder: Path) -> str:
 
 def refresh_when_opened(page: Page, shown: gr.Tab, tab: Tab, current: gr.Textbox, sent: gr.State) -> None:
     """Refresh a tab when it is opened, and remember that it is the one which is open. The browser does the second: an
-    answer of the server may come when another tab is open already."""
+    answer of the server may come when another tab is open already. Until then the tab takes no clicks (waiting.js)."""
 
     def opened(project_id: int | None, before: dict[str, Any]) -> dict[Any, Any]:
         updates, now = refreshed(page.store, tab, project_id, before)
         return {**updates, sent: now}
 
-    shown.select(None, None, current, js=f"() => '{tab.id}'", **QUIET)
-    shown.select(told(opened), [page.project_id, sent], [*tab.outputs, sent], **QUIET)
+    name = json.dumps(tab.id)
+    shown.select(None, None, current, js=f"() => {{ alapp.hold({name}); return {name}; }}", **QUIET)
+    shown.select(told(opened), [page.project_id, sent], [*tab.outputs, sent], **QUIET).then(
+        None, None, None, js=f"() => alapp.release({name})", **QUIET
+    )
 
 
 def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.Textbox, sent: gr.State) -> None:
@@ -103,6 +110,7 @@ def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.Textbox, s
         updates, now = refreshed(page.store, by_id[visible], project_id, before)
         return {**updates, sent: now}  # what is not named stays as it is
 
+    page.project_id.change(None, current, None, js="(tab) => alapp.hold(tab)", **QUIET)
     gr.on(
         [page.project_id.change, page.changed.change],
         told(changed),
@@ -110,7 +118,7 @@ def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.Textbox, s
         [*(output for tab in tabs for output in tab.outputs), sent],
         trigger_mode="always_last",
         **QUIET,
-    )
+    ).then(None, current, None, js="(tab) => alapp.release(tab)", **QUIET)
 
 
 def refreshed(

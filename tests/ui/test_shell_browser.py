@@ -71,6 +71,27 @@ def test_a_tab_that_was_left_before_it_was_filled_is_not_taken_for_the_open_one(
     pages.until(lambda: len(of_train) > before, "the open tab to be refreshed when a job ends")
 
 
+def test_a_tab_takes_no_choice_that_its_filling_would_take_back(page, monkeypatch):
+    expect = sync_api.expect
+    asked, goes_on, refresh = threading.Event(), threading.Event(), train.refresh
+
+    def late(*values):
+        asked.set()
+        assert goes_on.wait(PATIENCE / 1000)
+        return refresh(*values)
+
+    monkeypatch.setattr(train, "refresh", late)
+    standard = page.get_by_role("radio", name="Standard: ")
+    page.get_by_role("tab", name="Train").click()
+    pages.until(asked.is_set, "the Train tab to be asked for")
+    box = standard.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(standard).not_to_be_checked()
+    threading.Timer(0.5, goes_on.set).start()
+    standard.check()
+    expect(standard).to_be_checked()
+
+
 def test_a_double_click_deletes_one_project(store, opened, second, page):
     """Its second click comes when the next project is shown."""
     expect = sync_api.expect
