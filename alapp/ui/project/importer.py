@@ -78,7 +78,7 @@ def build(page: Page) -> gr.HTML:
             forget = gr.Button("Clear", scale=0, min_width=100)
     report = gr.HTML(padding=False, elem_id="import-report")
 
-    dropped = gr.State([])
+    dropped, taken = gr.State([]), gr.State([])
     shown = [confirm, sheet, paths, dropped]
     drop.change(  # an upload, but also a file that is taken out again
         told(lambda files, *values: follow_drop(files or [], *values)),
@@ -92,9 +92,9 @@ def build(page: Page) -> gr.HTML:
     start.click(
         told(lambda *values: start_import(store, *values)),
         [page.project_id, paths, sheet, role, drop, page.visitor, page.changed],
-        [page.changed, confirm, drop, path],
+        [page.changed, confirm, taken, path],
         **QUIET,
-    )
+    ).success(left_to_import, [drop, taken], drop, **QUIET)
     forget.click(lambda: (gr.Column(visible=False), None), None, [confirm, drop], **QUIET)
     return report
 
@@ -172,7 +172,8 @@ def start_import(
     visitor: str | None,
     changed: int,
 ) -> tuple[Any, ...]:
-    """Queue the import of the confirmed files. Raises `InputError` for a value that cannot be read."""
+    """Queue the import of the confirmed files. Returns (changed + 1, the sheet hidden, which uploads were in the drop
+    zone, "" for the path). Raises `InputError` for a value that cannot be read."""
     spaces.only_on_a_workstation(visitor, "Importing images")
     if project_id is None:
         raise InputError("Create or open a project first.")
@@ -187,7 +188,13 @@ def start_import(
     if any(file["path"] in (dropped or ()) for file in files):
         params |= _keep_uploads(store, files)
     jobs.enqueue(store, "import", project_id, params)
-    return changed + 1, gr.Column(visible=False), None, ""
+    return changed + 1, gr.Column(visible=False), list(dropped or ()), ""
+
+
+def left_to_import(dropped: Sequence[str] | None, taken: Sequence[str]) -> Any:
+    """The drop zone without the uploads that were `taken`; some may have come while these were copied."""
+    left = [file for file in dropped or () if file not in taken]
+    return gr.File(value=left or None)
 
 
 def _rows(sheet: Any, paths: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+
 import numpy as np
 import pytest
 import tifffile
 
 from alapp import jobs
 from alapp.storage import catalogue
+from alapp.ui.project import importer
 from tests.ui import pages
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -101,3 +105,27 @@ def test_without_files_in_the_drop_zone_there_is_nothing_to_import(page, tmp_pat
         expect(sheet.get_by_test_id("cell-0-0")).to_contain_text("one.tif")
         zone.get_by_role("button", name="Clear").click()  # the × of a file that lies there alone
         expect(sheet).to_be_hidden()
+
+
+def test_files_that_are_dropped_while_others_are_copied_are_not_forgotten(store, page, tmp_path, monkeypatch):
+    expect = sync_api.expect
+    for name in ("one", "two"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((40, 40), np.uint8))
+    zone, sheet = page.locator("#drop"), page.locator("#found")
+    copy, go_on = shutil.copyfile, threading.Event()
+
+    def slowly(source, target):
+        assert go_on.wait(60)
+        copy(source, target)
+
+    monkeypatch.setattr(importer.shutil, "copyfile", slowly)
+    zone.locator("input[type=file]").set_input_files([tmp_path / "one.tif"])
+    expect(sheet.get_by_test_id("cell-0-0")).to_contain_text("one.tif")
+    page.click("#import-start")
+    zone.locator("input[type=file]").set_input_files([tmp_path / "two.tif"])
+    expect(sheet.get_by_test_id("cell-1-0")).to_contain_text("two.tif")
+    go_on.set()
+    expect(sheet.get_by_test_id("cell-1-0")).to_have_count(0)
+    expect(sheet.get_by_test_id("cell-0-0")).to_contain_text("two.tif")
+    (job,) = jobs.active(store)
+    assert [file["path"][-8:] for file in job.params["files"]] == ["/one.tif"]
