@@ -27,7 +27,6 @@ KINDS_INFO = (
     "Leave it as it is if you segment one kind of object. Else name each, with commas between them, e.g. healthy "
     "mitochondrion, damaged mitochondrion. The network finds all kinds together; the kinds are kept in your exports."
 )
-"""The first entry of the menu of images that can be removed."""
 PRESETS = [("Quick", Preset.QUICK), ("Standard", Preset.STANDARD), ("Full", Preset.FULL)]
 
 
@@ -160,8 +159,17 @@ def _settings(page: Page) -> list[gr.Radio]:
         )
         if component is target:
             _kinds(page, kinds, kept)
+    drawn_of = gr.State(None)
     cut.click(
-        told(lambda *values: show_grid(store, *values)), [page.project_id, size, depth, overlap], preview, **QUIET
+        told(lambda project_id, *values: [show_grid(store, project_id, *values), project_id]),
+        [page.project_id, size, depth, overlap],
+        [preview, drawn_of],
+        **QUIET,
+    ).success(  # another project may have been opened meanwhile
+        lambda now, then: gr.skip() if now == then else gr.Image(visible=False),
+        [page.project_id, drawn_of],
+        preview,
+        **QUIET,
     )
     apply.click(
         told(lambda *values: apply_grid(store, *values)),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from alapp.rounds import importing
 from alapp.storage import catalogue, models
 from tests.ui import pages
+
+WATCH = """() => new MutationObserver(() => {
+  window.drawn ||= document.body.innerText.includes("Patch grid on");
+}).observe(document.body, { childList: true, characterData: true, subtree: true })"""
+"""Sets `drawn` of the page when a grid was shown, be it for a moment."""
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -64,3 +72,26 @@ def test_the_share_is_kept_when_it_is_changed_by_keys(store, project, page):
     number.fill("0.4")
     pages.until(lambda: kept() == 0.4, "the number to be kept")
     expect(slider).to_have_value("0.4")
+
+
+def test_a_grid_that_comes_late_is_not_shown_with_another_project(store, page, monkeypatch):
+    expect = sync_api.expect
+    catalogue.create_project(store, "the other one")
+    pages.reload(page)
+    page.get_by_role("button", name="Settings").click()
+    draw, go_on = importing.preview_grid, threading.Event()
+
+    def late(*of):
+        assert go_on.wait(60)
+        return draw(*of)
+
+    monkeypatch.setattr(importing, "preview_grid", late)
+    page.evaluate(WATCH)
+    page.get_by_role("button", name="Show the grid").click()
+    menu = page.locator("#header-project input")
+    menu.click()
+    page.get_by_role("option", name="the other one").click()
+    expect(menu).to_have_value("the other one")
+    go_on.set()
+    page.wait_for_function("window.drawn")
+    expect(page.get_by_text("Patch grid on")).to_be_hidden()
