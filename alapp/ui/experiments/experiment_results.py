@@ -76,14 +76,15 @@ def build(store: Store, chosen: gr.Dropdown, fresh: gr.Textbox) -> None:
     fresh.change(
         told(lambda now, *of: look(store, int(now.split(":")[0] or 0), *of)), [fresh, start, strategy], shown, **QUIET
     )
-    for menu in (start, strategy):
-        menu.input(
-            told(lambda picked, one, other: drawn(store, picked, one, other)),
-            [chosen, start, strategy],
-            figure,
-            trigger_mode="always_last",
-            **QUIET,
-        )
+    # One event of both, so that their answers come in the order of the choices.
+    gr.on(
+        [start.input, strategy.input],
+        told(lambda picked, one, other: drawn(store, picked, one, other)),
+        [chosen, start, strategy],
+        figure,
+        trigger_mode="always_last",
+        **QUIET,
+    )
     for what, button in buttons.items():
         button.click(told(lambda picked, what=what: written(store, picked, what)), chosen, files, **QUIET)
 

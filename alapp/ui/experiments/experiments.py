@@ -63,6 +63,7 @@ class _Parts:
     chosen: gr.Dropdown
     buttons: dict[str, gr.Button]
     question: gr.Row
+    asked: gr.HTML
     sure: gr.Button
     leave: gr.Button
     seen: gr.State
@@ -96,7 +97,7 @@ def _lay_out(store: Store, fresh: gr.Textbox) -> _Parts:
     status = gr.HTML(padding=False, elem_id="experiment-status")
     buttons = _buttons()
     with gr.Row(visible=False) as question:
-        gr.HTML(tables.note("Delete this experiment, its results and its models?", UNDO), padding=False)
+        asked = gr.HTML(padding=False, elem_id="experiment-asked")
         sure = gr.Button("Delete", size="sm", variant="stop", scale=0, min_width=120, elem_id="experiment-sure")
         leave = gr.Button("Keep it", size="sm", scale=0, min_width=120)
     with gr.Accordion("Runs", open=True, visible=False) as runs:
@@ -105,7 +106,7 @@ def _lay_out(store: Store, fresh: gr.Textbox) -> _Parts:
         )  # fmt: skip
     experiment_results.build(store, chosen, fresh)
     shown = [seen, chosen, status, *buttons.values(), question, runs, listing, fresh, timer]
-    return _Parts(fields, ahead, new, begin, chosen, buttons, question, sure, leave, seen, timer, shown)
+    return _Parts(fields, ahead, new, begin, chosen, buttons, question, asked, sure, leave, seen, timer, shown)
 
 
 def _wire_form(page: Page, parts: _Parts, stale: gr.State) -> None:
@@ -164,7 +165,9 @@ def _wire_experiments(page: Page, parts: _Parts, stale: gr.State) -> None:
                 shown,
                 **QUIET,
             )
-    parts.buttons["delete"].click(lambda: gr.Row(visible=True), None, parts.question, **QUIET)
+    parts.buttons["delete"].click(
+        told(lambda picked: ask_before_removal(store, picked)), chosen, [parts.question, parts.asked], **QUIET
+    )
     parts.leave.click(lambda: gr.Row(visible=False), None, parts.question, **QUIET)
     parts.sure.click(
         told(lambda picked, visitor: do(store, "remove", picked, 1, visitor)), [chosen, page.visitor], shown, **QUIET
@@ -228,6 +231,14 @@ def do(store: Store, act: str, chosen: Any, workers: Any, visitor: str | None) -
         raise NotReadyError("Choose an experiment first.")
     ACTS[act](store, chosen, experiment_form.workers_of({"workers": workers}))
     return look(store, chosen)
+
+
+def ask_before_removal(store: Store, chosen: Any) -> list[Any]:
+    """The question, with the name of what would be deleted."""
+    if not isinstance(chosen, int):
+        raise NotReadyError("Choose an experiment first.")
+    name = rows.by_id(store, chosen).name
+    return [gr.Row(visible=True), tables.note(f"Delete {name!r}, its results and its models?", UNDO)]
 
 
 def _on_job(act: Any) -> Any:

@@ -97,6 +97,7 @@ def test_an_experiment_from_its_form_to_its_end(store, page):
     expect(status).to_contain_text("12 of 12 runs are done.", timeout=LONG)
 
     page.click("#experiment-delete")
+    expect(page.locator("#experiment-asked")).to_contain_text("Delete 'tiny', its results and its models?")
     page.click("#experiment-sure")
     expect(status).to_contain_text("No experiment yet", timeout=LONG)
     page.click("#experiment-undo")
