@@ -26,9 +26,13 @@ from alapp.storage import dead_jobs, processes
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
+from alapp.storage.job import JobState
 
 TOKEN_VARIABLE = "ALAPP_WORKER"
 """Environment variable that marks a worker and all its children, so that leftovers can be found."""
+
+CANCEL_SECONDS = 60.0
+"""A job that does not end within so long after it was cancelled is ended with the worker that runs it."""
 
 ALIVE_SECONDS = 90.0
 TOUCH_SECONDS = 20.0
@@ -171,11 +175,50 @@ def _recover_killed(store: Store) -> None:
         _kills_before.pop(process.pid, None)
 
 
+class Overdue:
+    """Ends jobs that were cancelled and do not end: they hang, or are in a step that takes long."""
+
+    def __init__(self, seconds: float = CANCEL_SECONDS):
+        self._seconds = seconds
+        self._since: dict[tuple[int, str | None], float] = {}
+
+    def end(self, store: Store) -> None:
+        """End the worker that has been at work on a cancelled job for too long; the job is cancelled, and one that ran
+        beside it goes on in the next worker. What it was writing is found and finished or removed, as after a crash.
+
+        Not for a download that runs beside work which nobody cancelled.
+        """
+        now = time.monotonic()
+        running = [job for job in rows.active(store) if job.state is JobState.RUNNING and job.worker]
+        cancelled = {(job.id, job.worker) for job in running if job.cancel_requested}
+        self._since = {key: self._since.get(key, now) for key in cancelled}
+        late = {worker for (_, worker), since in self._since.items() if now - since > self._seconds}
+        at_work = {job.worker for job in running if not job.cancel_requested and not processes.runs_beside(job.worker)}
+        record = worker_record(store.root)
+        if not late or record is None or not record.alive:
+            return
+        signed = f"{record.host}:{record.pid}:"
+        if any(name.startswith(signed) for name in late) and not any(name.startswith(signed) for name in at_work):
+            _kill(record)
+            dead_jobs.recover_dead(store)
+
+
+def _kill(record: WorkerRecord) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(record.pid)
+        children = process.children(recursive=True)
+        process.kill()
+        psutil.wait_procs([process], timeout=10)
+        _end(children)
+
+
 class Supervisor:
-    """A thread of the app that touches `app.alive`, and starts a worker whenever a job waits for one."""
+    """A thread of the app that touches `app.alive`, starts a worker whenever a job waits for one, and ends one that
+    does not end a cancelled job."""
 
     def __init__(self, store: Store, touch_seconds: float = TOUCH_SECONDS, poll_seconds: float = 1.0):
         self._store, self._touch_seconds, self._poll_seconds = store, touch_seconds, poll_seconds
+        self._overdue = Overdue()
         self._ended = threading.Event()
         self._touched = time.monotonic()
         self._pid: int | None = None
@@ -217,6 +260,7 @@ class Supervisor:
             touch_app(self._store.root)
         if not rows.active(self._store):
             return self._poll_seconds
+        self._overdue.end(self._store)
         previous, self._pid = self._pid, ensure_worker(self._store)
         # A worker that cannot even start must not be started every second for ever.
         return self._poll_seconds if previous in (None, self._pid) else self._longer(pause)

@@ -114,6 +114,25 @@ def test_cancel_reaches_a_running_job(store: Store, start: Callable) -> None:
     until(lambda: state(store, after) is JobState.DONE, "the worker to take the next job")
 
 
+def test_a_cancelled_job_that_does_not_end_is_ended_with_its_worker(store: Store, start: Callable) -> None:
+    job = jobs.enqueue(store, "silent", params={"seconds": 600})
+    process = start()
+    until(lambda: (store.root / "silent").exists(), "the job to be at work")
+    overdue = supervisor.Overdue(seconds=1)
+    overdue.end(store)
+    assert process.poll() is None
+    jobs.cancel(store, job.id)
+    overdue.end(store)
+    assert state(store, job) is JobState.RUNNING
+    time.sleep(1.1)
+    overdue.end(store)
+    assert state(store, job) is JobState.CANCELLED
+    process.wait(20)
+    after = jobs.enqueue(store, "loud")
+    start(token="second")
+    until(lambda: state(store, after) is JobState.DONE, "the next worker to take the next job")
+
+
 def test_one_that_is_started_while_its_like_is_being_cancelled_runs_after_it(store: Store, start: Callable) -> None:
     first = jobs.enqueue(store, "count", params={"steps": 600, "seconds": 0.1})
     start()

@@ -43,6 +43,22 @@ def test_cancelling_either_leaves_the_other(store: Store, both: tuple[jobs.Job, 
 
 
 @posix
+def test_a_cancelled_download_that_does_not_end_does_not_take_the_training_with_it(
+    store: Store, both: tuple[jobs.Job, jobs.Job]
+) -> None:
+    record, overdue = supervisor.worker_record(store.root), supervisor.Overdue(seconds=-1)
+    main, beside = both
+    os.kill(record.pid, signal.SIGSTOP)  # hangs
+    jobs.cancel(store, beside.id)
+    overdue.end(store)
+    assert [state(store, job) for job in both] == [JobState.RUNNING] * 2
+    jobs.cancel(store, main.id)
+    overdue.end(store)
+    assert [state(store, job) for job in both] == [JobState.CANCELLED] * 2
+    assert not record.alive
+
+
+@posix
 def test_after_kill_9_both_go_on(store: Store, both: tuple[jobs.Job, jobs.Job], start: Callable) -> None:
     record = supervisor.worker_record(store.root)
     until(lambda: record.alive, "the worker")

@@ -240,7 +240,7 @@ def time_left(job: Job) -> str:
     if job.paused:
         return "all is saved"
     if job.cancel_requested:
-        return "is being cancelled"
+        return "is being cancelled, within a minute"
     if job.pause_requested:
         return "pauses as soon as this step is saved"
     if jobs.stalled(job):
