@@ -10,7 +10,8 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,15 @@ def smallest_unsigned(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.min_scalar_type(max(top, 1)), copy=False)
 
 
+def _part(page: tifffile.TiffPage, rows: slice, columns: slice) -> np.ndarray:
+    """Of a page only these rows and columns, for which only some strips are unpacked."""
+    if rows == columns == slice(None):
+        return page.asarray()
+    import zarr
+
+    return np.asarray(zarr.open_array(page.aszarr(), mode="r")[rows, columns])
+
+
 class Files:
     """Reads and writes arrays below `root`, the state folder."""
 
@@ -108,18 +118,20 @@ class Files:
         except (OSError, ValueError, EOFError) as error:  # the last for an empty file
             raise self._corrupt(relative) from error
 
-    def read_labels(self, relative: str, slices: slice | None = None) -> np.ndarray:
-        """A label map, int32 (Y, X) or (Z, Y, X); of a stack, only the `slices` that are wanted are unpacked.
+    def read_labels(self, relative: str, window: Sequence[slice] | None = None) -> np.ndarray:
+        """A label map, int32 (Y, X) or (Z, Y, X); of a large one, only what `window` wants, a slice for each axis, is
+        unpacked.
 
         Raises `CorruptFileError` when it is gone or unreadable.
         """
         try:
             with tifffile.TiffFile(self.resolve(relative)) as file:
-                if slices is None:
+                if window is None:
                     return file.asarray().astype(np.int32)
-                pages = [page.asarray() for page in file.pages[slices]]
-                return np.stack(pages).astype(np.int32)
-        except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
+                *slices, rows, columns = window
+                planes = [_part(page, rows, columns) for page in file.pages[slices[0] if slices else slice(1)]]
+                return (np.stack(planes) if slices else planes[0]).astype(np.int32)
+        except (OSError, ValueError, IndexError, zlib.error, RuntimeError, tifffile.TiffFileError) as error:
             raise self._corrupt(relative) from error
 
     def verify(self, relative: str, sha256: str) -> None:

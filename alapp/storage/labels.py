@@ -78,11 +78,29 @@ def read(store: Store, item: LabelMap) -> np.ndarray:
     return store.files.read_labels(item.path)
 
 
+def read_slice(store: Store, item: LabelMap, z: int) -> np.ndarray:
+    """int32 (Y, X): one slice of a map (Z, Y, X)."""
+    return store.files.read_labels(item.path, (slice(z, z + 1), slice(None), slice(None)))[0]
+
+
 def read_around(store: Store, item: LabelMap, patch: Patch) -> np.ndarray:
     """int32 (Z, Y, X): a whole image's map on the slices of a patch; Z is 1 for a 2D image."""
     if not patch.is_3d:
         return read(store, item)[None]
-    return store.files.read_labels(item.path, patch.box.slices[0])
+    return store.files.read_labels(item.path, (patch.box.slices[0], slice(None), slice(None)))
+
+
+def read_patch(store: Store, item: LabelMap, patch: Patch, z: int | None = None) -> np.ndarray:
+    """int32 (Y, X) or (Z, Y, X): a patch's part of a map of it or of its whole image; with `z`, only this slice of the
+    patch, (Y, X)."""
+    first, (_, rows, columns) = patch.box.z, patch.box.slices
+    if item.patch_id:
+        first, rows, columns = 0, slice(None), slice(None)
+    if not patch.is_3d:
+        return store.files.read_labels(item.path, (rows, columns))
+    if z is None:
+        return store.files.read_labels(item.path, (slice(first, first + patch.box.depth), rows, columns))
+    return store.files.read_labels(item.path, (slice(first + z, first + z + 1), rows, columns))[0]
 
 
 def of_ids(store: Store, ids: Sequence[int]) -> list[LabelMap]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from alapp.errors import CorruptFileError, ResourceError, StorageError
 from alapp.storage.db import Store
@@ -102,10 +103,38 @@ def test_paths_stay_inside_the_state_folder(store: Store) -> None:
         store.files.resolve("../secret.npy")
 
 
-def test_some_slices_of_a_stack_are_read_alone(store: Store) -> None:
+@pytest.mark.parametrize("shape", [(900, 700), (5, 600, 700), (1, 60, 70)])
+def test_a_window_of_labels_is_read_alone(store: Store, shape: tuple[int, ...], monkeypatch) -> None:
+    labels = np.random.default_rng(0).integers(0, 70000, shape).astype(np.int32)
+    kept = store.files.write_labels(store.root / "projects" / "1" / "labels.tif", labels)
+    slices = (slice(0, 1),) * (len(shape) - 2)
+    some = (*slices, slice(20, 50), slice(11, 60))
+    whole = (*slices, slice(None), slice(None))
+    for window in (some, whole):
+        np.testing.assert_array_equal(store.files.read_labels(kept.path, window), labels[window])
+    assert store.files.read_labels(kept.path, some).dtype == np.int32
+
+    def unpacked(page: tifffile.TiffPage) -> np.ndarray:
+        raise AssertionError("A whole plane is unpacked.")
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", unpacked)
+    np.testing.assert_array_equal(store.files.read_labels(kept.path, some), labels[some])
+
+
+def test_slices_that_a_stack_does_not_have_are_told_as_damage(store: Store) -> None:
     labels = np.arange(5 * 6 * 7).reshape(5, 6, 7).astype(np.int32)
     kept = store.files.write_labels(store.root / "projects" / "1" / "stack.tif", labels)
-    assert np.array_equal(store.files.read_labels(kept.path, slice(1, 4)), labels[1:4])
-    assert np.array_equal(store.files.read_labels(kept.path, slice(2, 3)), labels[2:3])
     with pytest.raises(CorruptFileError, match=r"stack\.tif"):
-        store.files.read_labels(kept.path, slice(7, 9))
+        store.files.read_labels(kept.path, (slice(7, 9), slice(None), slice(None)))
+
+
+@pytest.mark.parametrize("window", [None, (slice(0, 900), slice(0, 9)), (slice(None), slice(None))])
+def test_damaged_labels_are_told_by_their_file(store: Store, window: tuple[slice, slice] | None) -> None:
+    labels = np.random.default_rng(0).integers(0, 70000, (900, 700)).astype(np.int32)
+    kept = store.files.write_labels(store.root / "projects" / "1" / "labels.tif", labels)
+    path = store.root / kept.path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4000] = bytes(4000)
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"labels\.tif"):
+        store.files.read_labels(kept.path, window)

@@ -195,7 +195,7 @@ def patch_views(store: Store, checkpoint_id: int, patch: Patch) -> tuple[np.ndar
     human = labels.latest_of_patch(store, patch.id, LabelKind.HUMAN)
     return (
         catalogue.read_patch(store, patch),
-        catalogue.crop(labels.read(store, predicted), patch),
+        labels.read_patch(store, predicted, patch),
         labels.read(store, human) if human else None,
     )
 

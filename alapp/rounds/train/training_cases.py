@@ -111,6 +111,6 @@ def _patch_case(store: Store, patch: Patch, item: LabelMap, apart: Sequence[Box]
 
 def _crop_case(store: Store, patch: Patch, item: LabelMap, key: str) -> Case:
     def load() -> tuple[np.ndarray, np.ndarray]:
-        return catalogue.read_patch(store, patch), catalogue.crop(labels.read(store, item), patch)
+        return catalogue.read_patch(store, patch), labels.read_patch(store, item, patch)
 
     return Case(key, content_hash(patch.id, item.sha256), load, patch.voxel_size)

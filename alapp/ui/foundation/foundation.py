@@ -77,7 +77,7 @@ def _picture(store: Store, message: Message) -> Message:
     if not found or found[0].patch_id is None or found[0].project_id != _project(store, message):
         raise InputError("The picture of this test is gone. Test the model again.")
     item, patch = found[0], catalogue.patch(store, found[0].patch_id)
-    drawn = gallery.patch_picture(store, patch, labels.read(store, item))
+    drawn = gallery.patch_picture(store, patch, item)
     return {"picture": sheets.data_uri(gallery.framed(drawn, PICTURE))}
 
 

@@ -51,14 +51,17 @@ def thumbnail(store: Store, patch: Patch, side: int = THUMBNAIL) -> np.ndarray:
 @lru_cache(maxsize=512)
 def _thumbnail(store: Store, patch: Patch, label_id: int | None, side: int) -> np.ndarray:
     shown = best_labels(store, patch) if label_id is not None else None
-    instances = _of_patch(store, patch, shown) if shown else None
-    return framed(patch_picture(store, patch, instances, filled=False), side)
+    return framed(patch_picture(store, patch, shown, filled=False), side)
 
 
-def patch_picture(store: Store, patch: Patch, instances: np.ndarray | None, filled: bool = True) -> np.ndarray:
-    """The middle slice of a patch with these objects, uint8 (Y, X, 3), in the contrast of its image."""
+def patch_picture(store: Store, patch: Patch, item: LabelMap | None, filled: bool = True) -> np.ndarray:
+    """The middle slice of a patch with its objects on a map of it or of its image, uint8 (Y, X, 3), in the contrast of
+    its image."""
+    z = middle(patch)
     pixels = catalogue.read_patch(store, patch)
-    return picture(pixels, instances, middle(patch), filled, channels(store, patch.image_path))
+    instances = labels.read_patch(store, item, patch, z) if item else None
+    plane = pixels if z is None else pixels[z]
+    return picture(plane, instances, None, filled, channels(store, patch.image_path))
 
 
 @lru_cache(maxsize=256)
@@ -116,11 +119,6 @@ def framed(image: np.ndarray, side: int) -> np.ndarray:
     return square(image, side)
 
 
-def _of_patch(store: Store, patch: Patch, item: LabelMap) -> np.ndarray:
-    whole = labels.read(store, item)
-    return whole if item.patch_id else catalogue.crop(whole, patch)
-
-
 @dataclass(frozen=True)
 class Comparison:
     """Pixels, predicted and human objects of the same place. `pixels` (Y, X, C) or (Z, Y, X, C); `predicted` int32 of
@@ -168,8 +166,8 @@ def predicted_thumbnail(store: Store, checkpoint_id: int, patch: Patch, side: in
 
 @lru_cache(maxsize=512)
 def _predicted(store: Store, patch: Patch, _label_id: int, checkpoint_id: int, side: int) -> np.ndarray:
-    instances = _of_patch(store, patch, labels.of_checkpoint(store, checkpoint_id)[patch.image_id])
-    return framed(patch_picture(store, patch, instances), side)
+    predicted = labels.of_checkpoint(store, checkpoint_id)[patch.image_id]
+    return framed(patch_picture(store, patch, predicted), side)
 
 
 def image_thumbnail(store: Store, checkpoint_id: int, image: Image, side: int = THUMBNAIL) -> np.ndarray:
@@ -179,7 +177,10 @@ def image_thumbnail(store: Store, checkpoint_id: int, image: Image, side: int = 
 
 @lru_cache(maxsize=256)
 def _whole(store: Store, image: Image, checkpoint_id: int, side: int) -> np.ndarray:
-    instances = labels.read(store, labels.of_checkpoint(store, checkpoint_id)[image.id])
-    z = image.shape[0] // 2 if image.is_3d else None
-    pixels = np.asarray(catalogue.read_image(store, image))
-    return framed(picture(pixels, instances, z, side=side), side)
+    predicted, pixels = labels.of_checkpoint(store, checkpoint_id)[image.id], catalogue.read_image(store, image)
+    if image.is_3d:
+        z = image.shape[0] // 2
+        instances, plane = labels.read_slice(store, predicted, z), np.asarray(pixels[z])
+    else:
+        instances, plane = labels.read(store, predicted), np.asarray(pixels)
+    return framed(picture(plane, instances, None, shown=channels(store, image.path), side=side), side)

@@ -270,7 +270,7 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
 
 def _picture(store: Store, item: labels.LabelMap) -> np.ndarray:
     """The patch of a preview with its labels on it; the middle slice of a stack."""
-    return gallery.patch_picture(store, catalogue.patch(store, item.patch_id), labels.read(store, item))
+    return gallery.patch_picture(store, catalogue.patch(store, item.patch_id), item)
 
 
 def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:

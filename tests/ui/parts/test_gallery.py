@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from alapp.stages.display import Channel
 from alapp.ui.parts import gallery, overlay
+
+WHITE = Channel(True, 0.0, 255.0, (255, 255, 255), 0.0, 255.0)
 
 
 @pytest.fixture
@@ -61,7 +64,8 @@ def test_a_comparison_of_whole_large_images_is_drawn_small(sizes, depth):
 
 
 def test_the_thumbnail_of_a_whole_large_image_is_drawn_small(sizes, monkeypatch):
-    image = SimpleNamespace(id=1, shape=(1, 1000, 2000, 1), is_3d=False)
+    image = SimpleNamespace(id=1, shape=(1, 1000, 2000, 1), is_3d=False, path="image.npy")
+    monkeypatch.setattr(gallery, "channels", lambda store, path: (WHITE,))
     monkeypatch.setattr(gallery.labels, "of_checkpoint", lambda store, checkpoint_id: {1: None})
     monkeypatch.setattr(gallery.labels, "read", lambda store, item: np.ones((1000, 2000), np.int32))
     monkeypatch.setattr(gallery.catalogue, "read_image", lambda store, item: np.zeros((1000, 2000, 1), np.uint8))
