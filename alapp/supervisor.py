@@ -180,7 +180,7 @@ class Overdue:
 
     def __init__(self, seconds: float = CANCEL_SECONDS):
         self._seconds = seconds
-        self._since: dict[tuple[int, str | None], float] = {}
+        self._since: dict[tuple[int, str], float] = {}
 
     def end(self, store: Store) -> None:
         """End the worker that has been at work on a cancelled job for too long; the job is cancelled, and one that ran

@@ -1,4 +1,4 @@
-// A tab that waits for what it is filled with takes no clicks: the answer, when it comes, would take back what they chose.
+// A tab that waits for what it is filled with takes no clicks: the answer would take back what they chose.
 window.alapp = (() => {
   const LONGEST = 10000; // ms: an answer that never comes must not lock a tab
   const held = new Map();
