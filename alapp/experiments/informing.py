@@ -33,7 +33,8 @@ def inform(
     found: dict[str, Any] = {Need.ROUND_NUMBER: number}
     if PIXELS & set(needs):
         pixels = [lab.images.pixels(patch) for patch in lab.images.patches]
-        found[Need.CONTRAST] = np.array([measures.contrast(patch) for patch in pixels])
+        contrast, noise = (np.array([of(patch) for patch in pixels]) for of in (measures.contrast, measures.noise))
+        found[Need.CONTRAST] = measures.evened(contrast, noise, np.array([it.image for it in lab.images.patches]))
         found[Need.CONTENT] = np.array([measures.content(patch) for patch in pixels], dtype=np.int64)
     if Need.PLACE in needs:
         found[Need.PLACE] = np.array([measures.place(patch.image, patch.box) for patch in lab.images.patches])

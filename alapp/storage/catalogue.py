@@ -283,9 +283,11 @@ def patch_counts(store: Store, project_id: int) -> dict[int, int]:
 
 
 def any_patch(store: Store, project_id: int, unpicked: bool = False) -> bool:
-    """Whether there is a patch that can be selected; with `unpicked`, one that never was (skipped ones were)."""
+    """Whether there is a patch that can be selected; with `unpicked`, one that never was (skipped ones were) and that
+    nobody vetoed."""
+    picked = "patch.vetoed IS NOT NULL OR EXISTS (SELECT 1 FROM selection WHERE selection.patch_id = patch.id)"
     sql = f"""SELECT 1 FROM patch JOIN image ON image.id = patch.image_id WHERE {_SELECTABLE}
-        AND NOT (:unpicked AND EXISTS (SELECT 1 FROM selection WHERE selection.patch_id = patch.id)) LIMIT 1"""
+        AND NOT (:unpicked AND ({picked})) LIMIT 1"""
     return store.row(sql, {"project": project_id, "unpicked": unpicked}) is not None
 
 

@@ -101,13 +101,34 @@ def _repeat(db: Database, round_id: int, original: int, rank: int) -> None:
 
 
 def swap(store: Store, round_id: int, old_patch: int, new_patch: int, reason: Mapping[str, Any]) -> None:
-    """Put another patch in the place of a pick. Raises `ConflictError` if that pick is gone already."""
-    changed = store.execute(
-        "UPDATE selection SET patch_id = ?, reason = ? WHERE round_id = ? AND patch_id = ?",
-        (new_patch, to_json(dict(reason)), round_id, old_patch),
+    """Put another patch in the place of a pick, which is vetoed. Raises `ConflictError` if that pick is gone already."""
+    with store.atomic() as db:
+        changed = db.conn.execute(
+            "UPDATE selection SET patch_id = ?, reason = ? WHERE round_id = ? AND patch_id = ?",
+            (new_patch, to_json(dict(reason)), round_id, old_patch),
+        ).rowcount
+        if not changed:
+            raise ConflictError("This pick was already changed in another tab. Reload the page.")
+        db.conn.execute("UPDATE patch SET vetoed = ? WHERE id = ?", (now(), old_patch))
+
+
+def vetoed(store: Store, project_id: int) -> set[int]:
+    """Ids of patches that the person vetoed, those of removed images left out."""
+    rows = store.rows(
+        """SELECT patch.id FROM patch JOIN image ON image.id = patch.image_id
+           WHERE image.project_id = ? AND image.deleted IS NULL AND vetoed IS NOT NULL""",
+        (project_id,),
     )
-    if not changed:
-        raise ConflictError("This pick was already changed in another tab. Reload the page.")
+    return {row["id"] for row in rows}
+
+
+def lift_vetoes(store: Store, project_id: int) -> int:
+    """Offer all vetoed patches again, those of removed images too; returns how many."""
+    return store.execute(
+        """UPDATE patch SET vetoed = NULL
+           WHERE vetoed IS NOT NULL AND image_id IN (SELECT id FROM image WHERE project_id = ?)""",
+        (project_id,),
+    )
 
 
 _WORKED_ON_REMOVED = f"""SELECT image.name FROM selection JOIN patch ON patch.id = selection.patch_id

@@ -412,3 +412,15 @@ def m017_labelled(db: Database) -> None:
     db.executescript("""
     ALTER TABLE checkpoint ADD COLUMN n_labelled INTEGER;  -- validation included; NULL: from before it was kept
     """)
+
+
+@migrations()
+def m018_vetoed(db: Database) -> None:
+    """Patches that the person vetoed, so that this outlasts the pick that took their place."""
+    db.executescript("""
+    ALTER TABLE patch ADD COLUMN vetoed TEXT;              -- when; NULL: it may be picked
+    UPDATE patch SET vetoed = (
+        SELECT min(round.created) FROM selection JOIN round ON round.id = selection.round_id,
+            json_each(selection.reason, '$.vetoed') AS veto WHERE veto.value = patch.id
+    ) WHERE id IN (SELECT veto.value FROM selection, json_each(selection.reason, '$.vetoed') AS veto);
+    """)

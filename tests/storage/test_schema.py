@@ -24,8 +24,9 @@ NAMES = [
     "m015_rehearsed",
     "m016_scored_against",
     "m017_labelled",
+    "m018_vetoed",
 ]
-SHA256 = "3f924af13a8d6d15f8f698b96adc876c2b483d2cb690f167316d3649d25032e0"
+SHA256 = "3f14b027f284efb744dfc04ef1c4983d03e78aed88531367fed62596df8b01d6"
 
 
 def schema(store: Store) -> str:

@@ -30,7 +30,8 @@ BACKEND = "mae"
 """What patches are compared by while the project's choice cannot be used."""
 COMBINED = "combined"
 REFIT_GROWTH = 2.0
-"""The embedder is trained further when the project has this many times the patches it was trained on."""
+"""The embedder is trained further when the project has this many times the patches it was trained on, those of removed
+images not counted."""
 
 
 def read(store: Store, row: Embedding) -> tuple[np.ndarray, np.ndarray]:
@@ -130,8 +131,13 @@ class _Work:
             return _save(self.store, self.project.id, values, merged, np.concatenate([vectors[kept], added]))
 
     def _outgrown(self, backend: str, last: Embedding) -> bool:
-        learns = EMBEDDERS.load(backend).trains or backend in NEED_NETWORK
-        return learns and len(self.patches) >= REFIT_GROWTH * last.params["fitted_on"]
+        if not EMBEDDERS.load(backend).trains and backend not in NEED_NETWORK:
+            return False
+        known = last.params["fitted_on"]
+        if (newest := last.params.get("newest_patch")) is not None:  # not kept by earlier versions
+            # Ids grow and are never given twice, so that those of its time are the smaller ones.
+            known = sum(patch.id <= newest for patch in self.patches)
+        return len(self.patches) >= REFIT_GROWTH * known
 
     def _fit(self, backend: str, last: Embedding | None, checkpoint: Checkpoint | None, report: Report) -> Embedding:
         embedder = self._create(backend, checkpoint)
@@ -156,6 +162,7 @@ class _Work:
             "backend": backend,
             "params": {
                 "fitted_on": len(self.patches),
+                "newest_patch": max(patch.id for patch in self.patches),
                 "seed": self.project.seed,
                 "network": checkpoint.sha256 if checkpoint else None,
             },

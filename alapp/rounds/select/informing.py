@@ -30,9 +30,12 @@ from alapp.storage.models import Checkpoint
 
 FILE = "known.npz"
 """In the project's folder of embeddings: `key` int64 (N,) names patches, `model` the hash of the model that the doubt
-is of, "" for none; the others are fields of `Context`, NaN where they were not computed."""
+is of, "" for none; the others are fields of `Context`, or `NOISE`, NaN where they were not computed. The contrast is that
+of the pixels as they are."""
 
 PIXELS = (Need.CONTRAST, Need.CONTENT)
+NOISE = "noise"
+"""Of the pixels of each patch, kept beside its contrast, which it takes to tell a dark image from an empty one."""
 DOUBT = (Need.UNCERTAINTY, Need.MUTUAL_INFORMATION, Need.CLASS_ENTROPY)
 ENOUGH_OBJECTS = 10
 """So many objects that a person annotated tell how long one takes."""
@@ -53,7 +56,7 @@ def inform(
     doubted = model is not None and _doubt(store, model, patches, wanted, kept, part(report, 0.2, 0.9))
     if looked or doubted:
         _write(store, project_id, patches, kept)
-    found = _chosen(kept, needs) | _placed(patches, needs)
+    found = _chosen(kept, patches, needs) | _placed(patches, needs)
     found |= _from_labels(store, project_id, patches, needs, part(report, 0.9, 1.0))
     report(1, 1, "Looked at all patches")
     return found
@@ -62,7 +65,7 @@ def inform(
 def recall(store: Store, project_id: int, patches: list[Patch], needs: Collection[Need]) -> Known:
     """The same from what is kept, at once: what was never computed for the current model is not known."""
     kept = _read(store, project_id, patches)
-    found = _chosen(kept, needs) | _placed(patches, needs)
+    found = _chosen(kept, patches, needs) | _placed(patches, needs)
     return found | _from_labels(store, project_id, patches, needs, lambda *_: None)
 
 
@@ -73,11 +76,12 @@ def _placed(patches: list[Patch], needs: Collection[Need]) -> Known:
     return {str(Need.PLACE): np.array(places, dtype=np.int64).reshape(-1, 7)}
 
 
-def _chosen(kept: Known, needs: Collection[Need]) -> Known:
+def _chosen(kept: Known, patches: list[Patch], needs: Collection[Need]) -> Known:
     """What is needed of what is kept, without gaps."""
     found: Known = {}
-    if Need.CONTRAST in needs:
-        found[Need.CONTRAST] = measures.filled(kept[Need.CONTRAST])
+    if Need.CONTRAST in needs and (contrast := measures.filled(kept[Need.CONTRAST])) is not None:
+        images = np.array([patch.image_id for patch in patches])
+        found[Need.CONTRAST] = measures.evened(contrast, kept[NOISE], images)
     if Need.CONTENT in needs and not np.isnan(kept[Need.CONTRAST]).any():
         found[Need.CONTENT] = kept[Need.CONTENT]
     for need in (Need.UNCERTAINTY, Need.MUTUAL_INFORMATION):
@@ -90,11 +94,12 @@ def _chosen(kept: Known, needs: Collection[Need]) -> Known:
 
 def _look(store: Store, patches: list[Patch], kept: Known, report: Report) -> bool:
     """Reads the pixels of patches that were not looked at yet; whether there were any."""
-    new = np.flatnonzero(np.isnan(kept[Need.CONTRAST]))
+    new = np.flatnonzero(np.isnan(kept[Need.CONTRAST]) | np.isnan(kept[NOISE]))
     for done, row in enumerate(new.tolist()):
         report(done, len(new), f"Looking at patch {done + 1} of {len(new)}")
         pixels = catalogue.read_patch(store, patches[row])
         kept[Need.CONTRAST][row] = measures.contrast(pixels)
+        kept[NOISE][row] = measures.noise(pixels)
         kept[Need.CONTENT][row] = measures.content(pixels)
     return len(new) > 0
 
@@ -220,6 +225,7 @@ def _read(store: Store, project_id: int, patches: list[Patch]) -> Known:
     kept: Known = {
         Need.CONTRAST: np.full(n, np.nan),
         Need.CONTENT: np.zeros(n, dtype=np.int64),
+        NOISE: np.full(n, np.nan),
         Need.UNCERTAINTY: np.full(n, np.nan),
         Need.MUTUAL_INFORMATION: np.full(n, np.nan),
         Need.CLASS_ENTROPY: np.full((n, 0), np.nan),
@@ -233,7 +239,7 @@ def _read(store: Store, project_id: int, patches: list[Patch]) -> Known:
         where = {int(key): index for index, key in enumerate(values["key"])}
         index = np.array([where.get(int(key), -1) for key in _keys(patches)])
         same_model = model is not None and str(values["model"]) == model.sha256
-        for need in (*PIXELS, *(DOUBT if same_model else ())):
+        for need in (*PIXELS, *(DOUBT if same_model else ()), NOISE):  # the last was not kept by earlier versions
             old = values[need]
             new = np.zeros(n, np.int64) if need is Need.CONTENT else np.full((n, *old.shape[1:]), np.nan)
             new[index >= 0] = old[index[index >= 0]]

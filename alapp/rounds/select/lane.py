@@ -1,5 +1,5 @@
-"""The control lane: a share of each batch's training patches is drawn at random, to check the strategy on the user's
-own data.
+"""The control lane: a share of each batch's training patches is drawn at random, a third of these among patches with
+objects, to check the strategy on the user's own data.
 
 Labels are not known for patches that nobody picked, so what can be compared honestly is how wrong the model was on
 either kind of patch before it learned from them: how much there was to learn there. Whether learning from them helps
@@ -95,7 +95,7 @@ def draw(
     if n < 1:
         return []
     rng = np.random.default_rng([project.seed, number, 6, *again])
-    picks = SELECTORS.create(STRATEGY)(vectors, labelled, n, rng, context).picks
+    picks = SELECTORS.create(STRATEGY, quota_by_chance=True)(vectors, labelled, n, rng, context).picks
     return [replace(pick, reason=f"to check the strategy, {pick.reason}") for pick in picks]
 
 

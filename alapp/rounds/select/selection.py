@@ -7,7 +7,7 @@ rounds are shown again (`measuring`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ from alapp.storage.rounds import Round, Selected
 from alapp.wording import counted
 
 DEFAULT_BUDGET = 8
+ALWAYS = (Need.FOREGROUND, Need.CONTENT)
+"""What every selection has to know, whatever the strategy: where objects are, and which patches are the same."""
 FOR_VALIDATION = "drawn at random, for validation"
 FOR_VALIDATION_WITH_OBJECTS = "drawn at random among patches in which objects are seen, for validation"
 
@@ -64,12 +66,13 @@ def run_select(
         patches, vectors = embedding.embedded(store, project_id)
         pool = _Pool(store, project, patches, vectors)
         if pool.n_free == 0:
-            raise NotReadyError("Every patch is labelled already. Import more images to go on.")
-        needs = {*selector.needs, Need.FOREGROUND}
+            raise NotReadyError(none_left(len(round_rows.vetoed(store, project_id))))
+        needs = {*selector.needs, *ALWAYS}
         known = informing.inform(store, project_id, patches, needs, pool.free, part(report, 0.6, 1.0))
         report(1, 1, "Picking patches")
         rng = np.random.default_rng([project.seed, number, 1])
         n_validation = validation_count(min(budget, pool.n_free), project.validation_share)
+        pool.content = known.get(Need.CONTENT)
         unseen = pool.draw_validation(n_validation, rng, known)
         drawn = [pick.row for pick in unseen]
         n_training = min(budget, pool.n_free) - n_validation
@@ -110,12 +113,14 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     pool = _Pool(store, project, patches, vectors)
     vetoed = [*old.reason.get("vetoed", []), patch_id]
     rng = np.random.default_rng([project.seed, this.number, 2, *vetoed])
+    always = informing.recall(store, project.id, patches, ALWAYS)
+    pool.content = always.get(Need.CONTENT)
     if old.role is PatchRole.VALIDATION:
-        found = pool.draw_validation(1, rng, {})
+        found = pool.draw_validation(1, rng, always, beside=_others_for_validation(store, old))
         pick = found[0] if found else None
     elif lane.is_control(old):
         pool.keep_apart([], 1)
-        found = pool.draw_lane(project, this.number, 1, {}, again=vetoed)
+        found = pool.draw_lane(project, this.number, 1, always, again=vetoed)
         pick = found[0] if found else None
     else:
         pool.keep_apart([], 1)
@@ -127,6 +132,14 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     reason = _of_lane(pick, patches) if lane.is_control(old) else _reason(pick, patches)
     round_rows.swap(store, round_id, patch_id, patches[pick.row].id, {**reason, "vetoed": vetoed})
     return patches[pick.row].id
+
+
+def none_left(n_vetoed: int) -> str:
+    """Why no patch can be selected, and what to do."""
+    if not n_vetoed:
+        return "Every patch is labelled already. Import more images to go on."
+    left = "The one patch that is left was vetoed" if n_vetoed == 1 else f"The {n_vetoed} patches left were vetoed"
+    return f"{left}. Offer {'it' if n_vetoed == 1 else 'them'} again on the Rounds tab, or import more images."
 
 
 def open_patches(store: Store, project_id: int) -> list[Selected]:
@@ -166,7 +179,7 @@ class _Pool:
     def __init__(self, store: Store, project: Project, patches: list[Patch], vectors: np.ndarray):
         chosen = round_rows.selected_in_project(store, project.id)
         states = annotation.patch_states(store, list(chosen))
-        vetoed = {patch_id for item in chosen.values() for patch_id in item.reason.get("vetoed", [])}
+        vetoed = round_rows.vetoed(store, project.id)
         taken = np.array([patch.id in chosen for patch in patches])
         used = {key: item.role for key, item in chosen.items() if states.get(key) != annotation.SKIPPED}
         self.store, self.patches, self.vectors = store, patches, vectors
@@ -176,6 +189,8 @@ class _Pool:
         )
         self.excluded = (taken & ~self.labelled) | np.array([patch.id in vetoed for patch in patches])
         self.free = ~taken & ~self.excluded
+        self.content: np.ndarray | None = None
+        """As `Context.content`, where it is known."""
 
     @property
     def n_free(self) -> int:
@@ -190,17 +205,24 @@ class _Pool:
         self.excluded |= free & ~overlaps.apart(free, self._shared_with(self.validated), wanted)
 
     def _shared_with(self, rows: np.ndarray) -> np.ndarray:
-        return overlaps.shared(self.patches, [self.patches[row] for row in np.flatnonzero(rows)])
+        """How much of each patch (N) others show as well, 0 to 1: all of it where their pixels are equal, as in an image
+        that was imported twice."""
+        share = overlaps.shared(self.patches, [self.patches[row] for row in np.flatnonzero(rows)])
+        if self.content is not None:
+            share[np.isin(self.content, self.content[rows]) & ~rows] = 1
+        return share
 
     def context(self, number: int, known: Mapping[str, Any], excluding: list[int] | None = None) -> Context:
         excluded = self.excluded.copy()
         excluded[excluding or []] = True
         return Context(excluded=excluded, round_number=number, **known)
 
-    def draw_validation(self, n: int, rng: np.random.Generator, known: Mapping[str, Any]) -> list[Pick]:
+    def draw_validation(
+        self, n: int, rng: np.random.Generator, known: Mapping[str, Any], beside: Collection[int] = ()
+    ) -> list[Pick]:
         """`n` free rows at random, those that share pixels with training patches last. Where objects are seen in none
-        of them, the last gives way to one in which they are: patches without objects tell nothing of how well objects
-        are found, and most are such where objects are rare."""
+        of them nor in the patches `beside` (ids), the last gives way to one in which they are: patches without objects
+        tell nothing of how well objects are found, and most are such where objects are rare."""
         order = rng.permutation(np.flatnonzero(self.free))
         order = order[np.argsort(self._shared_with(self.labelled)[order], kind="stable")]
         picks = [Pick(int(row), FOR_VALIDATION) for row in order[:n]]
@@ -209,7 +231,8 @@ class _Pool:
             return picks
         holding = measures.holds_objects(foreground)
         instead = order[holding[order]]
-        if len(instead) and not any(holding[pick.row] for pick in picks):
+        seen = any(holding[row] for row, patch in enumerate(self.patches) if patch.id in beside)
+        if len(instead) and not seen and not any(holding[pick.row] for pick in picks):
             picks[-1] = Pick(int(instead[0]), FOR_VALIDATION_WITH_OBJECTS)
         return picks
 
@@ -232,6 +255,12 @@ def _open(store: Store, this: Round) -> list[Selected]:
     states = annotation.patch_states(store, [pick.patch_id for pick in picks])
     closed = (annotation.DONE, annotation.SKIPPED)
     return [pick for pick in picks if states.get(pick.patch_id) not in closed]
+
+
+def _others_for_validation(store: Store, old: Selected) -> set[int]:
+    """Ids of the validation patches that were picked together with one."""
+    picks = round_rows.picked(store, old.round_id)
+    return {pick.patch_id for pick in picks if pick.role is PatchRole.VALIDATION} - {old.patch_id}
 
 
 def _reason(pick: Pick, patches: list[Patch]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alapp.stages.select import measures
 from alapp.stages.select.base import Context
 from alapp.stages.select.kcentre import NearestCentre
 
@@ -24,7 +25,7 @@ the last two of a row may share nearly all."""
 
 EMPTY_SHARE = 0.1
 """A patch is almost empty when it has less than this share of the contrast of the patches that have much, and no
-foreground is known in it."""
+objects are known in it."""
 
 _MUCH = 0.95
 
@@ -79,12 +80,12 @@ class Avoid:
 
 
 def almost_empty(context: Context, n: int) -> np.ndarray:
-    """bool (N,): patches with hardly any contrast and without known foreground; none where contrast is not known."""
+    """bool (N,): patches with hardly any contrast and without known objects; none where contrast is not known."""
     if context.contrast is None or n == 0:
         return np.zeros(n, dtype=bool)
     contrast = np.asarray(context.contrast, dtype=np.float64)
     low = contrast < EMPTY_SHARE * np.quantile(contrast, _MUCH)
-    return low if context.foreground is None else low & ~(np.asarray(context.foreground) > 0)
+    return low if context.foreground is None else low & ~measures.holds_objects(context.foreground)
 
 
 def in_order(

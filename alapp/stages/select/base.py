@@ -27,7 +27,7 @@ class Need(StrEnum):
     ROUND_NUMBER = "round_number"
 
 
-LIKENESS = frozenset({Need.CONTRAST, Need.CONTENT, Need.PLACE})
+LIKENESS = frozenset({Need.CONTRAST, Need.CONTENT, Need.PLACE, Need.FOREGROUND})
 """What it takes to avoid patches that are almost empty or show the same (`avoid`)."""
 
 
@@ -37,7 +37,8 @@ class Context:
 
     `foreground`: fraction of foreground in each patch by predictions or pseudo-labels, float (N,).
     `excluded`: bool (N,), patches that must not be picked (validation, vetoed, skipped).
-    `contrast`: how much the gray values of each patch differ, pixel noise left out, float (N,), 0 for a uniform one.
+    `contrast`: how much the gray values of each patch differ, pixel noise left out, float (N,), 0 for a uniform one;
+    as if all images were exposed alike (`measures.evened`).
     `content`: int64 (N,), equal for patches with equal pixels.
     `place`: int64 (N, 7), where each patch lies: a number of its image, start (z, y, x) and size (z, y, x).
     `uncertainty`: mean over the pixels of each patch of the entropy of the model's prediction, averaged over mirrored

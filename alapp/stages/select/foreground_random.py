@@ -26,10 +26,16 @@ class ForegroundRandom:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FOREGROUND})
     uses_embeddings: ClassVar[bool] = False
 
+    def __init__(self, quota_by_chance: bool = False):
+        """With `quota_by_chance` every draw has a chance of a third to be one of those that must hold foreground, so
+        that a few draws are on average what many are; a quota of one in a single draw would be all of it."""
+        self.quota_by_chance = quota_by_chance
+
     def __call__(
         self, embeddings: np.ndarray, labelled: np.ndarray, k: int, rng: np.random.Generator, context: Context
     ) -> Selection:
-        """At most `k` rows, of which `round(k / 3)`, at least one, hold foreground while there are such patches.
+        """At most `k` rows, of which `round(k / 3)`, at least one, hold foreground while there are such patches; or as
+        many as chance says, see `quota_by_chance`.
 
         Without `context.foreground`, or where no candidate has foreground, all draws are random, and say so.
         """
@@ -41,7 +47,8 @@ class ForegroundRandom:
         holding = candidates[measures.holds_objects(fraction)[candidates]]
         if len(holding) == 0:
             return self._random(candidates, k, rng, "drawn at random: no patch left has foreground")
-        quota = min(max(1, round(k * FOREGROUND_SHARE)), k, len(holding))
+        quota = rng.binomial(k, FOREGROUND_SHARE) if self.quota_by_chance else max(1, round(k * FOREGROUND_SHARE))
+        quota = min(quota, k, len(holding))
         foreground = rng.permutation(holding)[:quota]
         others = rng.permutation(np.setdiff1d(candidates, foreground))[: k - quota]
         picks = [

@@ -18,7 +18,15 @@ SPECK, MUCH = 0.05, 0.95
 """A patch with less than this share of the foreground of patches that have much, the 95th percentile of those that
 have any, holds no object worth counting on: pseudo-labels find specks in empty patches, too."""
 
+STANDS_OUT = 2.0
+"""In a patch whose contrast is more than this many times the noise of its pixels there is something to see: 2.4 times
+and more in EM, 7 in fluorescence, but 1.2 to 1.5 in empty phase contrast, whose background is mottled."""
+
 _CELL = 4
+_NORMAL_MEDIAN = 0.6745
+"""Median of the absolute values of a normal distribution with standard deviation 1."""
+_ROUNDING = 1 / np.sqrt(12)
+"""Standard deviation of the error of rounding to whole numbers."""
 
 
 def contrast(pixels: np.ndarray) -> float:
@@ -32,6 +40,36 @@ def contrast(pixels: np.ndarray) -> float:
     rows, columns = stack.shape[1] // height, stack.shape[2] // width
     cells = stack[:, : rows * height, : columns * width].reshape(len(stack), rows, height, columns, width, -1)
     return float(cells.mean(axis=(2, 4), dtype=np.float64).std(axis=(0, 1, 2)).max())
+
+
+def noise(pixels: np.ndarray) -> float:
+    """Standard deviation of the noise of single pixels, from the median step between neighbours in a row, which the
+    borders of objects hardly change; that of the channel where it is largest. Whole numbers have at least that of
+    rounding. `pixels` as for `contrast`, and the same unit."""
+    if pixels.shape[-2] < 2:
+        return 0.0
+    steps = np.abs(np.diff(pixels.astype(np.float32, copy=False), axis=-2))
+    deviation = np.median(steps, axis=tuple(range(steps.ndim - 1))) / (_NORMAL_MEDIAN * np.sqrt(2))
+    return float(max(deviation.max(), _ROUNDING if pixels.dtype.kind in "iu" else 0.0))
+
+
+def evened(contrast: np.ndarray, noise: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """The contrast of patches as if all images were exposed alike, float64 (N,): that of an image with less than the
+    others have (the 95th percentile of all patches) is scaled up to it.
+
+    Not that of an image in which nothing stands out from the noise of its pixels: it is empty, not dark. `contrast`,
+    `noise` float (N,), in the unit of their image, `noise` NaN where it is not known; `image` int (N,).
+    """
+    found = np.array(contrast, dtype=np.float64)
+    much = np.quantile(found, MUCH) if len(found) else 0.0
+    _, image = np.unique(image, return_inverse=True)
+    most = np.zeros(image.max(initial=-1) + 1)
+    np.maximum.at(most, image, found)
+    stands_out = np.zeros(len(most), dtype=bool)
+    np.logical_or.at(stands_out, image, found > STANDS_OUT * np.asarray(noise, dtype=np.float64))
+    dark = stands_out & (most > 0) & (most < much)
+    scale = np.where(dark, much / np.where(most > 0, most, 1), 1)
+    return found * scale[image]
 
 
 def holds_objects(foreground: np.ndarray) -> np.ndarray:

@@ -35,8 +35,8 @@ def menu(page: Page, stale: gr.State) -> gr.Dropdown:
         shares,
         value=0.0,
         label="Patches to draw at random, to check the strategy",
-        info="Some training patches are drawn by chance instead of by the strategy. The Results tab then tells on "
-        "which of them the model had more to learn, on your own images.",
+        info="Some training patches are drawn by chance instead of by the strategy, a third of them where objects are "
+        "seen. The Results tab then tells on which of them the model had more to learn, on your own images.",
         elem_id="rounds-lane",
     )
     stale.change(told(lambda project: shown(store, project)), page.project_id, share, **QUIET)
@@ -93,7 +93,7 @@ def words(found: Comparison) -> list[str]:
     measured = (
         f"Before the model learned from them, in {rounds}: F1 {strategy.f1:.2f} on {strategy.n} patches that the "
         f"strategy chose ({strategy.mistakes:.1f} mistakes a patch), F1 {control.f1:.2f} on {control.n} that were "
-        f"drawn at random ({control.mistakes:.1f} mistakes a patch)."
+        f"drawn at random, a third of them where objects are seen ({control.mistakes:.1f} mistakes a patch)."
     )
     if found.interval is None:
         few = min(strategy.n, control.n)
@@ -104,7 +104,10 @@ def words(found: Comparison) -> list[str]:
     low, high = found.interval
     spread = f"Strategy minus chance: {found.difference:+.2f} (95% interval {low:+.2f} to {high:+.2f})."
     if high < 0:
-        return [measured, f"{spread} The strategy finds patches on which the model is wrong more often than by chance."]
+        return [
+            measured,
+            f"{spread} The strategy finds patches on which the model is wrong more often than by chance.",
+        ]
     if low > 0:
         return [
             measured,

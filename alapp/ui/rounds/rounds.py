@@ -44,6 +44,7 @@ def build(page: Page) -> Tab:
             select_button = gr.Button("Select the batch", variant="primary")
             picks = picks_panel.lay_out()
             discard = gr.Button("Discard this selection", size="sm", visible=False)
+            offer = gr.Button("Offer the vetoed patches again", size="sm", visible=False, elem_id="rounds-offer")
             reference = gr.Button(
                 "Let the reference masks annotate the rest", size="sm", visible=False, elem_id="rounds-oracle"
             )
@@ -51,7 +52,7 @@ def build(page: Page) -> Tab:
     timeline = gr.HTML(padding=False)
 
     outputs = [
-        stale, patch_map.note, strategy, control, repeat, select_button, discard, reference, timeline,
+        stale, patch_map.note, strategy, control, repeat, select_button, discard, offer, reference, timeline,
     ]  # fmt: skip
     store = page.store
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -75,6 +76,7 @@ def build(page: Page) -> Tab:
     discard.click(
         told(lambda p, c: discard_selection(store, p, c)), [page.project_id, page.changed], page.changed, **quick
     )
+    offer.click(told(lambda p, c: offer_again(store, p, c)), [page.project_id, page.changed], page.changed, **quick)
     reference.click(
         told(lambda p, c: answer_by_reference(store, p, c)), [page.project_id, page.changed], page.changed, **quick
     )
@@ -119,7 +121,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         return [
             time.time(), tables.note(patch_maps.HELP), gr.Dropdown(interactive=False),
             gr.Dropdown(interactive=False), gr.Dropdown(interactive=False), gr.Button(interactive=False),
-            gr.Button(visible=False), gr.Button(visible=False), nothing,
+            gr.Button(visible=False), gr.Button(visible=False), gr.Button(visible=False), nothing,
         ]  # fmt: skip
     project = catalogue.project(store, project_id)
     latest = round_rows.latest(store, project_id)
@@ -132,6 +134,7 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
         gr.Dropdown(value=project.repeat_share, interactive=True),
         select_button_state(store, project_id),
         gr.Button(visible=untouched),
+        offer_button(len(round_rows.vetoed(store, project_id))),
         gr.Button(visible=oracle.can_answer(store, project_id)),
         adviser.sentence(store, project_id)
         + timeline_table(results.history(store, project_id))
@@ -201,6 +204,8 @@ def select_button_state(store: Store, project_id: int) -> gr.Button:
     if waiting := selection.open_patches(store, project_id):
         return gr.Button(f"Annotate the open patches first ({len(waiting)} left)", interactive=False)
     if not catalogue.any_patch(store, project_id, unpicked=True):
+        if round_rows.vetoed(store, project_id):
+            return gr.Button("Only vetoed patches are left: offer them again, or import more images", interactive=False)
         return gr.Button("No patch is left: import more images to go on", interactive=False)
     return gr.Button(f"Select the batch of round {latest.number + 1 if latest else 1}", interactive=True)
 
@@ -222,6 +227,20 @@ def discard_selection(store: Store, project_id: int | None, changed: int) -> int
         raise NotReadyError("Open a project first.")
     selection.discard_round(store, project_id)
     gr.Info("The selection was discarded. Nothing else was changed.")
+    return changed + 1
+
+
+def offer_button(n_vetoed: int) -> gr.Button:
+    """The button that takes vetoes back, while there are any."""
+    return gr.Button(f"Offer {counted(n_vetoed, 'vetoed patch', 'vetoed patches')} again", visible=n_vetoed > 0)
+
+
+def offer_again(store: Store, project_id: int | None, changed: int) -> int:
+    """Take all vetoes of the project back."""
+    if project_id is None:
+        raise NotReadyError("Open a project first.")
+    round_rows.lift_vetoes(store, project_id)
+    gr.Info("The next batch may have them.")
     return changed + 1
 
 

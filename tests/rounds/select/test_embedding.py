@@ -141,3 +141,14 @@ def test_a_model_file_that_is_gone_is_trained_anew(store, project):
     second = embedding.update(store, project.id, silent)
     assert MeanEmbedder.fitted == [12, 24]
     assert len(embedding.read(store, second)[0]) == 24
+
+
+def test_images_in_place_of_others_are_learned(store, project):
+    embedding.update(store, project.id, silent)
+    for image in catalogue.images(store, project.id)[:2]:
+        catalogue.set_image_deleted(store, image.id, True)
+    importing.add_array(store, project.id, "other", discs(7)[0])
+    assert embedding.update(store, project.id, silent).params["fitted_on"] == 8
+    importing.add_array(store, project.id, "another", discs(8)[0])
+    assert embedding.update(store, project.id, silent).params["fitted_on"] == 8  # two thirds are known
+    assert MeanEmbedder.fitted == [12, 8]

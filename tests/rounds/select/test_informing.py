@@ -13,7 +13,8 @@ from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import informing, selection
 from alapp.rounds.train import training
 from alapp.stages.select import measures
-from alapp.stages.select.base import SELECTORS, Need
+from alapp.stages.select.avoid import almost_empty
+from alapp.stages.select.base import SELECTORS, Context, Need
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
 from tests.rounds.conftest import discs
@@ -42,6 +43,21 @@ def test_before_any_labels_only_pixels_are_known(store, project):
     assert known["foreground"] is None
     assert "cost" not in known
     assert "class_entropy" not in known
+
+
+def test_dark_images_are_not_taken_for_empty_ones(store, fast):
+    made = catalogue.create_project(store, "exposures", patch_size=64)
+    for seed in range(3):
+        importing.add_array(store, made.id, f"16_bit_{seed}", discs(seed)[0].astype(np.uint16) * 100)
+        importing.add_array(store, made.id, f"8_bit_{seed}", discs(3 + seed)[0])
+    known = inform(store, made, {Need.CONTRAST})
+    assert not almost_empty(Context(**known), 24).any()
+    # Earlier versions kept the contrast without the noise.
+    path = informing._path(store, made.id)
+    with np.load(path) as kept:
+        values = {name: kept[name] for name in kept.files if name != informing.NOISE}
+    np.savez(path, **values)
+    np.testing.assert_array_equal(inform(store, made, {Need.CONTRAST})["contrast"], known["contrast"])
 
 
 def test_only_what_is_needed_is_found_out(store, trained, monkeypatch):

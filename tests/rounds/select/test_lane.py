@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from alapp.domain import LabelKind, PatchRole, silent
@@ -9,6 +10,7 @@ from alapp.errors import InputError
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import lane, selection
 from alapp.rounds.train import promotion, training
+from alapp.stages.select.base import Context
 from alapp.storage import catalogue, labels, models
 from alapp.storage import rounds as round_rows
 from alapp.ui.rounds import lane as panel
@@ -54,6 +56,15 @@ def test_a_share_of_the_training_patches_is_drawn_by_chance_and_says_so(store, p
     assert len({pick.patch_id for pick in chosen}) == 5
     assert picks.caption(drawn[0], {}).endswith("by chance")
     assert lane.used(store, project.id)
+
+
+def test_a_few_draws_are_on_average_what_many_are(project):
+    foreground = np.where(np.arange(40) < 4, 0.3, 0)
+    context, nothing = Context(foreground=foreground), np.zeros(40, bool)
+    drawn = [
+        pick.row for number in range(600) for pick in lane.draw(project, number, 1, nothing[:, None], nothing, context)
+    ]
+    assert np.mean(np.array(drawn) < 4) == pytest.approx(1 / 3 + 2 / 3 * 0.1, abs=0.06)
 
 
 def test_without_the_lane_the_strategy_picks_as_before(store, project, fast):

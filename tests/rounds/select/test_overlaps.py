@@ -231,3 +231,20 @@ def test_the_decoding_is_fitted_on_pixels_that_are_new_to_the_model_and_not_scor
         assert not unknown.all()
         np.testing.assert_array_equal(example.ignored if unknown.any() else np.zeros_like(unknown), unknown)
     assert shared
+
+
+@pytest.mark.parametrize("strategy", ["auto", "coreset", "random"])
+def test_an_image_that_was_imported_twice_is_not_learned_and_scored_on(store, fast, strategy):
+    made = catalogue.create_project(store, "twice", patch_size=64, validation_share=0.5)
+    for seed in range(3):
+        for copy in "ab":
+            importing.add_array(store, made.id, f"image_{seed}{copy}", discs(seed)[0])
+    for seed in range(3):
+        catalogue.update_project(store, made.id, seed=seed)
+        selection.run_select(store, made.id, silent, 8, strategy)
+        shown = [
+            {catalogue.read_patch(store, patch).tobytes() for patch in of_role(store, made, role)}
+            for role in (PatchRole.TRAIN, PatchRole.VALIDATION)
+        ]
+        assert not shown[0] & shown[1]
+        selection.discard_round(store, made.id)

@@ -23,6 +23,11 @@ def test_almost_empty_is_low_contrast_without_known_foreground():
     assert not almost_empty(Context(), 5).any()
 
 
+def test_specks_do_not_make_an_empty_patch_worth_looking_at():
+    contrast, foreground = np.array([10.0, 9, 8, 0.3, 0.3]), np.array([0.3, 0.2, 0.3, 0.005, 0.1])
+    assert almost_empty(Context(contrast=contrast, foreground=foreground), 5).tolist() == [False] * 3 + [True, False]
+
+
 def test_core_set_passes_over_empty_patches_and_says_so():
     embeddings = around([0, 0.4, 0.8, 3.1, 3.0])
     contrast = np.array([5, 5, 5, 0.1, 0.1])

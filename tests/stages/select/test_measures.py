@@ -83,3 +83,26 @@ def test_a_speck_is_no_object():
     assert measures.holds_objects(np.array([0, 0.002])).tolist() == [False, True]  # nothing larger is known
     assert not measures.holds_objects(np.zeros(3)).any()
     assert measures.holds_objects(np.array([])).shape == (0,)
+
+
+def test_noise_is_that_of_single_pixels_whatever_is_shown():
+    bright = noise(0, (64, 64, 1))
+    bright[:, 20:40] += 500
+    assert measures.noise(bright) == pytest.approx(5, rel=0.1)
+    assert measures.noise(bright[None]) == measures.noise(bright)
+    assert measures.noise(np.full((8, 8, 1), 3, np.uint8)) == pytest.approx(0.29, abs=0.01)  # that of rounding
+    assert measures.noise(np.full((8, 8, 1), 3, np.float32)) == 0
+    assert measures.noise(np.zeros((8, 1, 1), np.uint8)) == 0
+
+
+def test_a_dark_image_has_the_contrast_of_the_others_and_an_empty_one_has_not():
+    image = np.array([7, 7, 7, 9, 9, 9, 4, 4, 2])
+    contrast = np.array([100, 50, 3, 8.0, 4, 0.2, 3, 2, 4])
+    noise = np.array([10, 10, 10, 1.0, 1, 1, 10, 10, np.nan])
+    found = measures.evened(contrast, noise, image)
+    much = np.quantile(contrast, 0.95)
+    assert found[:3].tolist() == [100, 50, 3]  # as bright as any
+    np.testing.assert_allclose(found[3:6], contrast[3:6] * much / 8)  # dark
+    assert found[6:].tolist() == [3, 2, 4]  # empty, and one of which nothing is known
+    assert measures.evened(np.zeros(2), np.zeros(2), np.array([0, 1])).tolist() == [0, 0]
+    assert measures.evened(np.empty(0), np.empty(0), np.empty(0, int)).shape == (0,)
