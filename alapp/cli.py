@@ -124,6 +124,8 @@ def simulate(
     simulation.write_json(out, result)
     for row in result["rounds"]:
         print(f"round {row['round']}: {row['labelled']} labelled, F1 at IoU 0.5 {row['test']['f1_50']:.3f}")
+    if result["ended"]:
+        print(result["ended"])
     if result["full"]:
         print(f"all patches labelled: F1 at IoU 0.5 {result['full']['f1_50']:.3f}")
 

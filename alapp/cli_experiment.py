@@ -62,9 +62,9 @@ def create(
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Define an experiment; `run` carries it out."""
-    from alapp.experiments import control, runner, sources, wording
+    from alapp.experiments import control, sources, wording
     from alapp.experiments.study import Source, Study
-    from alapp.storage import catalogue, experiments
+    from alapp.storage import catalogue
     from alapp.storage.db import Store
 
     folders = any(folder is not None for folder in (images, labels, test_images, test_labels))
@@ -87,8 +87,8 @@ def create(
         iterations=iterations, embedder=embedder,
     )  # fmt: skip
     if add:
-        count = runner.extend(store, experiments.by_name(store, name), study)
-        print(f"{counted(count, 'run')} {'was' if count == 1 else 'were'} added to {name!r}.")
+        count, ahead = control.extend(store, name, study)
+        print(f"{counted(count, 'run')} {'was' if count == 1 else 'were'} added to {name!r}. {ahead.left_out}".rstrip())
     else:
         made, ahead = control.define(store, name, study)
         print(f"{made.name!r} has {ahead.told} Carry it out with: experiment run {_argument(made.name)}")

@@ -178,10 +178,13 @@ def _figures_of(key: str, name: str, compared: findings.Paired | None) -> dict[s
 
 
 def _sentence(each: Comparison, text: str, compared: findings.Paired, of: str) -> str:
-    low, high = (100 * value for value in compared.interval or ())
+    interval = ""
+    if compared.interval is not None:
+        low, high = (100 * value for value in compared.interval)
+        interval = f"95% interval {low:+.1f} to {high:+.1f}, "
     return (
         f"- {each.words} at {text.replace('_', '.')}%: {100 * compared.difference:+.1f} F1 points "
-        f"(95% interval {low:+.1f} to {high:+.1f}, {of}): {compared.told}."
+        f"({interval}{of}): {compared.told}."
     )
 
 

@@ -36,6 +36,14 @@ def define(store: Store, name: str, study: Study) -> tuple[Experiment, Outlook]:
     return runner.create(store, name, ahead.study), ahead
 
 
+def extend(store: Store, name: str, study: Study) -> tuple[int, Outlook]:
+    """Add to an experiment what it lacks, on images that were checked; returns how many runs that is. Raises
+    `InputError` where there is none of this name, and what `look_ahead` and `runner.extend` raise."""
+    experiment = rows.by_name(store, name.strip())
+    ahead = look_ahead(store, study)
+    return runner.extend(store, experiment, ahead.study), ahead
+
+
 def start(store: Store, experiment_id: int, workers: int = 1) -> Job:
     """Queue what is not done of an experiment; one that is paused goes on. Raises `ConflictError` while another
     experiment is waiting, running or paused, and `NotReadyError` when there is nothing to do."""

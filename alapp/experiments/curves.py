@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
 from alapp.experiments import corruption, findings, wording
 from alapp.experiments.findings import Line, Paired
 from alapp.experiments.study import ALL, CHAIN, NONE, SINGLE
@@ -23,7 +21,7 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross", "
 
 @dataclass(frozen=True)
 class Point:
-    """Mean F1 with so many labelled `patches`, and its 95% interval over the repetitions (None for one)."""
+    """Mean F1 with so many labelled `patches`, and its 95% interval over the repetitions, see `findings.interval`."""
 
     patches: int
     mean: float
@@ -64,16 +62,6 @@ class Contrast:
             f"{self.one} against {self.other}, {self.labels} ({self.under}): {100 * found.difference:+.1f} F1 "
             f"points{spread}: {found.told}."
         )
-
-
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95% interval of the mean by Student's t; None below two values."""
-    if len(values) < 2:
-        return None
-    if max(values) == min(values):
-        return values[0], values[0]
-    low, high = stats.ttest_1samp(list(values), 0).confidence_interval(0.95)
-    return float(low), float(high)
 
 
 def of(known: Sequence[Line], start: str | None = None, strategy: str | None = None) -> list[Curve]:
@@ -149,6 +137,8 @@ def contrasts(known: Sequence[Line]) -> list[Contrast]:
 def summary(found: Sequence[Contrast]) -> str:
     """How many of the comparisons show more than chance, in a sentence; "" without any that could."""
     able = [each.paired.told for each in found if each.paired.interval is not None]
+    if any(each.paired.n > 1 for each in found) and not able:
+        return "The repetitions are all the same, which does not tell what is more than chance."
     if not able:
         return "With two or more repetitions it is told here what is more than chance." if found else ""
     better, worse = able.count("better"), able.count("worse")
@@ -166,7 +156,7 @@ def table(known: Sequence[Line]) -> list[dict[str, Any]]:
     made = []
     for each in known:
         start, schedule, strategy, budget = each.condition
-        between = interval(list(each.f1.values()))
+        between = findings.interval(list(each.f1.values()))
         made.append(
             {
                 "start": start, "schedule": schedule, "strategy": strategy, "budget": budget,
@@ -184,7 +174,7 @@ def table(known: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 def _point(line: Line) -> Point:
-    return Point(line.patches, line.mean, interval(list(line.f1.values())), len(line.f1))
+    return Point(line.patches, line.mean, findings.interval(list(line.f1.values())), len(line.f1))
 
 
 def _contrast(one: Line, other: Line | None, name: str, base: str, where: str) -> Contrast | None:

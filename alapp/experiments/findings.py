@@ -14,6 +14,9 @@ from alapp.experiments.runs import Result
 from alapp.experiments.study import ALL, NONE, SINGLE, Run
 from alapp.storage.experiments import ExperimentRun, RunState
 
+ROUNDING = 1e-12
+"""Differences of F1 that are closer are the same."""
+
 Condition = tuple[str, str, str, float | None]
 """(start, schedule, strategy, budget) of runs that differ by their seeds only."""
 
@@ -58,7 +61,7 @@ class Line:
 @dataclass(frozen=True)
 class Paired:
     """Mean difference in F1 of one condition minus another over the `n` seeds that both have; `interval`: its 95%
-    interval by Student's t, None below two seeds."""
+    interval, see `interval`."""
 
     n: int
     difference: float
@@ -68,6 +71,8 @@ class Paired:
     def told(self) -> str:
         """In words: whether it is more than chance."""
         if self.interval is None:
+            if self.n > 1:
+                return f"the same difference in each of {self.n} repetitions, which does not tell how far chance goes"
             return "one seed says nothing"
         low, high = self.interval
         return "better" if low > 0 else "worse" if high < 0 else "no difference that could be told from chance"
@@ -143,14 +148,16 @@ def paired_over(pairs: Iterable[tuple[Line | None, Line | None]]) -> Paired | No
     )
     if not len(differences):
         return None
-    interval = None
-    if len(differences) > 1:
-        if np.ptp(differences) == 0:
-            interval = (float(differences[0]), float(differences[0]))
-        else:
-            low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-            interval = (float(low), float(high))
-    return Paired(len(differences), float(differences.mean()), interval)
+    return Paired(len(differences), float(differences.mean()), interval(differences))
+
+
+def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
+    """95% interval of the mean by Student's t. None below two values, and where all are the same: it judges by their
+    spread how far the next ones may lie, and from none it would be sure of anything."""
+    if len(values) < 2 or np.ptp(values) < ROUNDING:
+        return None
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return float(low), float(high)
 
 
 def _reading_order(each: Line) -> tuple[bool, str, float, str, str]:

@@ -18,7 +18,8 @@ from alapp.disk import patiently
 from alapp.domain import Report
 from alapp.environment import machine
 from alapp.errors import NotReadyError
-from alapp.experiments import corruption, sources
+from alapp.experiments import corruption, manifest
+from alapp.experiments.sources import Images
 from alapp.experiments.study import NONE, Run, Study
 from alapp.rounds.timing import content_hash
 from alapp.rounds.train import plan_in_use
@@ -52,9 +53,9 @@ class Lab:
         folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property
-    def images(self) -> sources.Images:
-        """The labelled images."""
-        return sources.load(self.study.source, self.store)
+    def images(self) -> Images:
+        """The labelled images. Raises `InputError` where they are not those that the experiment began with."""
+        return manifest.settled(self.folder, self.study.source, self.store)
 
     def pseudo(self, start: str, seed: int, report: Report) -> list[np.ndarray]:
         """Instance maps of the training images to pre-train on, int32 (Y, X) or (Z, Y, X). Corruption differs by

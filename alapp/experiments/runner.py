@@ -17,7 +17,7 @@ from typing import Any
 from alapp.domain import Report
 from alapp.environment import prepare, usable_cores
 from alapp.errors import AlappError, BackendError, Cancelled
-from alapp.experiments import exchange
+from alapp.experiments import exchange, extending, manifest
 from alapp.experiments.lab import Lab
 from alapp.experiments.runs import Claim, Result, carry_out
 from alapp.experiments.study import Run, Study, runs
@@ -76,8 +76,11 @@ def create(store: Store, name: str, study: Study) -> Experiment:
 
 def extend(store: Store, experiment: Experiment, study: Study) -> int:
     """Add what `study` compares beyond the experiment's own study. Returns how many runs were added. Raises
-    `InputError` for a study whose runs could not be compared with those that are there."""
-    whole = Study.of(experiment.study).extended(study)
+    `InputError` for a study whose runs could not be compared with those that are there, see `extending`."""
+    before = Study.of(experiment.study)
+    whole = before.extended(study)
+    known = [{"key": each.key, "after": each.after, "run": each.run} for each in rows.runs(store, experiment.id)]
+    extending.check(before, known, study, _listed(study))
     added = rows.extend(store, experiment.id, whole.as_json(), _listed(study))
     exchange.give_back(store, experiment)
     return added
@@ -93,8 +96,9 @@ def run_experiment(
 def run(store: Store, experiment_id: int, report: Report, workers: int = 1) -> dict[str, Any]:
     """Carry out every run that is not done; with more than one worker, in as many processes, each with its share of
     the cores. Returns {"done": n, "failed": n} of all runs. `report` counts runs; when it raises `Cancelled`, what was
-    begun is given back, to go on later."""
+    begun is given back, to go on later. Raises what `manifest.settled` raises before anything is begun."""
     experiment = rows.by_id(store, experiment_id)
+    rows.recover_dead(store, experiment.id)
     if workers > 1:
         _in_processes(store, experiment, report, workers)
     else:
@@ -119,6 +123,8 @@ def _listed(study: Study) -> list[dict[str, Any]]:
 def _here(store: Store, experiment: Experiment, report: Report) -> None:
     prepare()
     lab = Lab(folder(store, experiment), Study.of(experiment.study), store)
+    if _is_waiting(store, experiment):
+        _ = lab.images  # now, so that images that cannot be used do not let one run after the other fail
     name = worker_name(uuid.uuid4().hex)
     while True:
         rows.recover_dead(store, experiment.id)
@@ -167,6 +173,10 @@ def _before(store: Store, experiment: Experiment, claimed: ExperimentRun) -> Res
     return Result.of(stored) if stored else None
 
 
+def _is_waiting(store: Store, experiment: Experiment) -> bool:
+    return any(item.state is RunState.WAITING for item in rows.runs(store, experiment.id))
+
+
 def _progress(store: Store, experiment: Experiment) -> tuple[int, int]:
     states = [item.state for item in rows.runs(store, experiment.id)]
     return sum(state in (RunState.DONE, RunState.FAILED) for state in states), len(states)
@@ -175,6 +185,9 @@ def _progress(store: Store, experiment: Experiment) -> tuple[int, int]:
 def _in_processes(store: Store, experiment: Experiment, report: Report, workers: int) -> None:
     environment: Mapping[str, str] = {**os.environ, "OMP_NUM_THREADS": str(max(1, usable_cores() // workers))}
     command = [sys.executable, "-m", "alapp", "experiment", "run", experiment.name, "--state", str(store.root)]
+    if _is_waiting(store, experiment):
+        # Here first: of the processes only the log would tell.
+        manifest.settled(folder(store, experiment), Study.of(experiment.study).source, store)
     log = folder(store, experiment) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as output:

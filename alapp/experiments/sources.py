@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,15 @@ def load(source: Source, store: Store | None = None) -> Images:
         known = _folder(Path(source.images), Path(source.labels))
     if source.test_images is not None and source.test_labels is not None:
         test = _folder(Path(source.test_images), Path(source.test_labels))
-    train, test = divide(source, known, test)
+    return cut(source, *divide(source, known, test), voxel)
+
+
+def cut(source: Source, train: Sequence[Labelled], test: Sequence[Labelled], voxel_size: VoxelSize) -> Images:
+    """Images to train on, cut into the patches of the source, and images to test on."""
     patches = []
     for number, image in enumerate(train):
         patches += [Patch(number, box, image.is_3d) for box in boxes(source, image.labels.shape)]
-    return Images(tuple(train), tuple(test), tuple(patches), voxel)
+    return Images(tuple(train), tuple(test), tuple(patches), voxel_size)
 
 
 def of_sample(name: str, frames: int | None = None) -> Source:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ class Simulation:
 
 
 def simulate(store: Store, setup: Simulation, report: Report) -> dict[str, Any]:
-    """Run the loop in a new project of `store`; returns the result (see the README for its fields).
+    """Run the loop in a new project of `store`; returns the result (see the README for its fields). It ends earlier
+    where no patch is left, and says so.
 
     Raises `InputError` when images and labels do not match, or nothing can be read.
     """
@@ -70,7 +72,12 @@ def simulate(store: Store, setup: Simulation, report: Report) -> dict[str, Any]:
     if setup.pseudo != pseudo.NONE:
         training.run_pretrain(store, project.id, report, setup.iterations)
         results.append(_result(store, project, 0))
-    for _ in range(setup.rounds):
+    ended = None
+    for done in range(setup.rounds):
+        if done and not catalogue.any_patch(store, project.id, unpicked=True):
+            ended = f"No patch was left to label after {done} of {counted(setup.rounds, 'round')}."
+            report(1, 1, ended)
+            break
         made = selection.run_select(store, project.id, report, setup.batch, setup.strategy)
         oracle.answer(store, project.id, made["patches"])
         training.run_round(store, project.id, report, setup.iterations)
@@ -82,7 +89,8 @@ def simulate(store: Store, setup: Simulation, report: Report) -> dict[str, Any]:
         "patches": catalogue.count_patches(store, project.id),
         "backends": _backends(store, project),
         "rounds": results,
-        "full": _full(store, project, setup, report) if setup.full else None,
+        "ended": ended,
+        "full": _full(store, project, setup, len(round_rows.rounds(store, project.id)), report) if setup.full else None,
     }
 
 
@@ -122,10 +130,9 @@ def _fill(store: Store, setup: Simulation, report: Report) -> Project:
         here = [here[row] for row in sorted(order[n_test:])]
     if not here:
         raise InputError("A simulation needs at least two images: one to train on, one to test on.")
-    taken = len(catalogue.projects(store))
     project = catalogue.create_project(
         store,
-        f"Simulation {taken + 1}: {setup.images.parent.name or setup.images.name} {setup.strategy} {setup.seed}",
+        _free_name(store, f"{setup.images.parent.name or setup.images.name} {setup.strategy} {setup.seed}"),
         modality=setup.modality,
         patch_size=setup.patch,
         validation_share=setup.validation_share,
@@ -139,6 +146,14 @@ def _fill(store: Store, setup: Simulation, report: Report) -> Project:
     _import(store, project, held_out, ImageRole.TEST, report, {stem: f"test_{stem}" for stem in clash})
     pseudo.decide(store, project.id, setup.pseudo)
     return project
+
+
+def _free_name(store: Store, about: str) -> str:
+    """A numbered name that no project has, nor a deleted one that may come back."""
+    known = catalogue.projects(store)
+    taken = {item.name for item in (*known, *catalogue.projects(store, deleted=True))}
+    names = (f"Simulation {number}: {about}" for number in count(len(known) + 1))
+    return next(name for name in names if name not in taken)
 
 
 def _import(
@@ -159,14 +174,14 @@ def _import(
         importing.add_reference(store, by_name[names[path]], read_reference(answer))
 
 
-def _full(store: Store, project: Project, setup: Simulation, report: Report) -> dict[str, Any]:
-    """Scores with every patch labelled, from the same pre-trained model, with as many iterations as all rounds
-    together."""
+def _full(store: Store, project: Project, setup: Simulation, rounds: int, report: Report) -> dict[str, Any]:
+    """Scores with every patch labelled, from the same pre-trained model, with as many iterations as all `rounds` that
+    there were together."""
     cases = training_cases.reference_cases(store, project)
     plan = plan_in_use.ensure_plan(store, project, cases, report)
     first = next((item for item in models.checkpoints(store, project.id) if item.round_id is None), None)
     each = setup.iterations or plan.summary["iterations"]["round"]
-    run = training.Run(None, cases, first, each * setup.rounds, setup.seed + 1000)
+    run = training.Run(None, cases, first, each * rounds, setup.seed + 1000)
     checkpoint = training.train(store, project, plan, run, report)
     evaluation.predict_and_score(store, project.id, checkpoint, report)
     return _test_scores(store, checkpoint)

@@ -67,3 +67,19 @@ def test_a_report_and_a_file_of_results(command, folders, tmp_path):
     code, text = command("export", "discs", "csv", "--out", str(tmp_path / "file" / "a.csv"))
     assert (code, text.count("\n")) == (2, 1)
     assert "cannot be written" in text
+
+
+def test_budgets_that_leave_no_choice_are_not_added_either(command, store, folders):
+    for more in ("1", "2"):
+        arguments = [*folders, "--strategies", "random", "--budgets", "4,8,16,32", "--seeds", more]
+        code, text = command("create", "discs", *arguments, *(["--add"] if more == "2" else []))
+        assert code == 0
+        assert "Left out: 16, 32, because" in text
+    assert "4 runs were added to 'discs'. Left out" in text
+    runs = experiments.runs(store, experiments.by_name(store, "discs").id)
+    assert {run.run["budget"] for run in runs} == {0, 4, 8, None}
+    assert Study.of(experiments.by_name(store, "discs").study).budgets == (4, 8)
+    code, text = command("create", "discs", *folders, "--budgets", "4,6,8", "--add")
+    assert (code, text.count("\n")) == (2, 1)
+    assert "or define another experiment" in text
+    assert "no experiment called 'unknown'" in command("create", "unknown", *folders, "--add")[1]

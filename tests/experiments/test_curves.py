@@ -39,7 +39,7 @@ def known():
         untrained("auto", 0.5),
         line("auto", CHAIN, "coreset", 4, 0.70, 0.71),
         line("auto", CHAIN, "coreset", 8, 0.75, 0.77),
-        line("auto", CHAIN, "random", 4, 0.60, 0.61),
+        line("auto", CHAIN, "random", 4, 0.5995, 0.6105),
         line("auto", CHAIN, "random", 8, 0.74, 0.78),
         line("auto", SINGLE, ALL, None, 0.8, 0.8),
         untrained(NONE, 0.0),
@@ -53,7 +53,7 @@ def test_a_curve_starts_with_pretraining_alone(known):
     assert [point.patches for point in coreset.points] == [0, 4, 8]
     low, high = coreset.points[1].interval
     assert low < 0.705 < high
-    assert coreset.points[0].interval == (0.5, 0.5)
+    assert coreset.points[0].interval is None  # two that are the same do not tell how far the next may lie
     assert coreset.look != random.look
 
 
@@ -115,6 +115,20 @@ def test_a_summary_says_only_what_is_there(known):
     (found,) = curves.contrasts(single)
     assert found.labels == "1 labelled patch"
     assert found.told.endswith("+0.0 F1 points: one seed says nothing.")
+
+
+def test_repetitions_that_are_all_the_same_are_no_verdict(known):
+    lines = [line("auto", CHAIN, name, 4, f1, f1 + 0.1) for name, f1 in (("coreset", 0.75), ("random", 0.5))]
+    (found,) = curves.contrasts(lines)
+    assert found.told == (
+        "Core-set against Random, 4 labelled patches (pre-trained on pseudo-labels, round after round): +25.0 F1 "
+        "points: the same difference in each of 2 repetitions, which does not tell how far chance goes."
+    )
+    assert "does not tell what is more than chance" in curves.summary([found])
+    better, *_ = curves.contrasts(known)
+    assert curves.summary([found, better]) == "Of 1 comparison: 1 better, 0 worse."
+    same = line("auto", CHAIN, "random", 4, 0.5, 0.5, 0.5)
+    assert (curves.table([same])[0]["f1_50_low"], curves.table([same])[0]["f1_50_high"]) == (None, None)
 
 
 def test_the_page_shows_what_is_more_than_chance_first(known):

@@ -33,6 +33,7 @@ def test_the_result_has_every_round_and_stage(store, folders, fast, tmp_path):
     result = simulate.simulate(store, setup, silent)
     assert (result["schema"], result["strategy"], result["seed"], result["patches"]) == (1, "auto", 3, 12)
     assert [row["round"] for row in result["rounds"]] == [0, 1, 2]
+    assert result["ended"] is None
     assert [row["labelled"] for row in result["rounds"]] == [0, 4, 8]
     assert [row["trained_on"] for row in result["rounds"]] == [0, 3, 6]
     assert [round(row["fraction"], 3) for row in result["rounds"]] == [0, 0.333, 0.667]
@@ -43,6 +44,28 @@ def test_the_result_has_every_round_and_stage(store, folders, fast, tmp_path):
     assert result["full"]["n_true"] == result["rounds"][0]["test"]["n_true"]
     simulate.write_json(tmp_path / "out" / "result.json", result)
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
+
+
+def test_it_ends_when_no_patch_is_left_to_label(store, folders, fast):
+    trainer, _ = fast
+    setup = simulate.Simulation(*folders, patch=64, batch=8, rounds=4, full=True)
+    result = simulate.simulate(store, setup, silent)
+    assert [row["labelled"] for row in result["rounds"]] == [0, 8, 12]
+    assert result["ended"] == "No patch was left to label after 2 of 4 rounds."
+    # as long as the rounds that there were together
+    assert [each["iterations"] for each in trainer.seen] == [4, 6, 6, 12]
+
+
+def test_a_simulation_takes_the_next_free_name(store, folders):
+    setup = simulate.Simulation(*folders, patch=64)
+    first, second = (simulate._fill(store, setup, silent) for _ in range(2))
+    catalogue.delete_project(store, first.id)
+    third = simulate._fill(store, setup, silent)
+    assert third.name == second.name.replace("Simulation 2", "Simulation 3")
+    catalogue.delete_project(store, third.id)
+    fourth = simulate._fill(store, setup, silent)
+    assert fourth.name not in {second.name, third.name}
+    catalogue.restore_project(store, third.id)  # whose name nobody took
 
 
 def test_the_same_seed_gives_the_same_rounds(store, folders, fast, tmp_path):
