@@ -101,7 +101,7 @@ def _repeat(db: Database, round_id: int, original: int, rank: int) -> None:
 
 
 def swap(store: Store, round_id: int, old_patch: int, new_patch: int, reason: Mapping[str, Any]) -> None:
-    """Put another patch in the place of a pick, which is vetoed. Raises `ConflictError` if that pick is gone already."""
+    """Put another patch in the place of a pick, which is vetoed. Raises `ConflictError` if that pick is gone."""
     with store.atomic() as db:
         changed = db.conn.execute(
             "UPDATE selection SET patch_id = ?, reason = ? WHERE round_id = ? AND patch_id = ?",

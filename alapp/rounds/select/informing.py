@@ -30,8 +30,8 @@ from alapp.storage.models import Checkpoint
 
 FILE = "known.npz"
 """In the project's folder of embeddings: `key` int64 (N,) names patches, `model` the hash of the model that the doubt
-is of, "" for none; the others are fields of `Context`, or `NOISE`, NaN where they were not computed. The contrast is that
-of the pixels as they are."""
+is of, "" for none; the others are fields of `Context`, or `NOISE`, NaN where they were not computed. The contrast is
+that of the pixels as they are."""
 
 PIXELS = (Need.CONTRAST, Need.CONTENT)
 NOISE = "noise"

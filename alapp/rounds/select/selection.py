@@ -205,8 +205,8 @@ class _Pool:
         self.excluded |= free & ~overlaps.apart(free, self._shared_with(self.validated), wanted)
 
     def _shared_with(self, rows: np.ndarray) -> np.ndarray:
-        """How much of each patch (N) others show as well, 0 to 1: all of it where their pixels are equal, as in an image
-        that was imported twice."""
+        """How much of each patch (N) others show as well, 0 to 1: all of it where their pixels are equal, as in an
+        image that was imported twice."""
         share = overlaps.shared(self.patches, [self.patches[row] for row in np.flatnonzero(rows)])
         if self.content is not None:
             share[np.isin(self.content, self.content[rows]) & ~rows] = 1
