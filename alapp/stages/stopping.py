@@ -45,17 +45,19 @@ class Reach:
 class Change:
     """What differs between the predictions of two models on the same `n` patches. `pixels`: the share that one calls
     object and the other background; `kappa`: their agreement on pixels beyond chance (Cohen 1960), at most 1;
-    `objects`: 1 - F1 at IoU 0.5 of the objects of one against those of the other."""
+    `objects`: 1 - F1 at IoU 0.5 of the objects of one against those of the other; `empty`: neither finds an object."""
 
     n: int
     pixels: float
     kappa: float
     objects: float
+    empty: bool = False
 
     @property
-    def settled(self) -> bool:
-        """Whether the two models say the same."""
-        return self.kappa >= SETTLED
+    def settled(self) -> bool | None:
+        """Whether the two models say the same; None where neither finds an object: models that learned nothing yet
+        agree as well."""
+        return None if self.empty else self.kappa >= SETTLED
 
 
 def gain_of_more(sizes: Sequence[int], scores: Sequence[Sequence[InstanceScores]], more: int) -> Gain | None:
@@ -69,10 +71,11 @@ def gain_of_more(sizes: Sequence[int], scores: Sequence[Sequence[InstanceScores]
     curves it holds the true gain in 87 to 97% of cases, in 85 to 90% where F1 of a training varies by 0.02
     (`python -m benchmarks.stopping`).
 
-    None with fewer than two different sizes, or without validation patches. Deterministic.
+    None with fewer than two different sizes, without validation patches, and where these show no object or the newest
+    model found none of them: a curve that has not begun to rise looks as flat as one that has ended. Deterministic.
     """
     rounds = [(n, list(parts)) for n, parts in zip(sizes, scores, strict=True) if n > 0]
-    if len({n for n, _ in rounds}) < 2 or not rounds[0][1]:
+    if len({n for n, _ in rounds}) < 2 or not any(part.tp_50 for part in rounds[-1][1]):
         return None
     n = len(rounds[0][1])
     logs = np.log([size for size, _ in rounds])
@@ -142,4 +145,5 @@ def changed(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Change | None:
     chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
     # Two models that both see nothing at all, or nothing else, agree.
     kappa = (same - chance) / (1 - chance) if chance < 1 else 1.0
-    return Change(len(parts), 1 - same, kappa, 1 - pool(parts).f1_50)
+    pooled = pool(parts)
+    return Change(len(parts), 1 - same, kappa, 1 - pooled.f1_50, empty=not (pooled.n_true or pooled.n_pred))

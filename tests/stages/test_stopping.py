@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from alapp.stages import stopping
+from alapp.stages.metrics import score_instances
 from alapp.stages.paired import MIN_PATCHES
 from tests.rounds.made_scores import scored
 
@@ -55,6 +56,15 @@ def test_it_says_when_it_cannot_know():
     few = stopping.gain_of_more((8, 16), [one[:3], one[:3]], 8)
     assert few.interval is None
     assert few.n == 3 < MIN_PATCHES
+
+
+def test_a_curve_on_which_nothing_is_found_yet_tells_no_gain():
+    none, some = [scored(0, 20)] * 6, [scored(10, 20)] * 6
+    assert stopping.gain_of_more((8, 16), [none, none], 8) is None
+    assert stopping.gain_of_more((8, 16), [some, none], 8) is None
+    assert stopping.gain_of_more((8, 16), [none, [*none[:5], scored(1, 20)]], 8) is not None
+    empty = np.zeros((4, 4), np.int32)
+    assert stopping.gain_of_more((8, 16), [[score_instances(empty, empty)] * 6] * 2, 8) is None
 
 
 def test_reach_shrinks_with_every_round():
@@ -112,3 +122,10 @@ def test_empty_predictions_agree_and_no_patches_say_nothing():
     empty = np.zeros((2, 4, 4), np.int32)
     assert stopping.changed([(empty, empty)]).kappa == 1
     assert stopping.changed([]) is None
+
+
+def test_models_that_find_nothing_have_not_settled():
+    empty = np.zeros((20, 20), np.int32)
+    assert stopping.changed([(empty, empty)] * 2).settled is None
+    assert stopping.changed([(empty, empty), (two_squares(), two_squares())]).settled
+    assert stopping.changed([(empty, two_squares())]).settled is False

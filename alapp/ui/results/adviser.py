@@ -13,6 +13,7 @@ from alapp.stages.stopping import SETTLED
 from alapp.storage.db import Store
 from alapp.ui.page import Page, fill_when_stale
 from alapp.ui.parts import tables
+from alapp.wording import counted
 
 TOO_EARLY = "Advice appears here after the first training."
 COMPARING = "How far the labels reach, and how much the predictions changed, is being computed."
@@ -26,6 +27,7 @@ WORDS = {
     Verdict.OPEN: "It cannot be told yet whether another batch helps: within the range lie a real gain and none.",
     Verdict.UNKNOWN: "",
 }
+IMPORT = "Worth importing more images: the score still rises by more than chance."
 UNSETTLED = "Another batch would hardly change the score; whether the predictions have settled is not known yet."
 CHANGING = "Another batch would hardly change the score, but the predictions still change: one more batch is safer."
 
@@ -59,7 +61,7 @@ def panel(advice: Advice, waiting: bool = False) -> str:
     """Sentence, verdict, and what speaks for it."""
     lines = [COMPARING] if waiting else []
     if advice.facts:
-        lines += [line for line in (reach_words(advice), change_words(advice)) if line]
+        lines += [line for line in (reach_words(advice), change_words(advice), uncompared_words(advice)) if line]
     if advice.gain and advice.gain.interval:
         lines.append(CAVEAT)
     below = "".join(f"<p>{escape(line)}</p>" for line in lines)
@@ -71,7 +73,7 @@ def verdict_words(advice: Advice) -> str:
     """The verdict in words."""
     if advice.verdict is Verdict.OPEN and advice.gain.interval[1] < adviser.LITTLE:
         return UNSETTLED if advice.settled is None else CHANGING
-    return WORDS[advice.verdict]
+    return IMPORT if advice.exhausted and advice.verdict is Verdict.GO_ON else WORDS[advice.verdict]
 
 
 def reach_words(advice: Advice) -> str:
@@ -93,9 +95,21 @@ def change_words(advice: Advice) -> str:
     if change is None or compared is None:
         return ""
     names = [f"round {number}" if number else "pre-training" for number in compared]
+    where = f"Predictions on {counted(change.n, 'patch', 'patches')} that nobody labelled, {names[0]} → {names[1]}"
+    if change.settled is None:
+        return f"{where}: neither model finds an object there, which does not tell whether they have settled."
     settled = "they have settled" if change.settled else "they still change"
     return (
-        f"Predictions on {change.n} patches that nobody labelled, {names[0]} → {names[1]}: {change.pixels:.1%} of the "
-        f"pixels and {change.objects:.0%} of the objects changed; {settled} (kappa {change.kappa:.2f}, settled from "
-        f"{SETTLED:.2f} on)."
+        f"{where}: {change.pixels:.1%} of the pixels and {change.objects:.0%} of the objects changed; {settled} (kappa "
+        f"{change.kappa:.2f}, settled from {SETTLED:.2f} on)."
+    )
+
+
+def uncompared_words(advice: Advice) -> str:
+    """On how many patches the predictions could not be compared."""
+    if not advice.facts.uncompared:
+        return ""
+    return (
+        f"Not yet predicted by two models in a row: {counted(advice.facts.uncompared, 'patch', 'patches')} that nobody "
+        "labelled. Whether the predictions have settled there is not known."
     )
