@@ -60,7 +60,7 @@ def inspect_file(path: Path) -> Found:
     try:
         return Found(path, image_files.inspect(path))
     except ImageError as error:
-        return Found(path, None, str(error))
+        return Found(path, None, image_files.printable(str(error)))
 
 
 def run_import(
@@ -84,13 +84,16 @@ def run_import(
         for index, file in enumerate(files):
             path = Path(file["path"])
             report(index, len(files), f"Importing {image_files.title(path)}")
-            if (_name_of(path, file), str(path)) in before:
+            known = _name_of(path, file), image_files.printable(str(path))
+            if known in before:
+                before.remove(known)  # others may have this name, but for bytes that are no UTF-8
                 imported.append(_name_of(path, file))
                 continue
             try:
                 imported.append(_import_file(store, project_id, path, file, ImageRole(role)).name)
             except AlappError as error:
-                problems.append({"file": image_files.title(path), "problem": str(error)})
+                problem = image_files.printable(str(error))
+                problems.append({"file": image_files.title(path), "problem": problem})
         report(len(files), len(files), f"Imported {len(imported)} of {counted(len(files), 'image')}")
     except Cancelled as end:
         # Its subclasses mean that the job goes on later, and then it needs the uploads.
@@ -279,7 +282,7 @@ def _import_file(store: Store, project_id: int, path: Path, file: Mapping[str, A
         info=info,
         axes=axes,
         voxel_size=size,
-        source=str(path),
+        source=image_files.printable(str(path)),
         source_sha256="" if path.is_dir() else sha256_of(path),
     )
 

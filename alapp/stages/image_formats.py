@@ -33,6 +33,9 @@ COARSEST_PIXEL = 20.0
 MOST_BYTES_AT_ONCE = 2 * 2**30
 """Larger images, or tiles, are not unpacked in one piece."""
 
+_PRINT_UNITS = ("inch", "cm")
+"""What ImageJ calls the two units of TIFF resolution tags (ij.io.TiffDecoder)."""
+
 _CHANNELS_LAST = 4
 
 _MICROMETRES = {
@@ -103,17 +106,18 @@ def tiff_pixels(path: Path) -> np.ndarray:
             colours = np.delete(pixels, alpha, axis=layout.axes.index("C"))
             return colours if "C" in kept else colours.reshape(shape)
         if _is_palette(tif):
-            return np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, pixels], 0, -1)
-        if is_inverted(tif):
-            return np.iinfo(pixels.dtype).max - pixels
-        return pixels
+            return np.moveaxis(_colours(page).take(pixels, axis=1), 0, -1)  # pixels of 1 bit are no indices
+        return ~pixels if is_inverted(tif) else pixels
 
 
 def is_inverted(tif: tifffile.TiffFile) -> bool:
     """Whether white is 0 in the pixels of a TIFF file. ImageJ says so of an inverting lookup table, too, which changes
-    how it shows the pixels and not what they mean (`TiffEncoder` and `FileOpener` of ImageJ)."""
+    how it shows the pixels and not what they mean (`TiffEncoder` and `FileOpener` of ImageJ); and tifffile of every
+    array of 1 bit that is saved by it, whose pixels it leaves as they are."""
     page = tif.series[0].keyframe
-    return page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and page.dtype.kind == "u" and not tif.is_imagej
+    if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE or tif.is_imagej:
+        return False
+    return page.dtype.kind == "u" or (page.dtype.kind == "b" and page.software != "tifffile.py")
 
 
 def tiff_layout(tif: tifffile.TiffFile, path: Path) -> _Layout | None:
@@ -255,6 +259,13 @@ def _is_palette(tif: tifffile.TiffFile) -> bool:
     return page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None and not tif.is_imagej
 
 
+def _colours(page: tifffile.TiffPage) -> np.ndarray:
+    """The colour table of a palette, uint8 (3, colours). Its values have 16 bits, but some programs write 8-bit ones,
+    which would all be black (libtiff tells them by the same rule)."""
+    table = page.colormap
+    return (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+
+
 def _voxel_size(tif: tifffile.TiffFile, axes: str) -> VoxelSize:
     if tif.is_ome:
         z, y, x = _ome_sizes(tif.ome_metadata or "")
@@ -281,18 +292,24 @@ def _ome_sizes(xml: str) -> tuple[float | None, ...]:
 
 def _imagej_sizes(metadata: Mapping[str, object], page: tifffile.TiffPage) -> tuple[float | None, ...]:
     unit = str(metadata.get("unit", ""))
-    sizes = [_per_pixel(page, tag) for tag in ("YResolution", "XResolution")]
+    y, x = (length_um(_per_pixel(page, tag), unit) for tag in ("YResolution", "XResolution"))
+    # ImageJ takes the resolution tags of a file from elsewhere for its scale, and writes them so when it saves it
+    if unit in _PRINT_UNITS and _is_for_printing(y, x):
+        return None, None, None
     # ImageJ leaves the spacing out where it is 1 (ij.io.FileSaver), and takes it for 1 where it is missing
-    return tuple(length_um(value, unit) for value in (metadata.get("spacing", 1.0), *sizes))
+    return length_um(metadata.get("spacing", 1.0), unit), y, x
 
 
 def _tag_sizes(page: tifffile.TiffPage) -> tuple[float | None, ...]:
     tag = page.tags.get("ResolutionUnit")
     unit = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}.get(tag.value if tag else None, "")
     sizes = [length_um(_per_pixel(page, name), unit) for name in ("YResolution", "XResolution")]
-    if any(size is None or size > COARSEST_PIXEL for size in sizes):
-        return None, None, None
-    return None, *sizes
+    return (None, None, None) if _is_for_printing(*sizes) else (None, *sizes)
+
+
+def _is_for_printing(*sizes: float | None) -> bool:
+    """Whether resolution tags, as sizes of a pixel in micrometres, tell no voxel size."""
+    return any(size is None or size > COARSEST_PIXEL for size in sizes)
 
 
 def _per_pixel(page: tifffile.TiffPage, name: str) -> float | None:

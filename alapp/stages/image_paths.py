@@ -91,13 +91,19 @@ def stem(path: Path | str) -> str:
     zarr, inner = _in_zarr(Path(path))
     name = zarr.stem
     plain = name[:-4] if name.lower().endswith(".ome") and len(name) > 4 else name
-    return "_".join([plain, *inner])
+    return printable("_".join([plain, *inner]))
 
 
 def title(path: Path | str) -> str:
     """What a file is called on the pages: its name, or its path from the Zarr on in which it is."""
     zarr, inner = _in_zarr(Path(path))
-    return "/".join([zarr.name, *inner])
+    return printable("/".join([zarr.name, *inner]))
+
+
+def printable(text: str) -> str:
+    """`text` in which bytes of a file name that are no UTF-8 are question marks: else it can neither be stored nor be
+    sent to a page. `stem` and `title` are so already."""
+    return text.encode(errors="replace").decode()
 
 
 def _in_zarr(path: Path) -> tuple[Path, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from alapp.domain import ImageInfo
 from alapp.errors import ImageError, InputError, ResourceError
 from alapp.stages import image_formats
 from alapp.stages.display import thumbnail, to_display
-from alapp.stages.image_paths import SUFFIXES, discover, stem, title, unsupported
+from alapp.stages.image_paths import SUFFIXES, discover, printable, stem, title, unsupported
 from alapp.stages.zarr_images import ZarrImage, is_zarr
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "memory_dtype",
     "order_of",
     "pixel_warnings",
+    "printable",
     "read",
     "stem",
     "thumbnail",
@@ -56,7 +57,7 @@ def inspect(path: Path | str) -> ImageInfo:
     """What an image file says about itself, without reading its pixels.
 
     Raises `ImageError` naming the file when it is missing, unreadable, damaged, of another type, empty, complex,
-    or smaller than `MIN_SIDE`. A time series passes, with a warning: `read` refuses it unless it is given axes.
+    or smaller than `MIN_SIDE`. A time series passes, with a warning: `read` refuses it unless it is given other axes.
     """
     path = Path(path)
     _check_file(path)
@@ -101,7 +102,7 @@ def whole(path: Path) -> np.ndarray:
 def is_3d(info: ImageInfo, axes: str | None = None) -> bool:
     """Whether the image has more than one slice, with its own axes or the confirmed ones.
 
-    Raises `InputError` for axes that do not fit, or for a time series without confirmed axes.
+    Raises `InputError` for axes that do not fit, or for a time series whose frames were not declared slices.
     """
     order = order_of("This image", info, axes)
     return "Z" in order and info.shape[order.index("Z")] > 1
@@ -124,19 +125,17 @@ def pixel_warnings(image: np.ndarray) -> tuple[str, ...]:
 
 def order_of(name: str, info: ImageInfo, axes: str | None) -> str:
     """The axes to read with: the confirmed ones, else the file's. Raises as `read`."""
-    if axes is None:
-        if "T" in info.axes:
-            frames = info.shape[info.axes.index("T")]
-            other = f", or give its axes as {info.axes.replace('T', 'Z')} if they are slices" * ("Z" not in info.axes)
-            raise ImageError(f"{name} is a time series of {frames} frames. Save each frame as a file{other}.")
-        return info.axes
-    order = axes.strip().upper()
+    order = info.axes if axes is None else axes.strip().upper()
     n = len(info.shape)
-    if len(order) != n or len(set(order)) != n or not {"Y", "X"} <= set(order) <= set(_CANONICAL):
+    if len(order) != n or len(set(order)) != n or not {"Y", "X"} <= set(order) <= {*_CANONICAL, "T"}:
         raise InputError(
             f"{name}: axes {axes!r} do not fit its {n} dimensions ({_sizes(info.shape)}). Give {n} different letters "
             "in the file's order: Y and X, and Z for slices or C for channels."
         )
+    if "T" in order:  # also of given axes: the page hands on those of the file
+        frames = info.shape[order.index("T")]
+        other = f", or give its axes as {order.replace('T', 'Z')} if they are slices" * ("Z" not in order)
+        raise ImageError(f"{name} is a time series of {frames} frames. Save each frame as a file{other}.")
     _check_side(Path(name), order, info.shape)
     return order
 

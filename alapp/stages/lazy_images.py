@@ -128,7 +128,7 @@ class _Mapped:
 
     def read(self, axes: str, wanted: dict[str, slice]) -> np.ndarray:
         pixels = np.array(self._pixels[tuple(wanted.get(axis, slice(None)) for axis in axes)])
-        return np.iinfo(pixels.dtype).max - pixels if self._inverted else pixels
+        return ~pixels if self._inverted else pixels
 
     def close(self) -> None:
         self._pixels = np.zeros(0)
@@ -161,7 +161,7 @@ class _Segments:
                 number = number * size + r[i]
             plane = self._plane(number, y, x)
             out[place] = plane if self._samples_last else plane[..., 0]
-        return np.iinfo(out.dtype).max - out if self._inverted else out
+        return ~out if self._inverted else out
 
     @property
     def _samples_last(self) -> bool:

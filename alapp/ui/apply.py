@@ -250,11 +250,15 @@ def _keep_uploads(store: Store, project_id: int, files: Sequence[Path]) -> dict[
     folder = store.files.project(project_id) / "uploads" / uuid.uuid4().hex
     shutil.rmtree(folder.parent, ignore_errors=True)
     kept = []
-    for number, source in enumerate(files):
-        copy = folder / str(number) / source.name
-        copy.parent.mkdir(parents=True)
-        shutil.copyfile(source, copy)
-        kept.append(str(copy))
+    try:
+        for number, source in enumerate(files):
+            copy = folder / str(number) / source.name
+            copy.parent.mkdir(parents=True)
+            shutil.copyfile(source, copy)
+            kept.append(str(copy))
+    except OSError:  # of a full disk, for instance
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return {"files": kept, "discard": folder.relative_to(store.root).as_posix()}
 
 

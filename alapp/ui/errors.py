@@ -10,15 +10,19 @@ from typing import Any
 
 import gradio as gr
 
+from alapp.disk import is_full
 from alapp.errors import AlappError, Cancelled
+from alapp.stages.images import printable
 
+FULL = "The disk is full: this could not be done. Free some space and try again."
 UNEXPECTED = "Something went wrong inside the app; nothing was lost. Details are in the log."
 
 logger = logging.getLogger(__name__)
 
 
 def told(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an event handler: an `AlappError` becomes a toast with its sentence and the page stays as it is.
+    """Wrap an event handler: an `AlappError` becomes a toast with its sentence and the page stays as it is; a full disk
+    is told, too.
 
     Anything else is a bug: it is logged with its traceback, and the user is told in one sentence. On an error
     the handler's outputs do not change. The signature is kept, so that Gradio still injects `gr.Request` and
@@ -51,7 +55,9 @@ def as_toast(error: Exception) -> gr.Error:
         return error
     if isinstance(error, AlappError):
         title = "Cancelled" if isinstance(error, Cancelled) else "Please check"
-        return gr.Error(str(error), duration=12, title=title, print_exception=False)
+        return gr.Error(printable(str(error)), duration=12, title=title, print_exception=False)
+    if is_full(error):
+        return gr.Error(FULL, duration=12, title="Please check", print_exception=False)
     logger.error("Error in a page handler", exc_info=error)
     return gr.Error(UNEXPECTED, duration=12, title="Error", print_exception=False)
 
@@ -59,6 +65,8 @@ def as_toast(error: Exception) -> gr.Error:
 def sentence(error: Exception) -> str:
     """The same in words, for places that show an error inside the page. Unexpected errors are logged here."""
     if isinstance(error, AlappError):
-        return str(error)
+        return printable(str(error))
+    if is_full(error):
+        return FULL
     logger.error("Error in the page", exc_info=error)
     return UNEXPECTED

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -14,7 +17,7 @@ from alapp.rounds import importing
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import embedding
 from alapp.rounds.train import training
-from alapp.running import Stopped
+from alapp.running import Stopped, run_inline
 from alapp.stages import display, patches
 from alapp.storage import catalogue, labels
 from alapp.storage import jobs as rows
@@ -96,6 +99,27 @@ def test_another_file_of_the_same_name_is_not_taken_for_the_finished_one(store, 
     other = [{"path": str(tmp_path / "other" / "a.tif")}]
     problems = importing.run_import(store, empty.id, silent, other, since=since)["problems"]
     assert "already an image with this name" in problems[0]["problem"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode only")
+def test_files_whose_names_are_no_utf8_are_imported_under_mended_ones(store, empty, tmp_path):
+    here = tmp_path / "caf\udce9s"
+    here.mkdir()
+    for name in ("a", "b\udce9", "b\udce8", "c\udce9"):
+        write(here / f"{name}.tif")
+    (here / "c\udce9.tif").write_bytes(b"nothing")
+    found = importing.inspect(str(here))
+    assert ["c?.tif" in item.problem for item in found] == [False, False, False, True]
+    files, since = [{"path": str(item.path)} for item in found], now()
+    job = run_inline(store, jobs.enqueue(store, "import", empty.id, {"files": files}))
+    assert job.state is jobs.JobState.DONE
+    assert job.result["imported"] == names(store, empty) == ["a", "b?"]
+    assert [row["file"] for row in job.result["problems"]] == ["b?.tif", "c?.tif"]
+    assert "already an image with this name" in job.result["problems"][0]["problem"]
+    assert "c?.tif" in job.result["problems"][1]["problem"]
+    assert {Path(image.source).parent.name for image in catalogue.images(store, empty.id)} == {"caf?s"}
+    again = importing.run_import(store, empty.id, silent, files, since=since)
+    assert again == job.result  # as after a worker that was killed
 
 
 @pytest.mark.parametrize(("error", "kept"), [(Cancelled, False), (Stopped, True), (Paused, True)])

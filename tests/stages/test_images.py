@@ -103,6 +103,27 @@ def test_imagej_without_a_length_unit_has_no_voxel_size(tmp_path: Path) -> None:
     assert images.inspect(path).voxel_size == VoxelSize()
 
 
+@pytest.mark.parametrize(
+    ("unit", "pixels_per_unit", "expected"),
+    [
+        ("inch", 72 * 1.01, VoxelSize()),
+        ("inch", 300, VoxelSize()),
+        ("cm", 118.11, VoxelSize()),
+        ("inch", 50_800, VoxelSize(1.5 * 25_400, 0.5, 0.5)),
+        ("cm", 20_000, VoxelSize(1.5 * 10_000, 0.5, 0.5)),
+        ("mm", 20, VoxelSize(1500, 50, 50)),
+        ("um", 0.02, VoxelSize(1.5, 50, 50)),
+    ],
+)
+def test_print_resolution_that_imagej_took_over_is_no_voxel_size(
+    tmp_path: Path, unit: str, pixels_per_unit: float, expected: VoxelSize
+) -> None:
+    metadata, resolution = {"axes": "ZYX", "unit": unit, "spacing": 1.5}, (pixels_per_unit, pixels_per_unit)
+    path = tiff(tmp_path / "a.tif", numbers(5, 20, 30), imagej=True, resolution=resolution, metadata=metadata)
+    size = images.inspect(path).voxel_size
+    assert (size.z, size.y, size.x) == pytest.approx((expected.z, expected.y, expected.x))
+
+
 def test_imagej_lookup_table_does_not_become_colours(tmp_path: Path) -> None:
     array = numbers(20, 30, dtype="uint8", top=255)
     green = np.zeros((3, 256), np.uint16)
@@ -183,10 +204,36 @@ def test_palette_tiff_becomes_rgb(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images.read(path)[0], np.moveaxis((colours >> 8)[:, index], 0, -1))
 
 
+def test_a_palette_of_8_bit_values_is_not_black(tmp_path: Path) -> None:
+    index = numbers(20, 30, dtype="uint8", top=255)
+    colours = numbers(3, 256, top=256)
+    path = tiff(tmp_path / "a.tif", index, photometric="palette", colormap=colours)
+    np.testing.assert_array_equal(images.read(path)[0], np.moveaxis(colours[:, index], 0, -1))
+
+
+def test_a_palette_of_two_colours(tmp_path: Path) -> None:
+    array = numbers(20, 30, top=2).astype(bool)
+    table = (320, "H", 6, (0, 65_535, 0, 0, 0, 65_535), True)  # black and magenta
+    path = tiff(tmp_path / "a.tif", array, photometric="minisblack", metadata=None, extratags=[table])
+    with tifffile.TiffFile(path, mode="r+") as tif:  # which writes no palettes of 1 bit
+        tif.pages.first.tags["PhotometricInterpretation"].overwrite(tifffile.PHOTOMETRIC.PALETTE)
+    assert (images.inspect(path).axes, images.inspect(path).shape) == ("YXC", (20, 30, 3))
+    np.testing.assert_array_equal(images.read(path)[0], array[..., None] * np.array([255, 0, 255]))
+
+
 def test_white_is_zero_tiff_is_inverted(tmp_path: Path) -> None:
     array = numbers(20, 30)
     path = tiff(tmp_path / "a.tif", array, photometric="miniswhite")
     np.testing.assert_array_equal(images.read(path)[0, ..., 0], 65_535 - array)
+
+
+@pytest.mark.parametrize("compression", [None, "packbits"])
+def test_white_is_zero_tiff_of_one_bit_is_inverted(tmp_path: Path, compression: str | None) -> None:
+    array = numbers(20, 30, top=2).astype(bool)
+    # by the program: of its own files tifffile says so always, and does not mean it
+    options = {"photometric": "miniswhite", "compression": compression, "software": "a scanner"}
+    path = tiff(tmp_path / "a.tif", array, **options)
+    np.testing.assert_array_equal(images.read(path)[0, ..., 0], ~array)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -292,17 +339,28 @@ def test_time_series_is_refused_until_its_frames_are_declared_slices(tmp_path: P
     assert "4 frames" in info.warnings[0]
     with pytest.raises(ImageError, match=r"movie\.tif.*4 frames.*ZYX"):
         images.read(path)
+    with pytest.raises(ImageError, match=r"movie\.tif.*4 frames.*ZYX"):
+        images.read(path, "TYX")  # as the page gives it
     np.testing.assert_array_equal(images.read(path, "ZYX"), array[..., None])
     assert images.is_3d(info, "ZYX")
 
 
 def test_time_series_of_stacks_is_refused(tmp_path: Path) -> None:
     path = tiff(tmp_path / "movie.tif", numbers(3, 4, 20, 30), imagej=True, metadata={"axes": "TZYX"})
-    with pytest.raises(ImageError, match=r"Save each frame as a file\.$"):
-        images.read(path)
+    for axes in (None, "TZYX"):
+        with pytest.raises(ImageError, match=r"Save each frame as a file\.$"):
+            images.read(path, axes)
 
 
-@pytest.mark.parametrize("axes", ["YX", "ZZX", "ZCY", "TYX", "ZCYX", "ABC", ""])
+def test_frames_that_only_the_user_calls_so_are_refused_as_a_time_series(tmp_path: Path) -> None:
+    path = tiff(tmp_path / "a.tif", numbers(20, 21, 30), metadata=None)
+    with pytest.raises(ImageError, match=r"a\.tif is a time series of 20 frames.*ZYX"):
+        images.read(path, "TYX")
+    with pytest.raises(InputError):
+        images.is_3d(images.inspect(path), "TYX")
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZZX", "ZCY", "TTX", "ZCYX", "ABC", ""])
 def test_axes_that_do_not_fit_are_refused(tmp_path: Path, axes: str) -> None:
     path = tiff(tmp_path / "a.tif", numbers(20, 21, 30), metadata=None)
     with pytest.raises(InputError, match=r"a\.tif.*3 dimensions"):
@@ -430,6 +488,12 @@ def test_pixel_warnings() -> None:
 
 def test_stem() -> None:
     assert [images.stem(name) for name in ("a.b.tif", "x/a.ome.tif", "a.OME.TIFF", "b.png")] == ["a.b", "a", "a", "b"]
+
+
+def test_bytes_of_another_encoding_are_printed_as_question_marks() -> None:
+    assert images.printable("a\udcfcb é.tif") == "a?b é.tif"
+    assert images.stem("x/a\udcfcb.ome.tif") == "a?b"
+    assert images.title("x/a\udcfcb.zarr/A/0") == "a?b.zarr/A/0"
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])

@@ -33,6 +33,11 @@ FILES = {
     "colour planes": (COLOUR.transpose(2, 0, 1), {"photometric": "rgb", "planarconfig": "separate"}),
     "real numbers": (GRAY.astype(np.float64) / 7, {"compression": "zlib"}),
     "black and white": (GRAY > 30_000, {"compression": "zlib"}),
+    "white is zero": (GRAY > 30_000, {"photometric": "miniswhite", "software": "a scanner"}),
+    "packed, white is zero": (
+        GRAY > 30_000,
+        {"photometric": "miniswhite", "software": "a scanner", "compression": "zlib"},
+    ),
     "alpha": (
         RNG.integers(0, 250, (60, 70, 4)).astype(np.uint8),
         {"photometric": "rgb", "extrasamples": ["unassalpha"]},

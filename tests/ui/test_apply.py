@@ -14,6 +14,7 @@ from alapp.errors import InputError, NotReadyError
 from alapp.running import run_inline
 from alapp.storage import catalogue, models
 from alapp.ui import apply, spaces
+from alapp.ui.errors import told
 from alapp.ui.page import Page
 from tests.rounds.apply.conftest import folder, trained  # noqa: F401  (fixtures)
 from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
@@ -67,6 +68,22 @@ def test_dropped_files_are_kept_and_can_be_downloaded(store, trained, folder):  
     assert files.visible
     assert store.root.joinpath(jobs.get(store, job.id).result["archive"]).is_file()
     assert (folder / "a.tif").exists()
+
+
+def test_uploads_that_could_not_be_copied_leave_nothing_behind(store, trained, folder, monkeypatch):  # noqa: F811
+    copied, copy = [], apply.shutil.copyfile
+
+    def full(source, target):
+        if copied:
+            raise OSError(28, "No space left on device")
+        copied.append(copy(source, target))
+
+    monkeypatch.setattr(apply.shutil, "copyfile", full)
+    with pytest.raises(gr.Error, match="The disk is full"):
+        told(start)(store, trained, dropped=[str(folder / "a.tif"), str(folder / "b.tif")])
+    assert copied
+    assert list((store.files.project(trained.id) / "uploads").iterdir()) == []
+    assert not jobs.active(store)
 
 
 def test_cancelled_and_failed_runs_are_told(store, trained, folder):  # noqa: F811

@@ -23,7 +23,7 @@ import numpy as np
 from alapp.domain import Report, VoxelSize, part
 from alapp.errors import AlappError, Cancelled, InputError, NotReadyError
 from alapp.rounds.apply import apply_files, apply_reading
-from alapp.rounds.apply.apply_names import names_of, origin, printable
+from alapp.rounds.apply.apply_names import names_of, origin
 from alapp.rounds.apply.apply_reading import Reading
 from alapp.rounds.apply.apply_record import (
     MASKS,
@@ -179,7 +179,7 @@ def _all(run: _Run, paths: Sequence[Path], report: Report) -> tuple[dict[str, Ro
     how = decoding.used(run.store, run.checkpoint).decoding or Decoding()
     for index, (path, name) in enumerate(zip(paths, names, strict=True)):
         here = part(report, index / len(paths), (index + 1) / len(paths))
-        file = printable(image_files.title(path))
+        file = image_files.title(path)
         label = f"{file} ({index + 1} of {len(paths)})"
         here(0, 1, label)
         try:
@@ -195,7 +195,7 @@ def _all(run: _Run, paths: Sequence[Path], report: Report) -> tuple[dict[str, Ro
         except Cancelled:
             raise
         except AlappError as error:
-            problems.append({"file": file, "problem": printable(str(error))})
+            problems.append({"file": file, "problem": image_files.printable(str(error))})
         except OSError as error:  # what is read raises `ImageError`
             why = apply_files.unwritten(f"What was found in {file}", run.target, error)
             problems.append({"file": file, "problem": why})
@@ -225,13 +225,24 @@ def _one(run: _Run, path: Path, name: str, of: dict[str, Any], look: Reading, re
                 made.insert(0, PICTURE)
             row = _row(run.options.bits, source, found, size, time.monotonic() - begin)
         run.record.check_free(name, of)  # another run into this folder may have been faster
+        _place(run, work, made, name, of, row)
+    return row
+
+
+def _place(run: _Run, work: Path, made: Sequence[str], name: str, of: dict[str, Any], row: Row) -> None:
+    """Put finished files in place. They are written down before, too: else a run that is killed in between would take
+    them for those of another image when it goes on."""
+    before = run.record.begin(name, of)
+    try:
         apply_files.place(work, made, run.target, name)
+    except (AlappError, OSError):
+        run.record.put_back(name, before)
+        raise
     try:
         run.record.add(name, of, row)
     except (AlappError, OSError):
         apply_files.discard(run.target, [f"{name}{ending}" for ending in made])
         raise
-    return row
 
 
 def _row(bits: int, source: LazyImage, found: Found, size: VoxelSize, seconds: float) -> Row:
@@ -239,7 +250,7 @@ def _row(bits: int, source: LazyImage, found: Found, size: VoxelSize, seconds: f
     typical = float(np.median(found.sizes)) if len(found.sizes) else None
     voxel = _voxel(size, source.is_3d)
     return Row(
-        image=printable(image_files.title(source.path)),
+        image=image_files.title(source.path),
         objects=len(found.boxes),
         size=typical,
         size_um=None if typical is None or voxel is None else rounded(typical * voxel),

@@ -57,8 +57,3 @@ def _new_names(paths: Sequence[Path], taken: Collection[str]) -> list[str]:
 
 def _valid(name: str) -> str:
     return name if is_valid(name) else slug(name)
-
-
-def printable(text: str) -> str:
-    """`text` in which bytes of a file name that are no UTF-8 are question marks: else it cannot be stored."""
-    return text.encode(errors="replace").decode()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alapp.domain import ImageInfo, VoxelSize
@@ -11,6 +12,8 @@ from alapp.errors import ImageError, InputError
 from alapp.stages import images as image_files
 from alapp.stages.lazy_images import LazyImage
 from alapp.storage.catalogue import Image
+
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,21 @@ def _fits(like: Image, info: ImageInfo, axes: str | None) -> bool:
 
 
 def _voxel_size(images: Sequence[Image], info: ImageInfo) -> VoxelSize:
-    """That of the file, or, where it does not tell, that of the project's images if they agree."""
-    if info.voxel_size.known:
-        return info.voxel_size
-    known = {image.voxel_size for image in images}
-    return known.pop() if len(known) == 1 else info.voxel_size
+    """That of the file, or, where it does not tell, that of the project's images if they agree. Files whose only sizes
+    are the resolution tags of TIFF have no place for z: theirs comes from the project if its y and x are theirs."""
+    size, known = info.voxel_size, {image.voxel_size for image in images}
+    if not size.known:
+        return known.pop() if len(known) == 1 else size
+    steps = {each.z for each in known}
+    if size.z is None and images[0].is_3d and len(steps) == 1 and all(_alike(each, size) for each in known):
+        return replace(size, z=steps.pop())
+    return size
+
+
+def _alike(one: VoxelSize, other: VoxelSize) -> bool:
+    """Whether y and x are the same, but for what a table of sizes and the fractions of TIFF tags round."""
+    sides = ((one.y, other.y), (one.x, other.x))
+    return one.known and all(math.isclose(a, b, rel_tol=_ROUNDING) for a, b in sides)
 
 
 def check_fits(like: Image, source: LazyImage) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 from natsort import natsorted, ns
 
-from alapp.errors import ImageError, InputError
-from alapp.rounds.apply.apply_names import Origin, printable
+from alapp.errors import AlappError, ImageError, InputError
+from alapp.rounds.apply.apply_names import Origin
 from alapp.rounds.apply.apply_reading import Reading
+from alapp.stages.images import printable
 from alapp.stages.instances import Decoding
 from alapp.storage.files import atomic_write
 
@@ -103,7 +104,9 @@ def made_of(name: str, options: Options) -> list[str]:
 class Record:
     """What was made in the folder `target`, by the names of `apply_names.names_of`. A record that is missing or
     unreadable is empty. Other runs may write into the folder at the same time: what they wrote down is read again
-    before anything is replaced, written or listed."""
+    before anything is replaced, written or listed.
+
+    An entry without a row is of files that are being put in place, or of a run that was killed while it did that."""
 
     def __init__(self, target: Path):
         self.target = target
@@ -116,7 +119,7 @@ class Record:
             self._entries = json.loads((self.target / RECORD).read_text(encoding="utf-8"))
 
     def known(self) -> dict[str, Origin]:
-        """The files of which something was made, by the names of their results, the newest last."""
+        """The files of which something was made, or was to be, by the names of their results, the newest last."""
         return {name: _origin(entry) for name, entry in self._entries.items()}
 
     def done(self, name: str, of: dict[str, Any], options: Options) -> Row | None:
@@ -124,6 +127,7 @@ class Record:
         entry = self._entries.get(name)
         if (
             entry is None
+            or not _finished(entry)
             or entry["of"] != of
             or not all((self.target / file).exists() for file in made_of(name, options))
         ):
@@ -143,11 +147,28 @@ class Record:
                 "another folder."
             )
 
+    def begin(self, name: str, of: dict[str, Any]) -> dict[str, Any] | None:
+        """Write down whose files are about to be put in place. Returns the entry that was there, for `put_back`."""
+        self._look()
+        before = self._entries.get(name)
+        self._write(name, {"of": of})
+        return before
+
     def add(self, name: str, of: dict[str, Any], row: Row) -> None:
         """Write down what was made."""
         self._look()
+        self._write(name, {"of": of, "row": asdict(row)})
+
+    def put_back(self, name: str, before: dict[str, Any] | None) -> None:
+        """Undo `begin`, as nothing was put in place. If it cannot be written now, the image is only made again."""
+        self._look()
+        with contextlib.suppress(AlappError, OSError):
+            self._write(name, before)
+
+    def _write(self, name: str, entry: dict[str, Any] | None) -> None:
         self._entries.pop(name, None)  # the newest is the last
-        self._entries[name] = {"of": of, "row": asdict(row)}
+        if entry is not None:
+            self._entries[name] = entry
         with atomic_write(self.target / RECORD) as handle:
             handle.write(json.dumps(self._entries, indent=1).encode("utf-8"))
 
@@ -158,13 +179,18 @@ class Record:
         entries = {
             name: entry
             for name, entry in self._entries.items()
-            if (names is None or name in names) and (self.target / f"{name}{MASKS}").exists()
+            if (names is None or name in names) and _finished(entry) and (self.target / f"{name}{MASKS}").exists()
         }
         # Earlier versions recorded a file under two names when it was the only one of its name in one run, but not in
         # another.
         newest = {_origin(entry) if entry["of"]["folder"] else name: name for name, entry in entries.items()}
         lines = [_line(name, entries[name], model) for name in newest.values()]
         return natsorted(lines, key=lambda line: (line["image"], line["results"]), alg=ns.IGNORECASE)
+
+
+def _finished(entry: dict[str, Any]) -> bool:
+    """Whether all files of an entry of the record are in place, or were once."""
+    return "row" in entry
 
 
 def _origin(entry: dict[str, Any]) -> Origin:

@@ -203,13 +203,13 @@ def _rows(sheet: Any, paths: Sequence[str]) -> list[dict[str, Any]]:
     if list(sheet.columns) != HEADERS or len(sheet) != len(paths):
         raise InputError(EDITED)
     rows = [dict(zip(HEADERS, row, strict=True)) for row in sheet.values.tolist()]
-    if any(row[FILE] != Path(path).name for row, path in zip(rows, paths, strict=True)):
+    if any(row[FILE] != image_files.title(path) for row, path in zip(rows, paths, strict=True)):
         raise InputError(EDITED)
     return rows
 
 
 def _confirmed(path: str, row: dict[str, Any]) -> dict[str, Any]:
-    name = Path(path).name
+    name = image_files.title(path)
     size = {}
     for column, axis in ((Z, "z"), (Y, "y"), (X, "x")):
         text = str(row[column] if row[column] is not None else "").strip().replace(",", ".")

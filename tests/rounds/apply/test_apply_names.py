@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alapp.rounds.apply.apply_names import Origin, names_of, origin, printable
+from alapp.rounds.apply.apply_names import Origin, names_of, origin
 
 
 def names(files, known=None):
@@ -50,10 +50,6 @@ def test_new_names_are_valid_everywhere_and_plain_ones_stay():
     assert names([f"/one/{name}.tif" for name in paths]) == ["a b, c (1)", "a-b", "_con.x", "é" * 75, "con", "unnamed"]
     # known ones stay as they are, because their results are there
     assert names(["/one/a:b?.tif"], {"a:b?": Origin("/one", "a:b?.tif")}) == ["a:b?"]
-
-
-def test_bytes_of_another_encoding_are_printed_as_question_marks():
-    assert printable("a\udcfcb é.tif") == "a?b é.tif"
 
 
 def test_fields_of_plates_of_one_name_are_told_apart():

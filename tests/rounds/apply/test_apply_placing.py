@@ -92,6 +92,57 @@ def test_results_that_cannot_be_written_down_are_not_left_behind(store, trained,
     assert list(out.iterdir()) == []
 
 
+def test_results_that_are_in_place_but_cannot_be_written_down_are_removed(
+    store, trained, folder, tmp_path, monkeypatch
+):
+    def add(record, name, of, row):
+        raise OSError(errno.EIO, "Input/output error")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(apply_record.Record, "add", add)
+        made = apply.run_apply(store, trained.id, silent, str(folder), target=str(out))
+    assert ["Input/output error" in row["problem"] for row in made["problems"]] == [True, True]
+    assert [path.name for path in out.iterdir()] == [apply_record.RECORD]
+    assert apply.run_apply(store, trained.id, silent, str(folder), target=str(out))["problems"] == []
+
+
+def test_a_run_that_was_killed_before_it_wrote_down_what_is_in_place_goes_on(
+    store, trained, folder, tmp_path, monkeypatch
+):
+    (folder / "b.tif").rename(folder / "a.TIFF")  # which needs a name that is not its own
+    out, real, calls = tmp_path / "out", apply_record.Record.add, []
+
+    def killed_at_the_second(record, name, of, row):
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(record, name, of, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(apply_record.Record, "add", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            apply.run_apply(store, trained.id, silent, str(folder), target=str(out))
+    left = sorted(path.name for path in out.iterdir())
+    assert len(left) == 5
+    made = apply.run_apply(store, trained.id, silent, str(folder), target=str(out))
+    assert made["problems"] == []
+    assert sorted(row["remark"] for row in made["rows"]) == ["", "done before"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*left, "summary.csv"])
+    assert sorted(row["results"] for row in table(out / "summary.csv")) == sorted(calls)
+
+
+def test_earlier_results_that_could_not_be_replaced_are_still_known(store, trained, folder, tmp_path, monkeypatch):
+    where = {"source": str(folder / "a.tif"), "target": str(tmp_path / "out")}
+    apply.run_apply(store, trained.id, silent, **where, options={"table": False})
+    with monkeypatch.context() as patched:
+        refusing(patched, apply_files, "a_masks", PermissionError(errno.EACCES, "Permission denied"))
+        wide = apply.run_apply(store, trained.id, silent, **where, options={"table": False, "bits": 32})
+    assert "cannot be replaced" in wide["problems"][0]["problem"]
+    (row,) = apply.run_apply(store, trained.id, silent, **where, options={"table": False})["rows"]
+    assert row["remark"] == "done before"
+
+
 def test_a_summary_that_is_open_elsewhere_is_a_problem_of_a_run_that_succeeds(store, trained, tmp_path, monkeypatch):
     upload = store.files.project(trained.id) / "uploads" / "x" / "c.tif"
     upload.parent.mkdir(parents=True)

@@ -13,7 +13,7 @@ import tifffile
 from alapp.domain import VoxelSize
 from alapp.errors import ImageError, InputError
 from alapp.rounds.apply import apply_record
-from alapp.rounds.apply.apply_names import origin
+from alapp.rounds.apply.apply_names import Origin, origin
 from alapp.rounds.apply.apply_reading import Reading, reading
 from alapp.stages.instances import Decoding
 
@@ -67,6 +67,25 @@ def test_records_of_two_runs_at_once_keep_what_the_other_wrote(tmp_path):
         other.check_free("c", of("/another"))
 
 
+def test_what_was_not_finished_belongs_to_its_image_and_is_passed_over(tmp_path):
+    def of(folder):
+        return {"file": "a.tif", "folder": folder, "model": "m"}
+
+    record, options = apply_record.Record(tmp_path), apply_record.Options(table=False)
+    assert record.begin("a", of("/one")) is None
+    (tmp_path / f"a{apply_record.MASKS}").touch()
+    again = apply_record.Record(tmp_path)  # of a run after one that was killed
+    assert (again.done("a", of("/one"), options), again.summary("m")) == (None, [])
+    assert again.known() == {"a": Origin("/one", "a.tif")}  # it gets this name again
+    again.check_free("a", of("/one"))
+    with pytest.raises(InputError, match="belongs to another image"):
+        again.check_free("a", of("/two"))
+    assert apply_record.originals([tmp_path / f"a{apply_record.MASKS}"]) == []
+    again.add("a", of("/one"), apply_record.Row("a.tif", 1, 5.0, None, (20, 30), 1.0))
+    assert again.done("a", of("/one"), options).objects == 1
+    assert [line["results"] for line in again.summary("m")] == ["a"]
+
+
 def test_axes_and_voxel_size_are_part_of_the_fingerprint(tmp_path):
     path = tmp_path / "a.tif"
     path.touch()
@@ -93,12 +112,10 @@ def test_the_fingerprint_of_an_upload_is_that_of_its_content(tmp_path):
     assert made(paths[0]) == made(paths[1]) != made(paths[2])
 
 
-def like(axes, is_3d, channels, source="confirmed"):
+def like(axes, is_3d, channels, source="confirmed", size=VoxelSize(None, 0.5, 0.5)):  # noqa: B008 (is frozen)
     """An image of the project, as far as reading others needs it."""
     shape = (20 if is_3d else 1, 40, 50, channels)
-    return SimpleNamespace(
-        axes=axes, axes_source=source, is_3d=is_3d, shape=shape, voxel_size=VoxelSize(None, 0.5, 0.5)
-    )
+    return SimpleNamespace(axes=axes, axes_source=source, is_3d=is_3d, shape=shape, voxel_size=size)
 
 
 def test_axes_come_from_the_project_where_the_file_does_not_tell(tmp_path):
@@ -122,3 +139,32 @@ def test_a_file_that_tells_and_fits_is_read_with_its_own_axes(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.ones((20, 40, 50), np.uint8), imagej=True, metadata={"axes": "ZYX"})
     assert reading([like("XYZ", True, 1)], tmp_path / "a.tif").axes is None
     assert reading([like("CYX", False, 3)], tmp_path / "a.tif").axes is None  # and is refused later
+
+
+@pytest.mark.parametrize(
+    ("sizes", "z"),
+    [
+        ([VoxelSize(0.5, 0.2, 0.1)], 0.5),
+        ([VoxelSize(0.5, 0.200001, 0.1), VoxelSize(0.5, 0.2, 0.1)], 0.5),  # but for rounding
+        ([VoxelSize(0.5, 0.2, 0.1), VoxelSize(0.4, 0.2, 0.1)], None),
+        ([VoxelSize(0.5, 0.2, 0.1), VoxelSize(0.5, 0.4, 0.2)], None),
+        ([VoxelSize(0.5, 0.4, 0.2)], None),  # of another magnification
+        ([VoxelSize(0.5, None, None)], None),
+        ([VoxelSize(None, 0.2, 0.1)], None),
+    ],
+)
+def test_the_step_in_z_comes_from_the_project_where_the_file_has_no_place_for_it(tmp_path, sizes, z):
+    stack = np.ones((20, 40, 50), np.uint8)
+    options = {"resolution": (1e5, 5e4), "resolutionunit": "CENTIMETER", "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "a.tif", stack, metadata=None, **options)
+    images = [like("ZYX", True, 1, size=size) for size in sizes]
+    assert reading(images, tmp_path / "a.tif") == Reading("ZYX", VoxelSize(z, 0.2, 0.1))
+
+
+def test_files_that_tell_their_step_in_z_and_single_images_keep_their_size(tmp_path):
+    stack, options = np.ones((20, 40, 50), np.uint8), {"resolution": (10, 10), "imagej": True}
+    tifffile.imwrite(tmp_path / "a.tif", stack, metadata={"axes": "ZYX", "unit": "um", "spacing": 0.3}, **options)
+    tifffile.imwrite(tmp_path / "b.tif", stack[0], metadata={"unit": "um"}, **options)
+    size = VoxelSize(0.5, 0.1, 0.1)
+    assert reading([like("ZYX", True, 1, size=size)], tmp_path / "a.tif").voxel_size == VoxelSize(0.3, 0.1, 0.1)
+    assert reading([like("YX", False, 1, size=size)], tmp_path / "b.tif").voxel_size == VoxelSize(None, 0.1, 0.1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import gradio as gr
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 
 from alapp import jobs
 from alapp.domain import silent
@@ -96,6 +99,50 @@ def test_uploads_that_could_not_be_copied_leave_nothing_behind(store, folder, mo
         importer.start_import(store, made.id, paths, shown(sheet), "train", files, None, 0)
     assert list((store.root / "uploads").iterdir()) == []
     assert jobs.active(store) == []
+
+
+def test_a_field_of_a_plate_is_imported(store, tmp_path):
+    made = catalogue.create_project(store, "mine", patch_size=32)
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 70), dtype=np.uint8)
+    field = zarr.open_group(tmp_path / "plate.ome.zarr", mode="w", zarr_format=2).create_group("A/1/0")
+    field.create_array("0", data=pixels)
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    field.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    sheet, paths = seen(tmp_path / "plate.ome.zarr" / "A" / "1" / "0")
+    sheet.loc[0, importer.Y] = "?"
+    with pytest.raises(InputError, match=r"plate\.ome\.zarr/A/1/0: the voxel size"):
+        importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
+    sheet.loc[0, importer.Y] = ""
+    importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
+    run_inline(store, jobs.active(store, made.id)[0])
+    assert [image.name for image in catalogue.images(store, made.id)] == ["plate_A_1_0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode only")
+def test_files_whose_names_are_no_utf8_are_shown_and_imported(store, folder):
+    made = catalogue.create_project(store, "mine", patch_size=32)
+    (folder / "stack.tif").unlink()
+    for name in ("good", "broken"):
+        (folder / f"{name}.tif").rename(folder / f"{name}\udce9.tif")
+    sheet, paths = seen(folder)
+    assert sheet[importer.FILE].tolist() == ["broken?.tif", "good?.tif"]
+    sheet.to_json(force_ascii=False).encode()  # the page is sent UTF-8
+    importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
+    run_inline(store, jobs.active(store, made.id)[0])
+    assert [image.name for image in catalogue.images(store, made.id)] == ["good?"]
+    assert "<strong>broken?.tif</strong>" in importer.last_report(store, made.id)
+
+
+def test_a_time_series_is_told_so_after_the_import(store, folder):
+    made = catalogue.create_project(store, "mine", patch_size=32)
+    for file in folder.iterdir():
+        file.unlink()
+    film = np.random.default_rng(0).integers(0, 255, (4, 80, 90), dtype=np.uint8)
+    tifffile.imwrite(folder / "film.tif", film, imagej=True, metadata={"axes": "TYX"})
+    sheet, paths = seen(folder)
+    importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
+    run_inline(store, jobs.active(store, made.id)[0])
+    assert "film.tif is a time series of 4 frames" in importer.last_report(store, made.id)
 
 
 @pytest.mark.parametrize(("text", "words"), [("a lot", "not a number"), ("-1", "above 0")])
