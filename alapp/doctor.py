@@ -193,7 +193,12 @@ def _state(root: Path, hashes: bool) -> Iterator[Finding]:
         return
     damage, applied = _inspect(root / DATABASE)
     if damage:
-        remedy = f"Stop the app and put the newest copy from {root / 'backups'} in its place."
+        remedy = (
+            f"Stop the app and its worker. Move {DATABASE}, {DATABASE}-wal and {DATABASE}-shm away together, as far as "
+            f"they are there: what stays of them would damage the copy. Then put the newest copy from "
+            f"{root / 'backups'} there as {DATABASE}. Copies are only made before updates of the app: what was done "
+            "after the last one is missing from it."
+        )
         yield Finding(Level.ERROR, "Database", f"{root / DATABASE} is damaged: {damage}", remedy)
         return
     missing = [migration.name for migration in migrations._migrations if migration.name not in applied]

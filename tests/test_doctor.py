@@ -98,7 +98,11 @@ def test_a_damaged_database(store: Store) -> None:
     found = by_title(store, hashes=True)
     assert found["Database"].level is Level.ERROR
     assert "damaged" in found["Database"].detail
-    assert "backups" in found["Database"].remedy
+    remedy = found["Database"].remedy
+    assert "backups" in remedy
+    # SQLite would play what it finds beside the copy into it
+    assert "Move alapp.sqlite, alapp.sqlite-wal and alapp.sqlite-shm away together" in remedy
+    assert "before updates of the app" in remedy
 
 
 def test_a_dangling_row(store: Store) -> None:

@@ -73,8 +73,9 @@ def measured(
     """
     describe = _flat if instances.ndim == 2 else _solid
     rows = []
-    for region in regionprops(instances, intensity_image=pixels):
-        means = np.atleast_1d(region.intensity_mean)
+    for region in regionprops(instances):
+        # float32 would be summed pixel by pixel, and of a large object the last ones would hardly count
+        means = pixels[region.slice][region.image].mean(axis=0, dtype=np.float64)
         rows.append(
             {"image": name, "source": source, "object": int(region.label)}
             | ({} if classes is None else {"class": classes.get(int(region.label), "")})

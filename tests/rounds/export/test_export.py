@@ -118,6 +118,13 @@ def test_small_units_leave_more_than_zero():
     ]  # fmt: skip
 
 
+def test_the_mean_of_a_large_object_in_real_numbers_of_several_channels():
+    pixels = np.full((1000, 1000, 2), [1000.1, 3e-5], np.float32)
+    (whole,) = export_tables.measured("a", "human", np.ones((1000, 1000), np.int32), pixels, VoxelSize())
+    means = [whole[f"mean_intensity_channel_{channel}"] for channel in (0, 1)]
+    assert means == pytest.approx([1000.1, 3e-5], rel=1e-5)
+
+
 def test_text_that_looks_like_a_formula_is_harmless_in_a_spreadsheet():
     assert export_tables.to_csv([{"image": "=1+1", "n": -2}]).decode("utf-8-sig") == "image,n\r\n'=1+1,-2\r\n"
 
