@@ -113,9 +113,12 @@ class Model:
         pass
 
     def _start(self):
-        """The suggestions anew, with ids that were never used; no step of undo."""
-        self.suggestions = suggested(self.pseudo, self.last_id)
-        self.last_id = max(self.suggestions)
+        """The suggestions anew, with ids that were never used, but where objects are; no step of undo, which keeps
+        them."""
+        found = suggested(self.pseudo, self.last_id)
+        self.suggestions = unserved(found, self.objects)
+        self.past = [(objects, unserved(found, objects)) for objects, _ in self.past]
+        self.last_id = max(found)
         self.future = []
 
     def _undo(self):
@@ -223,6 +226,12 @@ class Model:
 
 def suggested(pseudo: np.ndarray, above: int) -> dict[int, np.ndarray]:
     return {above + int(key): pseudo == key for key in np.unique(pseudo) if key}
+
+
+def unserved(found: dict[int, np.ndarray], objects: np.ndarray) -> dict[int, np.ndarray]:
+    """Those that no object covers by half."""
+    largest = {key: max(np.bincount(objects[pixels])[1:], default=0) for key, pixels in found.items()}
+    return {key: pixels for key, pixels in found.items() if largest[key] / pixels.sum() < 0.5}
 
 
 def flat(mask: masks.Mask) -> np.ndarray:

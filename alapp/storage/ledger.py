@@ -14,11 +14,12 @@ def stamp(store: Store) -> tuple[int, int]:
 
 
 def work(store: Store, project_id: int) -> list[dict[str, Any]]:
-    """`patch_id, session, kind, payload (JSON), at` of every event on the patches of a project, by time."""
+    """`patch_id, session, kind, payload (JSON), at` of every event on the patches of a project, in the order in which
+    they were written: a clock may be set back."""
     return store.rows(
         """SELECT e.patch_id, e.session, e.kind, e.at, e.payload
            FROM annotation_event AS e JOIN patch ON patch.id = e.patch_id JOIN image ON image.id = patch.image_id
-           WHERE image.project_id = ? ORDER BY e.at, e.id""",
+           WHERE image.project_id = ? ORDER BY e.id""",
         (project_id,),
     )
 

@@ -7,8 +7,9 @@ passes it, so that two tabs cannot overwrite each other; without it the newest i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from alapp.rounds.annotate.ledger import of_round as effort
 from alapp.rounds.timing import content_hash
 from alapp.stages.annotate import journal, masks
 from alapp.stages.annotate.base import PLAIN, Point, Tuning
-from alapp.stages.annotate.journal import DONE, OPEN, SKIPPED, STARTED, State
+from alapp.stages.annotate.journal import DONE, OPEN, SKIPPED, STARTED, Event, State
 from alapp.stages.annotate.masks import Mask
 from alapp.stages.label_ids import instance_map
 from alapp.storage import annotations, catalogue, labels
@@ -165,7 +166,11 @@ def accept(
         "class": kind if known is None else known.kind,
         "token": token,
     }
-    return write(store, patch_id, session, "accept", payload, mask.blob, revision)
+    if overlap == "replace":
+        payload["gone"] = _gone(now, [*now.objects], "accept", payload, mask.blob)
+    # What is gone holds for this state only: whoever wrote meanwhile must be a conflict.
+    base = now.revision if revision is None else revision
+    return write(store, patch_id, session, "accept", payload, mask.blob, base)
 
 
 def accept_suggestions(
@@ -183,7 +188,18 @@ def accept_suggestions(
     chosen = [key for key in now.suggestions if key in wanted]
     if not chosen:
         raise InputError("There is no suggestion to accept.")
-    return write(store, patch_id, session, "take", {"objects": chosen, "token": token}, revision=revision)
+    payload = {"objects": chosen, "token": token}
+    payload["gone"] = _gone(now, chosen, "take", payload)
+    base = now.revision if revision is None else revision
+    return write(store, patch_id, session, "take", payload, revision=base)
+
+
+def _gone(
+    now: State, ids: Sequence[int], kind: str, payload: Mapping[str, Any], blob: bytes | None = None
+) -> list[int]:
+    """Those of `ids` that are no objects after an event, because all of their pixels are other objects' then."""
+    after = journal.apply(now, Event(now.revision + 1, kind, payload, blob))
+    return [key for key in ids if key not in after.objects]
 
 
 def delete_object(

@@ -6,7 +6,7 @@ version of the app fills or smooths in another way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from alapp.errors import InputError
@@ -60,6 +60,7 @@ def paint(
     else:
         item = known = _known(now, object_id)
     mask = edits.paint(item.mask if item else None, stroke, erase)
+    emptied = _emptied(item, mask) if erase else []
     changed: dict[int, Instance | None] = {}
     others = {key: other for key, other in now.objects.items() if key != object_id}
     if mask is not None and (erase or overlap == "keep"):
@@ -72,7 +73,7 @@ def paint(
     _check(item is None or mask != item.mask or item is now.suggestions.get(object_id), "The stroke changes nothing.")
     identity = object_id if object_id is not None else now.last_id + 1
     # Who goes on drawing corrects nothing.
-    changed[identity] = _with(known, mask, corrected=known.source != BY_HAND)
+    changed[identity] = _with(known, mask, corrected=known.source != BY_HAND, emptied=emptied)
     return _write(store, patch_id, session, tool, identity, changed, now, revision, token, new=item is None)
 
 
@@ -94,7 +95,7 @@ def merge(
     mask = masks.without(edits.merge([item.mask for item in items]), others)
     _check(mask is not None, "All of this lies on other objects, which keep their pixels.")
     changed: dict[int, Instance | None] = dict.fromkeys(chosen)
-    changed[chosen[0]] = _with(items[0], mask)
+    changed[chosen[0]] = _with(items[0], mask, emptied=[z for item in items for z in item.emptied])
     return _write(store, patch_id, session, "merge", chosen[0], changed, now, revision, token)
 
 
@@ -143,11 +144,12 @@ def reshape(
         mask = edits.fill_holes(item.mask)
     else:
         mask = {"smooth": edits.smooth, "grow": edits.grow, "shrink": edits.shrink}[how](item.mask, size)
+    emptied = _emptied(item, mask)
     if mask is not None:
         mask = masks.without(mask, [other.mask for key, other in now.objects.items() if key != object_id])
     _check(mask is not None, "Nothing would be left of the object. Press Delete to remove it.")
     _check(mask != item.mask, _UNCHANGED[how])
-    changed = {object_id: _with(item, mask)}
+    changed = {object_id: _with(item, mask, emptied=emptied)}
     return _write(store, patch_id, session, how, object_id, changed, now, revision, token)
 
 
@@ -171,8 +173,16 @@ def _known(now: State, object_id: int) -> Instance:
     return item
 
 
-def _with(item: Instance, mask: Mask | None, corrected: bool = True) -> Instance | None:
-    return None if mask is None else replace(item, mask=mask, corrected=item.corrected or corrected)
+def _emptied(item: Instance | None, mask: Mask | None) -> list[int]:
+    """The slices from which an edit took the object, before it makes way for others."""
+    return [] if item is None or mask is None else masks.empty_on(mask, masks.filled(item.mask))
+
+
+def _with(item: Instance, mask: Mask | None, corrected: bool = True, emptied: Collection[int] = ()) -> Instance | None:
+    if mask is None:
+        return None
+    emptied = tuple(masks.empty_on(mask, sorted({*item.emptied, *emptied})))
+    return replace(item, mask=mask, corrected=item.corrected or corrected, emptied=emptied)
 
 
 def _write(
@@ -197,6 +207,7 @@ def _write(
             "source": item.source,
             "corrected": item.corrected,
             "class": item.kind,
+            "emptied": item.emptied,
         }
         for key, item in made.items()
     ]

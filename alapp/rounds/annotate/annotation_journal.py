@@ -78,7 +78,7 @@ def begin(store: Store, patch_id: int, session: str, start: str | None = None) -
     elif known.closed:
         raise closed_error(known)
     source = _start_map(store, patch, start)
-    payload: dict[str, Any] = {"start": start, "shape": shape(patch)}
+    payload: dict[str, Any] = {"start": start, "shape": shape(patch), "lasting": True}
     blob = None
     if source is not None:
         blob, doubts = _suggested(store, patch, source)

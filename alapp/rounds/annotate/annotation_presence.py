@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from alapp.rounds.annotate.annotation_journal import Change, state, write
 from alapp.storage import annotations
+from alapp.storage.annotations import LastEvent
 from alapp.storage.db import Store
 
 VISIBLE_SECONDS = 15  # a page on the screen tells every 5 s
 HIDDEN_SECONDS = 150  # browsers let a page in the background run once a minute
 IDLE_SECONDS = 30 * 60  # after this without a change, nobody is asked
+RETURN_SECONDS = 30  # for so long a page that worked until the app was restarted may come back to its patch
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Head:
 _seen: dict[tuple[str, str], tuple[int, float]] = {}  # (state folder, session): patch, good until
 _on_screen: dict[tuple[str, str], float] = {}  # (state folder, session): good until
 _holders: dict[tuple[str, int], str] = {}  # (state folder, patch): session
+_began = time.monotonic()  # this process knows nothing of the pages from before
 _lock = threading.Lock()
 
 
@@ -41,7 +44,7 @@ def look(store: Store, patch_id: int, session: str, hidden: bool = False) -> Hea
     """The head of a patch for the page of `session`, which has it open, `hidden` in the background or not.
 
     The page becomes the holder if nobody else is: if no other page has the patch open, or none changed it for half
-    an hour, or it is closed.
+    an hour, or it is closed. After a restart of the app the page that wrote last is waited for, whoever looks first.
     """
     root, now = str(store.root), time.monotonic()
     newest = annotations.last(store, patch_id)
@@ -53,7 +56,10 @@ def look(store: Store, patch_id: int, session: str, hidden: bool = False) -> Hea
         holder = _holders.get((root, patch_id))
         there = holder is not None and _seen.get((root, holder), (None, 0.0))[0] == patch_id
         if not there or idle:
-            _holders[root, patch_id] = holder = session
+            holder = session if idle else _awaited(root, newest, now) or session
+            if holder != session:
+                _seen[root, holder] = (patch_id, now + max(VISIBLE_SECONDS, RETURN_SECONDS - newest.seconds_ago))
+            _holders[root, patch_id] = holder
     if newest is None:
         return Head(0, True, holder != session, None)
     return Head(newest.revision, newest.session == session, holder != session, newest.seconds_ago)
@@ -82,6 +88,13 @@ def acted(store: Store, patch_id: int, session: str) -> None:
     with _lock:
         _seen[root, session] = (patch_id, time.monotonic() + VISIBLE_SECONDS)
         _holders[root, patch_id] = session
+
+
+def _awaited(root: str, newest: LastEvent, now: float) -> str | None:
+    """The session that wrote the newest event shortly before this process began and was not heard of since, if any:
+    its page may just not have had its turn to tell that it is there."""
+    from_before = now - _began < newest.seconds_ago < RETURN_SECONDS
+    return newest.session if from_before and (root, newest.session) not in _seen else None
 
 
 def _forget_silent(now: float) -> None:

@@ -36,8 +36,8 @@ def propagate(
 
     Slices that a person made or changed stay. Those that an earlier propagation made are made anew, up to the
     next slice that stays; between two such slices the shape is interpolated, otherwise the object is followed to
-    its end. Raises `InputError` when the object is not on that slice, or nothing would change, and `Cancelled` when
-    `stop` was called meanwhile; nothing is written then.
+    its end, or to a slice from which a person erased it. Raises `InputError` when the object is not on that slice,
+    or nothing would change, and `Cancelled` when `stop` was called meanwhile; nothing is written then.
     """
     if direction not in DIRECTIONS:
         raise InputError(f"An object cannot be carried {direction!r}. Choose one of: {', '.join(DIRECTIONS)}.")
@@ -53,11 +53,13 @@ def propagate(
     if item is None or masks.on_slice(item.mask, z) is None:
         raise InputError("Choose an object on this slice first, then carry it through the stack.")
     with _stoppable(store, patch_id) as report:
-        mask = clicks.propagate(store, patch, z, item.mask, item.propagated, DIRECTIONS[direction], report)
+        known = item.mask, item.propagated, DIRECTIONS[direction], report, item.emptied
+        mask = clicks.propagate(store, patch, z, *known)
     mask = masks.without(mask, [other.mask for key, other in now.objects.items() if key != object_id])
     kept = masks.filled(item.mask, item.propagated)
     if mask == item.mask:
-        raise InputError("Nothing changes: the object does not continue on the neighbouring slices.")
+        erased = ", or you erased it there: then draw it there first" if item.emptied else ""
+        raise InputError(f"Nothing changes: the object does not continue on the neighbouring slices{erased}.")
     payload = {
         "object": object_id,
         "box": mask.box,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
@@ -22,6 +24,9 @@ from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
 
 logger = logging.getLogger(__name__)
+
+KEPT_BYTES = 128 * 2**20  # of run lengths: those of a large object in a stack take 0.1 MB, and each edit makes new ones
+ENTRY_BYTES = 500  # of Python's own for each mask
 
 
 def open_patch(store: Store, patch_id: int, session: str, start: str | None = None) -> dict[str, Any]:
@@ -113,14 +118,43 @@ def _size(mask: Mask) -> int:
     return int(np.count_nonzero(mask.array()))
 
 
-@lru_cache(maxsize=4096)
-def _runs(mask: Mask) -> list[int]:
-    return masks.runs(mask)
+class RunLengths:
+    """The run lengths of masks. Those that were asked for last are kept, up to `most_bytes`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes, self.n_bytes = most_bytes, 0
+        self._kept: OrderedDict[Mask, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, mask: Mask) -> list[int]:
+        """See `masks.runs`."""
+        with self._lock:
+            if mask in self._kept:
+                self._kept.move_to_end(mask)
+                return self._kept[mask].tolist()
+        runs = masks.runs(mask)
+        self._keep(mask, np.array(runs, np.uint32))
+        return runs
+
+    def _keep(self, mask: Mask, runs: np.ndarray) -> None:
+        with self._lock:
+            if mask not in self._kept and self._size(mask, runs) <= self.most_bytes:
+                self._kept[mask] = runs
+                self.n_bytes += self._size(mask, runs)
+            while self.n_bytes > self.most_bytes:
+                self.n_bytes -= self._size(*self._kept.popitem(last=False))
+
+    @staticmethod
+    def _size(mask: Mask, runs: np.ndarray) -> int:
+        return ENTRY_BYTES + len(mask.blob) + runs.nbytes
+
+
+_runs = RunLengths(KEPT_BYTES)
 
 
 def mask_json(mask: Mask) -> dict[str, Any]:
     """A mask as box (z0, y0, x0, z1, y1, x1), run lengths in it (background first), and its size in voxels."""
-    runs = _runs(mask)
+    runs = _runs.of(mask)
     return {"box": list(mask.box), "runs": runs, "size": sum(runs[1::2])}
 
 

@@ -154,6 +154,7 @@ def propagate(
     replaced: Sequence[int] = (),
     directions: Sequence[int] = (DOWN, UP),
     report: Report = silent,
+    emptied: Sequence[int] = (),
 ) -> Mask:
     """An object that is known on slice `z`, carried through the stack as `volume.propagate` says; all of it. By the
     click method's own way where it has one. `report` may raise `Cancelled`."""
@@ -167,9 +168,9 @@ def propagate(
         if isinstance(backend, Carries):
             predicted = _prediction(store, patch, backend)
             names = lambda other: _key(store, patch, other, predicted)  # noqa: E731
-            return backend.propagate(names, read, whole, z, replaced, directions, report)
+            return backend.propagate(names, read, whole, z, replaced, directions, report, emptied)
         by_clicks = lambda other, seed, previous: _answer(store, patch, other, [seed], (), previous)  # noqa: E731
-        return volume.propagate(whole, z, by_clicks, read, replaced, directions, report=report)
+        return volume.propagate(whole, z, by_clicks, read, replaced, directions, report=report, emptied=emptied)
 
     return masks.from_array(_try(store, patch, act))
 

@@ -16,8 +16,8 @@ counted like a scribble: too low. A scribble of two points is counted as two: to
 
 Outcome of an object, as the patch is now (what was undone never happened): `accepted` as suggested; `edited`, a
 suggestion that was changed before or after it was accepted; `drawn` from nothing; `dismissed`, a suggestion that was
-refused; `deleted`, an object that was removed. Suggestions that were left alone have none. Imported objects are not
-counted.
+refused; `deleted`, an object that was removed, or that a newer one covers whole. Suggestions that were left alone have
+none. Imported objects are not counted.
 
 The journals are replayed without their masks, so that this is cheap enough for a page that is opened.
 """
@@ -296,12 +296,16 @@ class _Replay:
 
 def _accept(known: Any, payload: Mapping[str, Any]) -> dict[int, str | None]:
     identity = int(payload["object"])
-    if payload["new"]:
-        return {identity: DRAWN}
+    # Journals from before do not say what a newer object covers whole.
+    found = {key: DELETED if known(key) else None for key in payload.get("gone", ())}
     before = known(identity)
-    if before in (None, ACCEPTED):
-        return {identity: EDITED if payload["corrected"] else ACCEPTED}
-    return {identity: before}
+    if payload["new"]:
+        found[identity] = DRAWN
+    elif before in (None, ACCEPTED):
+        found[identity] = EDITED if payload["corrected"] else ACCEPTED
+    else:
+        found[identity] = before
+    return found
 
 
 def _tool(known: Any, payload: Mapping[str, Any]) -> dict[int, str | None]:
@@ -319,7 +323,8 @@ def _tool(known: Any, payload: Mapping[str, Any]) -> dict[int, str | None]:
 
 
 def _take(known: Any, payload: Mapping[str, Any]) -> dict[int, str | None]:
-    return {identity: known(identity) or ACCEPTED for identity in payload["objects"]}
+    gone = payload.get("gone", ())  # there was nothing left to accept of these
+    return {identity: None if identity in gone else known(identity) or ACCEPTED for identity in payload["objects"]}
 
 
 def _delete(known: Any, payload: Mapping[str, Any]) -> dict[int, str | None]:

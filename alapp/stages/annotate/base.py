@@ -106,6 +106,7 @@ class Carries(Protocol):
         replaced: Collection[int] = (),
         directions: Sequence[int] = (DOWN, UP),
         report: Report = silent,
+        emptied: Collection[int] = (),
     ) -> np.ndarray:
         """bool (Z, Y, X): the whole object, carried on from slice `z` of `volume` bool (Z, Y, X). Which slices stay
         and how far it goes is as `volume.propagate` says. `key` names the slices as `prepare` takes them; none needs

@@ -53,9 +53,13 @@ def split(mask: Mask, line: Line, z: int) -> tuple[Mask, Mask]:
     cut = _rasterised(_prolonged(pixels.any(axis=0), ends), pixels.shape[1:])
     # A line of pixels that touch by their corners separates what is joined by its edges.
     pieces, count = ndimage.label(pixels & ~cut)
-    touched = np.unique(pieces[:, ndimage.binary_dilation(cut, np.ones((3, 3), bool)) & ~cut])
-    left = [key for key in touched if key and _side(pieces == key, ends) > 0]
-    right = [key for key in touched if key and key not in left]
+    # A curved object may come back to the far side of the line: only where it was cut says on which side a piece is.
+    beside = ndimage.binary_dilation(cut, np.ones((3, 3), bool)) & ~cut
+    near = pieces[:, beside]
+    sides = np.bincount(near.ravel(), np.tile(_sides(beside, ends), len(near)), count + 1)
+    touched = [key for key in np.unique(near) if key]
+    left = [key for key in touched if sides[key] > 0]
+    right = [key for key in touched if key not in left]
     if count < 2 or not left or not right:
         raise InputError("The line does not cut the object in two. Draw it right across the object.")
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
@@ -152,8 +156,8 @@ def _rasterised(ends: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return line
 
 
-def _side(piece: np.ndarray, ends: np.ndarray) -> float:
-    """Positive or negative by the side of the line on which most of `piece` (Z, Y, X) lies."""
-    _, ys, xs = np.nonzero(piece)
+def _sides(where: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """1 or -1 for each pixel of `where` bool (Y, X), by the side of the line on which it lies; 0 on the line."""
+    ys, xs = np.nonzero(where)
     (y0, x0), (y1, x1) = ends
-    return float(np.sign((x1 - x0) * (ys - y0) - (y1 - y0) * (xs - x0)).sum()) or -1.0
+    return np.sign((x1 - x0) * (ys - y0) - (y1 - y0) * (xs - x0))

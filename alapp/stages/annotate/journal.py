@@ -5,13 +5,18 @@ event, across reloads and restarts. Kinds, with payload and blob:
 
     open       start: nothing | model | pseudo; label_map, shape    blob: label map of the suggestions
                doubts: {id: [confidence, flag]}                     -    see doubt.Assessment
+               lasting: undo keeps the suggestions, less what       -    journals from before say nothing, and
+               objects cover                                             replay as they did
     click      positive, negative: [[y, x]...], z, object, box      -    every point of the unfinished object
                tuning: {granularity, looseness}                     -    see base.Tuning
     accept     object, new, corrected, box, source, overlap         blob: packed mask; overlap: keep | replace
                propagated: [z...], carried through the stack        -    blob: then all of the object
+               gone: [id...], other objects, now wholly under it    -    for the ledger, which reads no mask
     edit       tool, object, new, set, gone: [id...]                blob: packed masks of `set`, joined
                set: [{object, box, size, source, corrected}...]     -    objects as the tool left them
+               each with emptied: [z...]                            -    see Instance
     take       objects: [id...]                                     -    suggestions accepted as they are
+               gone: [id...], those that lie wholly under objects   -    for the ledger
     delete     objects: [id...]                                     -    objects removed, suggestions dismissed
     ignore     add, box                                             blob: packed mask of a region that is not
                                                                           annotated (add), or is after all
@@ -29,8 +34,9 @@ where nothing is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +67,8 @@ class Instance:
     `pseudo`, or a backend of imported labels; `corrected` that a person changed a suggestion or an object. `kind` is
     its class, from 1. `confidence` and `flag` of a suggestion: see `doubt.Assessment`; nobody doubts what a person
     made. `propagated`: the slices z whose pixels were carried there from other slices, and that nobody changed since;
-    every other slice of the object is an anchor for the next propagation."""
+    every other slice of the object is an anchor for the next propagation. `emptied`: the slices from which a person
+    took its last pixel, and where nobody drew it again; the next propagation ends before them."""
 
     mask: Mask
     source: str
@@ -70,6 +77,7 @@ class Instance:
     confidence: float | None = None
     flag: str = ""
     propagated: tuple[int, ...] = ()
+    emptied: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,15 +185,7 @@ def not_annotated(state: State) -> Mask | None:
 def _edit(state: State, event: Event) -> State:
     payload = event.payload
     if event.kind == "open":
-        suggestions = _suggested(event, state.last_id)
-        # The start of a patch is not something to undo: that would empty a page nobody touched.
-        return replace(
-            state,
-            content=Content(state.objects, suggestions, state.content.ignored),
-            future=(),
-            last_id=max(suggestions, default=state.last_id),
-            start=event.payload["start"],
-        )
+        return _opened(state, event)
     if event.kind == "submit":
         found = masks.of_labels(masks.unpack_labels(event.blob or b"", tuple(payload["shape"])))
         content = Content({identity: Instance(mask, payload["backend"]) for identity, mask in found.items()})
@@ -223,6 +223,30 @@ def _edit(state: State, event: Event) -> State:
     )
 
 
+def _opened(state: State, event: Event) -> State:
+    # The start of a patch is not something to undo: that would empty a page nobody touched.
+    suggested = _suggested(event, state.last_id)
+    contents = [*state.past, replace(state.content, suggestions=suggested)]
+    if event.payload.get("lasting"):
+        # Undo takes edits back, not the start: whatever it goes to has the same suggestions.
+        covers = masks.covering({key: item.mask for key, item in suggested.items()}, WITHDRAW)
+        left = cache(lambda served: _less(suggested, served))  # neighbours in `past` share one
+        contents = [replace(content, suggestions=left(_served(content, covers))) for content in contents]
+    return replace(
+        state,
+        content=contents[-1],
+        past=tuple(contents[:-1]),
+        future=(),
+        last_id=max(suggested, default=state.last_id),
+        start=event.payload["start"],
+    )
+
+
+def _served(content: Content, covers: Callable[[Mask], frozenset[int]]) -> frozenset[int]:
+    """The suggestions that a content's objects leave no need of, by the rule of `_unserved`."""
+    return frozenset().union(*(covers(item.mask) for item in content.objects.values()))
+
+
 def _suggested(event: Event, above: int) -> dict[int, Instance]:
     """The objects of the label map as suggestions, with ids above those that the patch has used."""
     if not event.blob:
@@ -257,7 +281,10 @@ def _accepted(content: Content, payload: Mapping[str, Any], blob: bytes) -> Cont
     source, corrected, kind = payload["source"], payload["corrected"], int(payload.get("class", 1))
     if before is not None:
         source, corrected, kind = before.source, before.corrected or corrected, before.kind
-    objects[identity] = Instance(mask, source, corrected, kind=kind, propagated=tuple(propagated))
+    emptied = masks.empty_on(mask, before.emptied) if before is not None else ()
+    objects[identity] = Instance(
+        mask, source, corrected, kind=kind, propagated=tuple(propagated), emptied=tuple(emptied)
+    )
     return Content(_in_order(objects, content), _unserved(content, {identity: mask}))
 
 
@@ -267,8 +294,9 @@ def _changed(content: Content, payload: Mapping[str, Any], blob: bytes) -> Conte
     for entry in payload["set"]:
         made[entry["object"]] = mask = Mask(tuple(entry["box"]), blob[at : at + entry["size"]])
         carried = _still_propagated(content, payload["object"], entry["object"], mask)
+        kind, emptied = int(entry.get("class", 1)), tuple(entry.get("emptied", ()))
         objects[entry["object"]] = Instance(
-            mask, entry["source"], entry["corrected"], kind=int(entry.get("class", 1)), propagated=carried
+            mask, entry["source"], entry["corrected"], kind=kind, propagated=carried, emptied=emptied
         )
         at += entry["size"]
     return Content(_in_order(objects, content), _less(_unserved(content, made), set(payload["gone"])))
@@ -328,7 +356,7 @@ def _cut(item: Instance, others: list[Mask]) -> Instance | None:
     return item if mask is item.mask else replace(item, mask=mask)
 
 
-def _less(items: Mapping[int, Instance], gone: set[int]) -> dict[int, Instance]:
+def _less(items: Mapping[int, Instance], gone: Set[int]) -> dict[int, Instance]:
     return {key: item for key, item in items.items() if key not in gone}
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import ndimage
@@ -148,6 +149,20 @@ def covered(mask: Mask, other: Mask) -> float:
     return float(np.count_nonzero(pixels[mine] & other.array()[theirs]) / np.count_nonzero(pixels))
 
 
+def covering(others: Mapping[int, Mask], share: float) -> Callable[[Mask], frozenset[int]]:
+    """A function of a mask: the ids of those of `others` that it covers by at least `share`. It remembers its answers.
+    The others are those of one label map."""
+    places, ids = ByPlace(others.values()), {mask: key for key, mask in others.items()}
+    for mask in ids:
+        places.add(mask)
+
+    @cache
+    def covers(mask: Mask) -> frozenset[int]:
+        return frozenset(ids[other] for other in places.near(mask) if covered(other, mask) >= share)
+
+    return covers
+
+
 def replace_slices(old: Mask, new: Mask) -> Mask:
     """`old` with the slices that `new` spans taken from `new`: a 2D correction of one slice of a 3D object."""
     low = [min(old.box[i], new.box[i]) for i in range(3)]
@@ -170,6 +185,12 @@ def filled(mask: Mask, less: Collection[int] = ()) -> list[int]:
     """The slices that hold pixels of a mask, without those in `less`."""
     found = np.flatnonzero(mask.array().any(axis=(1, 2))) + mask.box[0]
     return [int(z) for z in found if z not in less]
+
+
+def empty_on(mask: Mask, slices: Collection[int]) -> list[int]:
+    """Those of `slices` on which a mask has no pixel."""
+    holding = set(filled(mask)) if slices else set()
+    return [z for z in slices if z not in holding]
 
 
 def same_slices(old: Mask, new: Mask) -> set[int]:

@@ -146,6 +146,7 @@ class MicroSamClicks:
         replaced: Collection[int] = (),
         directions: Sequence[int] = (DOWN, UP),
         report: Report = silent,
+        emptied: Collection[int] = (),
     ) -> np.ndarray:
         """See `base.Carries`, and `microsam_volume.propagate` for how. Only the slices that it comes to are embedded.
 
@@ -157,7 +158,7 @@ class MicroSamClicks:
             return self._embedding(weights, read(other), key(other))
 
         try:
-            return microsam_volume.propagate(decoder, embedding, read, volume, z, replaced, directions, report)
+            return microsam_volume.propagate(decoder, embedding, read, volume, z, replaced, directions, report, emptied)
         except (MemoryError, RuntimeError, ValueError) as error:
             raise _failure("could not carry the object on", error) from error
 

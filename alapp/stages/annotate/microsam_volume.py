@@ -43,6 +43,7 @@ def propagate(
     replaced: Collection[int],
     directions: Sequence[int],
     report: Report,
+    emptied: Collection[int] = (),
 ) -> np.ndarray:
     """See `base.Carries`. `embedding(z)`: of slice `z`, as `microsam_model.unpacked` gives it.
 
@@ -53,7 +54,7 @@ def propagate(
     predictor = _own(decoder)
     grown = volume.copy()
     for step in directions:
-        start, ahead, anchor = built_in.stretch(volume, z, step, replaced)
+        start, ahead, anchor = built_in.stretch(volume, z, step, replaced, emptied)
         if anchor is not None:
             low, high = sorted((start, anchor))
             if high - low > 1:

@@ -34,6 +34,7 @@ def propagate(
     max_growth: float = 2.0,
     min_contrast: float = 0.3,
     report: Report = silent,
+    emptied: Collection[int] = (),
 ) -> np.ndarray:
     """Carry an object on from slice `z`, which stays, to the next anchor or the end of the object.
 
@@ -45,13 +46,14 @@ def propagate(
     with that mask as the first guess. It ends where the two masks have an IoU below `min_iou` or areas more than
     `max_growth` times apart, where the object stands out from its surroundings less than `min_contrast` times as
     much as on the slice before (or the other way round), where nothing is found, and at the ends of the stack.
-    `report` is told of each slice, and may raise `Cancelled`.
+    `report` is told of each slice, and may raise `Cancelled`. `emptied`: slices on which a person says that the object
+    is not; it is carried neither there nor beyond.
 
     Returns bool (Z, Y, X): the whole object as it is then.
     """
     grown = volume.copy()
     for step in directions:
-        start, ahead, anchor = stretch(volume, z, step, replaced)
+        start, ahead, anchor = stretch(volume, z, step, replaced, emptied)
         if anchor is not None:
             low, high = sorted((start, anchor))
             grown[low : high + 1] = between(volume[low], volume[high], high - low)
@@ -74,13 +76,16 @@ def propagate(
     return grown
 
 
-def stretch(volume: np.ndarray, z: int, step: int, replaced: Collection[int]) -> tuple[int, range, int | None]:
+def stretch(
+    volume: np.ndarray, z: int, step: int, replaced: Collection[int], emptied: Collection[int] = ()
+) -> tuple[int, range, int | None]:
     """Where an object is carried on from slice `z` in direction `step`, as `propagate` says: the anchor from which,
     the slices ahead of it, and the next anchor among them or None."""
     start = z
     while _anchored(volume, start + step, replaced):
         start += step
     ahead = range(start + step, len(volume) if step > 0 else -1, step)
+    ahead = ahead[: next((n for n, other in enumerate(ahead) if other in emptied), len(ahead))]
     return start, ahead, next((other for other in ahead if _anchored(volume, other, replaced)), None)
 
 

@@ -93,6 +93,59 @@ def test_nobody_is_asked_after_half_an_hour_or_on_a_closed_patch(store, patches,
     assert look(store, other, "ben").elsewhere
 
 
+def restart(monkeypatch, clock, seconds):
+    """The app is gone for so long, and knows nothing of its pages then."""
+    clock.now += seconds
+    for name in ("_seen", "_on_screen", "_holders"):
+        monkeypatch.setattr(annotation_presence, name, {})
+    monkeypatch.setattr(annotation_presence, "_began", clock.now)
+
+
+def test_after_a_restart_the_page_that_worked_is_waited_for(store, patches, clock, monkeypatch):
+    patch = patches[0]
+    look(store, patch, "anna")
+    restart(monkeypatch, clock, 8)
+    clock.now += 2
+    head = look(store, patch, "ben")
+    assert (head.elsewhere, head.mine, head.seconds_ago) == (True, False, 10)
+    clock.now += 4
+    assert not look(store, patch, "anna").elsewhere
+    clock.now += 14
+    assert look(store, patch, "ben").elsewhere
+    clock.now += 2
+    assert not look(store, patch, "ben").elsewhere  # as of any page that falls silent
+
+
+def test_a_page_that_does_not_come_back_after_a_restart_is_not_waited_for_long(store, patches, clock, monkeypatch):
+    patch = patches[0]
+    restart(monkeypatch, clock, 8)
+    for _ in range(5):
+        assert look(store, patch, "ben").elsewhere
+        clock.now += 5
+    clock.now -= 3
+    assert look(store, patch, "ben").elsewhere
+    clock.now += 1
+    assert not look(store, patch, "ben").elsewhere
+    assert look(store, patch, "anna").elsewhere
+
+
+@pytest.mark.parametrize("away", [31, 8])
+def test_nobody_is_waited_for_who_worked_long_ago_or_is_on_another_patch(store, patches, clock, monkeypatch, away):
+    patch, other = patches
+    restart(monkeypatch, clock, away)
+    if away < annotation_presence.RETURN_SECONDS:
+        look(store, other, "anna")
+    assert not look(store, patch, "ben").elsewhere
+
+
+def test_who_wrote_after_the_start_without_a_page_is_not_waited_for(store, patches, clock, monkeypatch):
+    restart(monkeypatch, clock, 8)
+    clock.now += 2
+    annotation.accept(store, patches[0], "script", DOT)
+    clock.now += 1
+    assert not look(store, patches[0], "ben").elsewhere
+
+
 def test_taking_over_is_an_event_that_changes_nothing_but_refuses_stale_writes(store, patches, clock):
     patch = patches[0]
     look(store, patch, "anna")

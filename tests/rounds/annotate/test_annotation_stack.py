@@ -94,6 +94,93 @@ def test_the_hand_makes_anchors_and_making_way_does_not(patch_of):
     assert replayed(store, patch).objects == change.after.objects
 
 
+def erase(store, patch, *slices, object_id=1):
+    pixels = np.zeros((8, 64, 64), bool)
+    pixels[list(slices)] = True
+    stroke = masks.from_array(pixels)
+    return annotation_edits.paint(store, patch.id, ME, stroke, erase=True, object_id=object_id)
+
+
+def spanned(change):
+    return masks.filled(change.after.objects[1].mask)
+
+
+def test_a_slice_that_was_erased_does_not_come_back(patch_of):
+    store, patch = patch_of()
+    accept(store, patch, disc(10), 3)
+    annotation_stack.propagate(store, patch.id, ME, 1, 3)
+    assert erase(store, patch, 5).after.objects[1].emptied == (5,)
+    erase(store, patch, 4)
+    # Who draws there again says that the object is there, and it is carried on.
+    change = accept(store, patch, disc(8), 4, object_id=1)
+    assert (spanned(change), change.after.objects[1].emptied) == ([1, 2, 3, 4, 6], (5,))
+    with pytest.raises(InputError, match="or you erased it there"):
+        annotation_stack.propagate(store, patch.id, ME, 1, 4)
+    accept(store, patch, disc(8), 1, object_id=1)
+    change = annotation_stack.propagate(store, patch.id, ME, 1, 3)
+    assert spanned(change) == [1, 2, 3, 4, 6]
+    # What lies beyond is as it was.
+    assert np.array_equal(whole(change.after.objects[1])[6], whole(change.before.objects[1])[6])
+    assert replayed(store, patch) == change.after
+    change = accept(store, patch, disc(8), 5, object_id=1)
+    assert change.after.objects[1].emptied == ()
+    erase(store, patch, 5)
+    annotation.undo(store, patch.id, ME)
+    annotation.undo(store, patch.id, ME)
+    assert annotation.state(store, patch.id).objects == change.before.objects
+
+
+def test_an_erased_slice_ends_an_object_before_the_next_anchor(patch_of):
+    store, patch = patch_of()
+    accept(store, patch, disc(10), 3)
+    for z in (5, 6):
+        accept(store, patch, disc(8), z, object_id=1)
+    erase(store, patch, 5)
+    change = annotation_stack.propagate(store, patch.id, ME, 1, 3)
+    assert spanned(change) == [1, 2, 3, 4, 6]
+    assert change.after.objects[1].propagated == (1, 2, 4)
+
+
+def test_an_object_between_erased_slices_says_why_it_is_not_carried(patch_of):
+    store, patch = patch_of()
+    accept(store, patch, disc(10), 3)
+    annotation_stack.propagate(store, patch.id, ME, 1, 3)
+    erase(store, patch, 1, 2, 4, 5, 6)
+    with pytest.raises(InputError, match="or you erased it there"):
+        annotation_stack.propagate(store, patch.id, ME, 1, 3)
+
+
+def test_only_what_a_person_takes_away_empties_a_slice(patch_of):
+    store, patch = patch_of()
+    accept(store, patch, np.stack([disc(10), disc(10), disc(1)]), 3)
+    assert annotation_edits.reshape(store, patch.id, ME, 1, "shrink").after.objects[1].emptied == (5,)
+    annotation.undo(store, patch.id, ME)
+    # Another object that takes the slice only makes this one give way.
+    other = masks.from_array(disc(3), (5, 0, 0))
+    change = annotation_edits.paint(store, patch.id, ME, other, overlap="replace")
+    assert (spanned(change), change.after.objects[1].emptied) == ([3, 4], ())
+    annotation.undo(store, patch.id, ME)
+    # The slices of one part of an object that is cut are those of the other part.
+    tilted = np.stack([disc(6, 24), disc(6, 24) | disc(6, 34), disc(6, 34)])
+    key = accept(store, patch, tilted, 0).after.last_id
+    change = annotation_edits.split(store, patch.id, ME, key, ((29, 0), (29, 63)), 1)
+    parts = [change.after.objects[part].mask for part in (key, change.after.last_id)]
+    assert sorted(map(masks.filled, parts)) == [[0, 1], [1, 2]]
+    assert not any(item.emptied for item in change.after.objects.values())
+
+
+def test_objects_that_are_merged_stay_erased_where_none_of_them_is(patch_of):
+    store, patch = patch_of()
+    for y in (10, 30, 50):
+        accept(store, patch, np.stack([disc(6, y)] * 3), 2)
+    erase(store, patch, 2, object_id=2)
+    erase(store, patch, 4, object_id=3)
+    assert annotation_edits.merge(store, patch.id, ME, [2, 3]).after.objects[2].emptied == ()
+    annotation.undo(store, patch.id, ME)
+    erase(store, patch, 4, object_id=1)
+    assert annotation_edits.merge(store, patch.id, ME, [1, 3]).after.objects[1].emptied == (4,)
+
+
 def test_one_way_only(patch_of):
     store, patch = patch_of()
     accept(store, patch, disc(10), 3)
@@ -169,6 +256,7 @@ def test_no_propagation_changes_an_anchor(patch_of, acts):
                 anchors = masks.filled(item.mask, item.propagated)
                 assert np.array_equal(whole(after)[anchors], whole(item)[anchors])
                 assert not set(anchors) & set(after.propagated)
+                assert not whole(after)[list(item.emptied)].any()
             elif name in ("paint", "erase") and item:
                 stroke = masks.from_array(disc(4, 30, 30 + radius), (z, 0, 0))
                 annotation_edits.paint(store, patch.id, ME, stroke, object_id=1, erase=name == "erase")

@@ -8,7 +8,7 @@ import pytest
 from alapp.domain import PatchRole
 from alapp.errors import BackendError, OutOfMemoryError
 from alapp.rounds import importing
-from alapp.rounds.annotate import annotation
+from alapp.rounds.annotate import annotation, annotation_view
 from alapp.stages.annotate import masks
 from alapp.stages.annotate.watershed import SeededWatershed
 from alapp.storage import catalogue
@@ -36,6 +36,28 @@ def patch(store):
 def ask(store, patch, name, **more):
     (function,) = [each for each in server_functions(store) if each.__name__ == name]
     return function({"project": patch.project_id, "patch": patch.id, "session": ME, **more})
+
+
+def test_run_lengths_are_kept_up_to_so_many_bytes(monkeypatch):
+    made, count = [], masks.runs
+    monkeypatch.setattr(masks, "runs", lambda mask: made.append(mask) or count(mask))
+    noise = np.random.default_rng(0).random((20, 4, 50, 50)) < 0.5
+    known = [masks.from_array(pixels) for pixels in noise]
+    kept = annotation_view.RunLengths(100_000)
+    for mask in known:
+        kept.of(known[0])
+        assert kept.of(mask) == count(mask)
+        assert 0 < kept.n_bytes <= 100_000
+    assert made == known  # the first one was asked for all the time, and is still there
+    kept.of(known[-1])
+    kept.of(known[1])
+    assert made == [*known, known[1]]
+    kept.of(masks.from_array(np.random.default_rng(1).random((50, 100, 100)) < 0.5))  # too large to be kept
+    kept.of(known[1])
+    assert len(made) == len(known) + 2
+    small = annotation_view.RunLengths(0)
+    assert small.of(known[0]) == count(known[0])
+    assert small.n_bytes == 0
 
 
 def test_a_patch_opens_with_its_points_though_the_click_model_is_gone(store, patch):

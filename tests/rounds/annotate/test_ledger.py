@@ -227,6 +227,82 @@ def test_a_suggestion_that_is_accepted_with_its_own_mask_is_accepted(store, patc
     assert outcomes(work_on(store, patches[0])) == {1: ACCEPTED, 2: EDITED}
 
 
+def test_objects_that_a_newer_one_covers_are_gone(store, patches, clock):
+    one = patches[0].id
+    annotation.begin(store, one, ME, "nothing")
+    for y in (0, 20):
+        annotation.accept(store, one, ME, rectangle(y, 0))
+    clock(6)
+    annotation.accept(store, one, ME, rectangle(0, 0, 24, 8), overlap="replace")  # the second one keeps four rows
+    assert outcomes(work_on(store, patches[0])) == {1: DELETED, 2: DRAWN, 3: DRAWN}
+    assert [item.seconds for item in work_on(store, patches[0]).objects] == [3, 0, 3]
+    annotation.undo(store, one, ME)
+    assert outcomes(work_on(store, patches[0])) == {1: DRAWN, 2: DRAWN}
+
+
+def test_an_imported_object_that_is_covered_is_not_counted(store, patches, clock):
+    one = patches[0].id
+    annotation.submit_labels(store, one, np.pad(np.ones((4, 4), np.int32), (0, 60)), "oracle")
+    annotation.reopen(store, one, ME)
+    annotation.accept(store, one, ME, rectangle(0, 0), overlap="replace")
+    assert list(annotation.state(store, one).objects) == [2]
+    assert outcomes(work_on(store, patches[0])) == {2: DRAWN}
+
+
+def test_suggestions_of_which_nothing_is_left_are_not_accepted(store, patches, clock):
+    one = patches[0].id
+    annotation.begin(store, one, ME)
+    for x in (0, 3, 6):  # none of them covers half of the suggestion, so that it stays
+        annotation.accept(store, one, ME, rectangle(20, x, 8, 3))
+    annotation.accept_suggestions(store, one, ME)
+    assert set(annotation.state(store, one).objects) == {1, 3, 4, 5, 6}
+    assert outcomes(work_on(store, patches[0])) == {1: ACCEPTED, 3: ACCEPTED, 4: DRAWN, 5: DRAWN, 6: DRAWN}
+
+
+def test_starting_again_and_accepting_all_changes_nothing(store, patches, clock):
+    one = patches[0].id
+    annotation.begin(store, one, ME)
+    annotation.accept_suggestions(store, one, ME)
+    for key in (1, 2, 3):
+        annotation_edits.reshape(store, one, ME, key, "shrink")
+    before = annotation.state(store, one)
+    now = annotation.begin(store, one, ME, "pseudo")
+    assert (now.objects, dict(now.suggestions)) == (before.objects, {})
+    with pytest.raises(InputError, match="no suggestion"):
+        annotation.accept_suggestions(store, one, ME)
+    assert work_on(store, patches[0]).kept == 3
+    # Undo takes edits back, and leaves what can be suggested then.
+    for _ in range(4):
+        undone = annotation.undo(store, one, ME).after
+    assert (dict(undone.objects), list(undone.suggestions)) == ({}, [4, 5, 6])
+    assert work_on(store, patches[0]).objects == ()
+
+
+def test_journals_from_before_count_as_they_did(store, patches, clock):
+    """They do not say what was covered."""
+    one = patches[0].id
+    annotation.begin(store, one, ME)
+    for key, overlap in ((4, "keep"), (5, "replace")):
+        mask = rectangle(20, 0)
+        payload = {"object": key, "box": mask.box, "new": True, "corrected": False, "source": "x", "overlap": overlap}
+        annotations.append(store, one, key - 3, "accept", payload, mask.blob, ME)
+    annotations.append(store, one, 3, "take", {"objects": [1]}, None, ME)
+    assert list(annotation.state(store, one).objects) == [5, 1]
+    assert outcomes(work_on(store, patches[0])) == {1: ACCEPTED, 4: DRAWN, 5: DRAWN}
+
+
+def test_a_clock_that_is_set_back_changes_time_and_nothing_else(store, patches, clock):
+    one = patches[0].id
+    annotation.begin(store, one, ME, "nothing")
+    clock(10)
+    annotation.accept(store, one, ME, rectangle(0, 0))
+    clock(-5)
+    annotation.delete_object(store, one, ME, [1])
+    clock(4)
+    annotation.accept(store, one, ME, rectangle(20, 0))
+    assert work_on(store, patches[0]).objects == (ObjectWork(1, DELETED, 10, 0), ObjectWork(2, DRAWN, 4, 0))
+
+
 def test_the_replay_agrees_with_the_journal_on_what_is_there(store, patches, clock):
     """A long random journal: the ledger, which reads no mask, keeps the objects that the journal has."""
     one, rng = patches[0].id, np.random.default_rng(5)
@@ -237,18 +313,24 @@ def test_the_replay_agrees_with_the_journal_on_what_is_there(store, patches, clo
         "grow": lambda: annotation_edits.reshape(store, one, ME, int(rng.integers(1, 9)), "grow"),
         "merge": lambda: annotation_edits.merge(store, one, ME, [int(key) for key in rng.integers(1, 9, 2)]),
         "delete": lambda: annotation.delete_object(store, one, ME, [int(rng.integers(1, 9))]),
+        "cover": lambda: annotation.accept(
+            store, one, ME, rectangle(*rng.integers(0, 40, 2), 20, 20), overlap="replace"
+        ),
+        "take all": lambda: annotation.accept_suggestions(store, one, ME),
+        "start": lambda: annotation.begin(store, one, ME, "pseudo"),
         "undo": lambda: annotation.undo(store, one, ME),
         "redo": lambda: annotation.redo(store, one, ME),
     }
     written = 0
-    for name in rng.choice(list(acts), 200):
+    for name in rng.choice(list(acts), 300):
         try:
             acts[name]()
             written += 1
         except InputError:
             continue
         clock(1)
-        kept = {key for key, outcome in outcomes(work_on(store, patches[0])).items() if outcome in ledger.KEPT}
+        found = outcomes(work_on(store, patches[0]))
+        kept = {key for key, outcome in found.items() if outcome in ledger.KEPT}
         assert kept == set(annotation.state(store, one).objects), name
     assert written > 60
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from alapp.errors import InputError
 from alapp.stages.annotate import edits, masks
@@ -75,6 +76,49 @@ def test_a_part_that_the_line_misses_stays_with_the_larger():
     large, small = edits.split(of(target), ((8, 0), (8, 12)), 0)
     assert whole(large)[0, 20, 20]
     assert not whole(small)[0, 20, 20]
+
+
+def bent(height=60, width=30, thick=6):
+    """A U whose arms point upwards."""
+    pixels = np.zeros((1, height, width), bool)
+    pixels[0, :, :thick] = pixels[0, :, -thick:] = pixels[0, -thick:, :] = True
+    return pixels
+
+
+@pytest.mark.parametrize("y", [5, 20, 40, 50])
+def test_a_line_across_one_arm_cuts_only_there(y):
+    """Wherever most of the other piece lies, which comes back to the far side of the line."""
+    target = bent()
+    for thick in (slice(0, 6), slice(24, 30)):
+        line = ((y, thick.start - 3), (y, thick.stop + 3))
+        large, small = (whole(part, target.shape) for part in edits.split(of(target), line, 0))
+        expected = np.zeros_like(target)
+        expected[0, :y, thick] = True
+        found, rest = (small, large) if (small & expected).sum() > expected.sum() / 2 else (large, small)
+        assert np.array_equal(found | rest, target)
+        assert (found ^ expected).sum() <= 6  # the pixels of the line itself
+
+
+def test_curved_tubes_are_cut_into_the_two_pieces_that_the_line_makes():
+    rng = np.random.default_rng(0)
+    n = 0
+    while n < 40:
+        turns = np.cumsum(ndimage.gaussian_filter1d(np.cumsum(rng.normal(0, 0.012, 140)), 8))
+        path = np.cumsum(np.stack([np.sin(turns), np.cos(turns)], axis=1), axis=0)
+        path -= path.min(axis=0) - 8
+        size = np.ceil(path.max(axis=0) + 9).astype(int)
+        grid = np.mgrid[: size[0], : size[1]]
+        target = np.min([np.hypot(grid[0] - y, grid[1] - x) for y, x in path], axis=0) <= 4
+        at = int(rng.integers(25, 115))
+        across = 6.5 * np.array([np.cos(turns[at]), -np.sin(turns[at])])
+        line = (tuple(path[at] - across), tuple(path[at] + across))
+        pieces, count = ndimage.label(target & ~edits._rasterised(np.array(line), target.shape))
+        sizes = sorted(np.bincount(pieces.ravel())[1:].tolist())
+        if count != 2 or sizes[0] < 100 or any(edits._inside(target, np.array(end)) for end in line):
+            continue  # it comes too near to itself
+        n += 1
+        _, small = edits.split(of(target), line, 0)
+        assert small.array().sum() == pytest.approx(sizes[0], abs=40)
 
 
 def test_only_enclosed_holes_are_filled():

@@ -37,8 +37,8 @@ class Book:
         mask = masks.from_array(pixels)
         return self.add("ignore", {"add": add, "box": list(mask.box)}, mask.blob)
 
-    def open(self, labels: np.ndarray, start: str = "pseudo") -> Book:
-        return self.add("open", {"start": start, "shape": list(SHAPE)}, masks.pack_labels(labels))
+    def open(self, labels: np.ndarray, start: str = "pseudo", **options) -> Book:
+        return self.add("open", {"start": start, "shape": list(SHAPE), **options}, masks.pack_labels(labels))
 
     @property
     def state(self) -> journal.State:
@@ -118,6 +118,89 @@ def test_starting_again_keeps_objects_and_never_reuses_an_id():
     book.open(labels, "model")
     assert list(book.state.objects) == [3]
     assert list(book.state.suggestions) == [4]
+
+
+def two(grown: int = 0) -> np.ndarray:
+    labels = np.zeros(SHAPE, np.int32)
+    labels[square(0, 0, 4 + grown)] = 1
+    labels[square(8, 8, 4 + grown)] = 2
+    return labels
+
+
+def test_undo_after_a_new_start_takes_back_the_edit_and_not_the_start():
+    book = Book().open(two(), lasting=True).accept(3, square(0, 12)).add("delete", {"objects": [2]})
+    book.open(two(1), "model", lasting=True)
+    started = book.state
+    assert (list(started.objects), list(started.suggestions)) == ([3], [4, 5])
+    undone = book.add("undo").add("undo").state
+    assert (dict(undone.objects), undone.suggestions) == ({}, started.suggestions)
+    assert {item.source for item in undone.suggestions.values()} == {"model"}
+    assert book.add("redo").add("redo").state.content == started.content
+    # What was thrown away by a start from nothing does not come back either.
+    book.add("open", {"start": "nothing", "shape": list(SHAPE), "lasting": True})
+    undone = book.add("undo").add("undo").state
+    assert (dict(undone.objects), dict(undone.suggestions), undone.start) == ({}, {}, "nothing")
+
+
+def test_a_new_start_does_not_suggest_what_is_an_object():
+    book = Book().open(two(), lasting=True).add("take", {"objects": [1]}).accept(3, square(9, 9, 2))
+    book.open(two(1), "model", lasting=True)
+    assert list(book.state.suggestions) == [5]  # the other one is covered by less than half
+    # The object that undo takes away is suggested again, and ids are counted on from all of them.
+    assert list(book.add("undo").state.suggestions) == [5]
+    assert list(book.add("undo").state.suggestions) == [4, 5]
+    assert book.state.last_id == 5
+    assert list(book.add("redo").state.suggestions) == [5]
+
+
+def test_a_new_start_is_replayed_as_it_was_in_journals_from_before():
+    """There undo brought the earlier suggestions back, and objects were suggested again; both could be accepted."""
+    book = Book().open(two()).accept(3, square(0, 12)).open(two(1), "model")
+    book.add("undo").add("take", {"objects": [1]})
+    assert np.array_equal(book.labels == 1, square(0, 0))
+    book = Book().open(two()).add("take", {"objects": [1]}).open(two(1), "model").add("take", {"objects": [3]})
+    assert np.array_equal(book.labels == 3, square(0, 0, 5) & ~square(0, 0))
+
+
+def test_many_suggestions_are_left_as_if_each_was_compared_with_all():
+    rng = np.random.default_rng(3)
+    labels = np.kron(np.arange(1, 101).reshape(10, 10), np.ones((6, 6), int))[None] * (rng.random((1, 60, 60)) < 0.8)
+    shape, objects = list(labels.shape), crowd(40, 5, step=9, depth=1)
+    book = Book()
+    for key, item in objects.items():
+        book.add("accept", {"object": key, "box": list(item.mask.box), "source": "x", "new": True, "corrected": False},
+                 item.mask.blob)  # fmt: skip
+    book.add("open", {"start": "model", "shape": shape, "lasting": True}, masks.pack_labels(labels))
+    suggested = {40 + key: mask for key, mask in masks.of_labels(labels).items()}
+    state = book.state
+    for content in (*state.past, state.content):
+        made = {key: item.mask for key, item in content.objects.items()}
+        all_of_them = journal.Content({}, {key: journal.Instance(mask, "model") for key, mask in suggested.items()})
+        assert content.suggestions == journal._unserved(all_of_them, made)
+    assert 0 < len(state.suggestions) < 90
+
+
+def test_slices_that_a_person_emptied_stay_so_until_they_are_drawn_again():
+    def rod(*slices):
+        pixels = np.zeros((6, 8, 8), bool)
+        pixels[list(slices), 1:4, 1:4] = True
+        return pixels
+
+    def edited(mask, **more):
+        entry = {"object": 1, "box": list(mask.box), "size": len(mask.blob), "source": "hand", "corrected": True}
+        return {"tool": "brush", "object": 1, "new": False, "set": [entry | more], "gone": []}, mask.blob
+
+    book = Book().accept(1, rod(1, 2, 3, 4))
+    book.add("edit", *edited(masks.from_array(rod(2, 3)), emptied=[1, 4]))
+    assert book.state.objects[1].emptied == (1, 4)
+    book.add("classify", {"objects": [1], "class": 2})
+    book.accept(1, rod(2, 3, 5), new=False, corrected=False, propagated=[5])
+    assert book.state.objects[1].emptied == (1, 4)
+    book.accept(1, rod(4), new=False, corrected=True)
+    assert book.state.objects[1].emptied == (1,)
+    assert book.add("undo").state.objects[1].emptied == (1, 4)
+    book.add("edit", *edited(masks.from_array(rod(2))))  # by an earlier version
+    assert book.state.objects[1].emptied == ()
 
 
 def test_the_unfinished_object_survives_in_the_journal():

@@ -48,6 +48,27 @@ def test_set_operations(a, b):
     assert masks.differ(first, second) == any(not np.array_equal(a[z], b[z]) for z in spanned)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_mask_covers_of_a_label_map(seed):
+    rng = np.random.default_rng(seed)
+    tiles = np.kron(np.arange(1, 26).reshape(5, 5), np.ones((8, 8), int))[None]
+    labels = tiles * (rng.random(tiles.shape) < 0.7)
+    pixels = rng.random(tiles.shape) < np.linspace(0.1, 0.9, 40)
+    expected = {key for key in range(1, 26) if 2 * np.count_nonzero(pixels[labels == key]) >= (labels == key).sum()}
+    covers = masks.covering(masks.of_labels(labels), 0.5)
+    mask = masks.from_array(pixels)
+    assert covers(mask) == covers(mask) == expected
+    assert 0 < len(expected) < 25
+
+
+@given(volumes, st.sets(st.integers(-1, 4)))
+def test_slices_without_a_pixel(volume, slices):
+    mask = masks.from_array(volume)
+    if mask is not None:
+        holding = np.flatnonzero(volume.any(axis=(1, 2)))
+        assert masks.empty_on(mask, sorted(slices)) == [z for z in sorted(slices) if z not in holding]
+
+
 def test_every_object_of_a_label_map_has_its_tight_box():
     labels = np.zeros((20, 30), np.int32)
     labels[2:5, 3:9] = 7

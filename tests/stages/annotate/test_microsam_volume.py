@@ -39,12 +39,12 @@ class Stack:
     def report(self, done, total, message=""):
         self.told.append(message)
 
-    def carry(self, known, z, replaced=(), directions=(DOWN, UP), report=None):
+    def carry(self, known, z, replaced=(), directions=(DOWN, UP), report=None, emptied=()):
         class Model:
             mask_threshold = 0.0
 
         decoder = Part(SimpleNamespace(model=Model()))
-        arguments = known, z, replaced, directions, report or self.report
+        arguments = known, z, replaced, directions, report or self.report, emptied
         return microsam_volume.propagate(decoder, self.embedding, self.read, *arguments)
 
 
@@ -89,6 +89,13 @@ def test_one_direction(direction, expected):
     stack = Stack([0, 8, 9, 10, 9, 8, 0])
     found = stack.carry(only(stack, 3), 3, directions=[direction])
     assert np.flatnonzero(found.any(axis=(1, 2))).tolist() == expected
+
+
+def test_where_a_person_erased_it_an_object_ends():
+    stack = Stack([8, 9, 10, 10, 10, 9, 8])
+    found = stack.carry(only(stack, 2, 6), 2, emptied=[1, 5])
+    assert np.array_equal(found, only(stack, 2, 3, 4, 6))
+    assert sorted(set(stack.asked)) == [3, 4]
 
 
 def test_at_the_end_of_the_stack_nothing_is_asked():

@@ -74,19 +74,33 @@ def test_a_wide_gap_follows_the_image_where_it_agrees():
     assert iou(grown[3], disc(radius=7)) > 0.95
 
 
+def test_an_object_is_not_carried_where_a_person_erased_it_nor_beyond():
+    known = np.zeros((9, 40, 40), bool)
+    known[3], known[6], known[8] = disc(), disc(radius=4), disc(radius=5)
+    grown = volume.propagate(known, 3, same_disc, bright, replaced=[6], emptied=[0, 5])
+    # The anchor beyond is no other end to come to, and what was carried there earlier stays.
+    assert np.flatnonzero(grown.any(axis=(1, 2))).tolist() == [1, 2, 3, 4, 6, 8]
+    assert np.array_equal(grown[[6, 8]], known[[6, 8]])
+    assert np.array_equal(volume.propagate(known, 3, same_disc, bright, emptied=[2, 4]), known)
+
+
 @given(
     radii=st.lists(st.integers(0, 12), min_size=2, max_size=9),
     replaced=st.sets(st.integers(0, 8)),
+    emptied=st.sets(st.integers(0, 8)),
     start=st.integers(0, 8),
     directions=st.sampled_from([(-1, 1), (1,), (-1,)]),
     found=st.lists(st.integers(0, 12), min_size=9, max_size=9),
 )
-def test_anchors_never_change(radii, replaced, start, directions, found):
+def test_anchors_never_change(radii, replaced, emptied, start, directions, found):
     known = np.stack([disc(radius=r) for r in radii])
     z = start % len(known)
     known[z] |= disc(radius=2)
+    known[[other for other in emptied if other < len(known) and other != z]] = False
     before = known.copy()
-    grown = volume.propagate(known, z, lambda z, seed, previous: disc(radius=found[z]), bright, replaced, directions)
+    segment = lambda z, seed, previous: disc(radius=found[z])  # noqa: E731
+    grown = volume.propagate(known, z, segment, bright, replaced, directions, emptied=emptied)
     anchors = [other for other in range(len(known)) if (other not in replaced and before[other].any()) or other == z]
     assert np.array_equal(grown[anchors], before[anchors])
+    assert not any(grown[other].any() for other in emptied if other < len(known) and other != z)
     assert np.array_equal(known, before)
