@@ -156,7 +156,9 @@ def _machine(root: Path) -> list[Finding]:
             Level.OK if found.ram_gb >= LOW_RAM_GB else Level.WARNING,
             "Memory",
             f"{found.ram_gb:.0f} GB",
-            "" if found.ram_gb >= LOW_RAM_GB else "Use the quick preset and the built-in methods.",
+            ""
+            if found.ram_gb >= LOW_RAM_GB
+            else "Use the built-in methods, and for training fewer “Windows a batch” (Train tab, “For experts”).",
         ),
     ]
     existing = next(folder for folder in (root, *root.parents) if folder.exists())

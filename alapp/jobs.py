@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alapp.domain import Report
 from alapp.errors import ConflictError, InputError, NotReadyError
-from alapp.storage import dead_jobs
+from alapp.storage import catalogue, dead_jobs
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
 from alapp.storage.job import Job, JobState
@@ -36,6 +36,8 @@ class JobKind:
     `killed`, how often the system ended this job because memory ran out, and then works in smaller portions.
     `beside` jobs mostly wait for the network, so they run while another job does; they may start no processes.
     `apart_from`: kinds of which none may be unfinished in the project when one of this kind is started.
+    `settings`: those of the project that its function takes as they were when the job was queued, because it may wait,
+    or be paused, while they are changed.
     """
 
     target: str
@@ -45,6 +47,7 @@ class JobKind:
     shrinks: bool = False
     beside: bool = False
     apart_from: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     def load(self) -> JobFunction:
         """The function of this kind."""
@@ -64,6 +67,7 @@ KINDS: dict[str, JobKind] = {
         gpu=True,
         pausable=True,
         shrinks=True,
+        settings=("preset",),
     ),
     "select": JobKind(
         "alapp.rounds.select.click_ahead:run_select", "Selecting a batch", gpu=True, apart_from=("train",)
@@ -78,6 +82,7 @@ KINDS: dict[str, JobKind] = {
         pausable=True,
         shrinks=True,
         apart_from=("select",),
+        settings=("preset",),
     ),
     "predict": JobKind(
         "alapp.rounds.predict.evaluation:run_predict", "Applying the model to new images", gpu=True, pausable=True
@@ -121,11 +126,21 @@ def enqueue(
     is paused goes on, as it was started. One that is being cancelled does not count, and with `behind_running` one that
     runs does not either: for a job that reads the project's settings when it begins, after these were changed.
 
-    `params` are keyword arguments of its function and must be JSON. Raises `InputError` for an unknown kind, and
-    `NotReadyError` while a job that it is kept apart from is unfinished.
+    `params` are keyword arguments of its function and must be JSON; `with_settings` adds to them. Raises `InputError`
+    for an unknown kind, and `NotReadyError` while a job that it is kept apart from is unfinished.
     """
     check_apart(store, name, project_id)
-    return rows.add(store, name, project_id, params or {}, behind_running)
+    return rows.add(store, name, project_id, with_settings(store, name, project_id, params or {}), behind_running)
+
+
+def with_settings(store: Store, name: str, project_id: int | None, params: Mapping[str, Any]) -> dict[str, Any]:
+    """`params`, and those settings of the project, as they are now, that a job of kind `name` keeps. What is in
+    `params` already stays: a job that is tried again has the settings of the first time."""
+    settings = kind(name).settings
+    if project_id is None or not settings:
+        return dict(params)
+    project = catalogue.project(store, project_id)
+    return {each: getattr(project, each) for each in settings} | dict(params)
 
 
 def start(store: Store, name: str, project_id: int | None, params: dict[str, Any]) -> Job:
@@ -134,7 +149,7 @@ def start(store: Store, name: str, project_id: int | None, params: dict[str, Any
     before = unfinished(store, project_id, (name,))
     job = enqueue(store, name, project_id, params)
     goes_on = before is not None and before.paused
-    if job.params != params and not goes_on:
+    if job.params != with_settings(store, name, project_id, params) and not goes_on:
         does = "runs" if job.state is JobState.RUNNING else "waits"
         raise ConflictError(
             f"“{kind(name).title}” {does} already, with other settings. Wait until it has ended, or "

@@ -13,8 +13,9 @@ from alapp.disk import is_full
 from alapp.errors import AlappError, Cancelled, ConflictError, Paused
 from alapp.pace import Pace
 from alapp.stages.foundation.residency import is_out_of_memory
+from alapp.stages.images import printable
+from alapp.storage import dead_jobs, processes
 from alapp.storage import jobs as rows
-from alapp.storage import processes
 from alapp.storage.db import Store
 from alapp.storage.job import Asked, Job, JobState
 
@@ -45,7 +46,7 @@ class Reporter:
         self.lost = False
 
     def __call__(self, done: float, total: float, message: str = "") -> None:
-        self._progress = (float(done), float(total), message)
+        self._progress = (float(done), float(total), printable(message))
         now = time.monotonic()
         if total > 0:
             self._pace.add(now, done / total)
@@ -119,13 +120,13 @@ def run(store: Store, job: Job, worker: str, stop: threading.Event) -> None:
 def sentence(error: BaseException, job: Job) -> str:
     """What the user reads about an error of a job."""
     if isinstance(error, AlappError):
-        return str(error)
+        return printable(str(error))
     # torch need not be imported to recognise its error by name.
     by_torch = any(base.__name__ == "OutOfMemoryError" for base in type(error).__mro__)
     if is_out_of_memory(error) and (by_torch or _OF_A_GPU.search(str(error))):
-        return "The GPU ran out of memory. Close other programs that use it, or choose a smaller preset."
+        return f"The GPU ran out of memory. {dead_jobs.LESS_MEMORY}"
     if is_out_of_memory(error):
-        return "The computer ran out of memory. Close other programs, or use smaller patches or a smaller preset."
+        return f"The computer ran out of memory. {dead_jobs.LESS_MEMORY}"
     if "no kernel image is available" in str(error):
         return (
             "The installed PyTorch does not support the GPU of this computer, which is too old or too new for it. To "
@@ -141,5 +142,5 @@ def write_log(store: Store, job: Job, text: str) -> None:
     """Append to the job's log."""
     path = store.root / job.log
     path.parent.mkdir(exist_ok=True)
-    with open(path, "a", encoding="utf-8") as log:
+    with open(path, "a", encoding="utf-8", errors="backslashreplace") as log:  # it may name files that are no UTF-8
         log.write(text)

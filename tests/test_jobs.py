@@ -82,6 +82,23 @@ def test_what_cannot_be_started_with_these_settings_is_refused_with_a_sentence(s
     assert jobs.start(store, "count", None, {"steps": 3}).params == {"steps": 3}
 
 
+def test_a_job_keeps_the_settings_that_the_project_had_when_it_was_queued(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(jobs.KINDS, "count", replace(KINDS["count"], settings=("preset",)))
+    project = catalogue.create_project(store, "cells").id
+    first = jobs.start(store, "count", project, {"steps": 2})
+    assert first.params == {"steps": 2, "preset": "quick"}
+    assert jobs.start(store, "count", project, {"steps": 2}) == first
+    catalogue.update_project(store, project, preset="full")
+    assert jobs.get(store, first.id) == first
+    with pytest.raises(ConflictError, match="with other settings"):
+        jobs.start(store, "count", project, {"steps": 2})
+    jobs.cancel(store, first.id)
+    assert jobs.start(store, "count", project, first.params).params == first.params  # tried again
+    assert jobs.enqueue(store, "count").params == {}
+
+
 def test_unknown_kinds_and_ids_are_named(store: Store) -> None:
     with pytest.raises(InputError, match=r"'dance'.*count"):
         jobs.enqueue(store, "dance")

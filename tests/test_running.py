@@ -8,7 +8,7 @@ import time
 import pytest
 
 from alapp import jobs, running
-from alapp.errors import Cancelled, ConflictError
+from alapp.errors import Cancelled, ConflictError, InputError
 from alapp.jobs import JobState
 from alapp.storage import jobs as rows
 from alapp.storage.db import Store
@@ -72,6 +72,19 @@ def test_a_silent_job_keeps_its_heartbeat(store: Store, monkeypatch: pytest.Monk
         time.sleep(0.02)
     assert len(beats - {None}) > 3
     assert jobs.get(store, job.id).state is JobState.DONE
+
+
+def not_utf8(store: Store, project_id: int | None, report: running.Reporter) -> None:
+    report(1, 2, "Reading caf\udce9.tif")
+    raise InputError("The file caf\udce9.tif is empty.")
+
+
+def test_bytes_of_another_encoding_in_a_text_end_no_worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(jobs.KINDS, "odd", jobs.JobKind(f"{__name__}:not_utf8", "odd"))
+    job = running.run_inline(store, jobs.enqueue(store, "odd"))
+    assert (job.state, job.message) == (JobState.FAILED, "Reading caf?.tif")
+    assert job.error == "The file caf?.tif is empty."
+    assert r"caf\udce9.tif" in (store.root / job.log).read_text()
 
 
 def test_run_inline(store: Store) -> None:

@@ -19,6 +19,12 @@ MAX_ATTEMPTS = 3
 MAX_KILLED = 1
 """A job that the system ended more often than this, because memory ran out, is not tried again."""
 
+LESS_MEMORY = (
+    "Close other programs and start it again. If it is a training, it takes less memory with fewer “Windows a batch” "
+    "or a smaller “Window”: both are under “For experts” on the Train tab."
+)
+"""What helps where memory runs out, as the user reads it. A smaller preset does not: it only trains for less long."""
+
 
 def recover(store: Store, dead: Job, out_of_memory: bool = False) -> Job | None:
     """Queue a dead job again: cancelled or paused if that was asked for, failed after `MAX_ATTEMPTS`, or after the
@@ -29,11 +35,11 @@ def recover(store: Store, dead: Job, out_of_memory: bool = False) -> Job | None:
     killed = dead.killed + out_of_memory
     given_up = killed > MAX_KILLED or dead.attempts >= MAX_ATTEMPTS
     sentence = (
-        f"The system ended this job {killed} times, probably because memory ran out. What was finished is kept. Close "
-        "other programs, or choose a smaller preset, and start it again."
+        f"The system ended this job {killed} times, probably because memory ran out. What was finished is kept. "
+        f"{LESS_MEMORY}"
         if killed > MAX_KILLED
         else f"The process that ran this job ended unexpectedly {dead.attempts} times; often the computer ran out of "
-        f"memory. The details are in {dead.log}. Start it again, with a smaller preset if it happens again."
+        f"memory. The details are in {dead.log}. {LESS_MEMORY}"
     )
     return update(
         store,

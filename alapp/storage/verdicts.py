@@ -81,18 +81,32 @@ def current_checkpoint(
 ) -> Checkpoint | None:
     """The model that the project uses: the one that was accepted last, by the app's comparison or by a person.
 
-    With `preset`, the last one of that preset (presets may differ in architecture); with `before_round`, a round's
-    id, the last one that was not trained in that round; with `at`, as `now()`, the one that was used then. Without any
-    verdict it is the newest model.
+    With `preset`, the last one of that preset (presets may differ in architecture); with `at`, as `now()`, the one that
+    was used then. With `before_round`, a round's id, the one in use if it is not of that round, else the one that was
+    in use before it was trained. Without any verdict it is the newest model.
     """
+    found = _accepted_last(store, project_id, preset, at)
+    # Not the last one of another round: a person may have looked at that and gone back to this round's own since.
+    while found is not None and before_round is not None and found.round_id == before_round:
+        found = _accepted_last(store, project_id, preset, at, before=found.id)
+    return found
+
+
+def _accepted_last(
+    store: Store, project_id: int, preset: str | None, at: str | None, before: int | None = None
+) -> Checkpoint | None:
+    """The model that was accepted last; with `before`, a model's id, the last one before the first verdict on that."""
     row = store.row(
         """SELECT checkpoint.id FROM checkpoint
            LEFT JOIN verdict ON verdict.checkpoint_id = checkpoint.id AND verdict.kind = 'promotion'
            WHERE checkpoint.project_id = :project AND coalesce(verdict.accepted, 1)
-             AND (:preset IS NULL OR preset = :preset) AND (:round IS NULL OR round_id IS NOT :round)
+             AND (:preset IS NULL OR preset = :preset)
              AND (:at IS NULL OR coalesce(verdict.created, checkpoint.created) <= :at)
+             AND (:before IS NULL OR (coalesce(verdict.id, 0), checkpoint.id) < (
+                 (SELECT coalesce(min(id), 0) FROM verdict WHERE checkpoint_id = :before AND kind = 'promotion'),
+                 :before))
            ORDER BY coalesce(verdict.id, 0) DESC, checkpoint.id DESC LIMIT 1""",
-        {"project": project_id, "preset": preset, "round": before_round, "at": at},
+        {"project": project_id, "preset": preset, "at": at, "before": before},
     )
     return models.checkpoint(store, row["id"]) if row else None
 

@@ -144,7 +144,7 @@ def test_starting_a_training_queues_one_job(store, project, fast):  # noqa: F811
     button, timer, iterations, changed = train.start_training(store, project.id, 7, 0)
     assert (button.interactive, timer.active, iterations, changed) == (False, True, "", 1)
     (job,) = jobs.active(store, project.id)
-    assert (job.kind, job.params) == ("pretrain", {"iterations": 7})
+    assert (job.kind, job.params) == ("pretrain", {"iterations": 7, "preset": "quick"})
     status, _, _, again = train.watch(store, project.id)
     assert "Waiting" in status
     assert again.active

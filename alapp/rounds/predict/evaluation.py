@@ -54,16 +54,21 @@ def predict_and_score(store: Store, project_id: int, checkpoint: Checkpoint, rep
 
 
 def run_predict(store: Store, project_id: int, report: Report) -> dict[str, int]:
-    """Predict and score, by the current model, the images that it has not predicted (or no longer in full).
+    """Predict and score, by the current model, the images that it has not predicted (or no longer in full). Where
+    another model was made the current one meanwhile, that one too.
 
     Raises `NotReadyError` before the first training.
     """
-    current = verdicts.current_checkpoint(store, project_id)
-    if current is None:
-        raise NotReadyError("Train a model first, then it can be applied to new images.")
-    count = len(unpredicted(store, project_id))
-    predict_and_score(store, project_id, current, report)
-    return {"images": count}
+    count, applied = 0, None
+    while True:
+        current = verdicts.current_checkpoint(store, project_id)
+        if current is None:
+            raise NotReadyError("Train a model first, then it can be applied to new images.")
+        if current.id == applied:
+            return {"images": count}
+        count += len(unpredicted(store, project_id))
+        predict_and_score(store, project_id, current, report)
+        applied = current.id
 
 
 def unpredicted(store: Store, project_id: int) -> list[Image]:
@@ -80,8 +85,8 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
     such a model were removed, they are made again.
     """
     known = labels.of_checkpoint(store, checkpoint.id)
-    keep = with_probabilities(store, project_id)
-    bare = labels.without_probability(store, checkpoint.id) if checkpoint.id in keep else set()
+    kept = checkpoint.id in with_probabilities(store, project_id)
+    bare = labels.without_probability(store, checkpoint.id) if kept else set()
     images = [image for image in catalogue.images(store, project_id) if image.id not in known or image.id in bare]
     network = TRAINERS.create(NETWORK)
     for index, image in enumerate(images):
@@ -117,7 +122,8 @@ def predict(store: Store, project_id: int, checkpoint: Checkpoint, report: Repor
                         input_hash=content_hash("predict", checkpoint.sha256, image.sha256),
                     )
                 labels.add_probability(store, known[image.id], foreground if image.is_3d else foreground[0])
-    labels.drop_probabilities(store, project_id, keep)
+    # Asked anew: a person may have gone back to another model meanwhile, which needs those that it has.
+    labels.drop_probabilities(store, project_id, with_probabilities(store, project_id))
     report(1, 1, f"Predicted {counted(len(images), 'image')}")
     return known
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from alapp.errors import CorruptFileError
 from alapp.rounds.predict import evaluation
 from alapp.storage import models, verdicts
 from alapp.storage import rounds as round_rows
@@ -68,6 +69,15 @@ def names(store: Store, project_id: int) -> dict[int | None, str]:
 def available(store: Store, checkpoint: Checkpoint) -> bool:
     """Whether the model's file is still there."""
     return store.files.resolve(checkpoint.path).exists()
+
+
+def intact(store: Store, checkpoint: Checkpoint) -> bool:
+    """Whether the model's file is still there and as it was stored. Reads all of it."""
+    try:
+        store.files.verify(checkpoint.path, checkpoint.sha256)
+    except CorruptFileError:
+        return False
+    return True
 
 
 def _round_numbers(store: Store, project_id: int) -> dict[int | None, int]:

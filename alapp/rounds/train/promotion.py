@@ -15,6 +15,7 @@ from alapp.rounds.train import lineage
 from alapp.stages.metrics import pool
 from alapp.stages.paired import probability_lower
 from alapp.storage import labels, models, verdicts
+from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
 from alapp.storage.verdicts import DecidedBy, Verdict, VerdictKind
@@ -153,9 +154,12 @@ def check_usable(store: Store, project_id: int, checkpoint_id: int) -> Checkpoin
         raise NotReadyError("This model belongs to another project. Reload the page.")
     name = lineage.names(store, project_id)[checkpoint_id]
     if not lineage.available(store, chosen):
+        newest = round_rows.latest(store, project_id)
+        # An earlier one learns from later labels, too, when it is trained again, so that gives another model.
+        again = ", or train the round again" if newest and newest.id == chosen.round_id else ""
         raise NotReadyError(
             f"{name} cannot be used any more: its file was deleted to save space. Choose a model whose size on disk is "
-            "shown, or train the round again."
+            f"shown{again}."
         )
     current = verdicts.current_checkpoint(store, project_id)
     if current is not None and current.id == checkpoint_id:

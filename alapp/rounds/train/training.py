@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alapp.domain import PatchRole, Report, part
+from alapp.disk import patiently
+from alapp.domain import PatchRole, Preset, Report, part
 from alapp.errors import NotReadyError
 from alapp.rounds.annotate import finished
 from alapp.rounds.predict import decoding, evaluation
@@ -52,14 +54,19 @@ class Run:
 
 
 def run_pretrain(
-    store: Store, project_id: int, report: Report, iterations: int | None = None, killed: int = 0
+    store: Store,
+    project_id: int,
+    report: Report,
+    iterations: int | None = None,
+    killed: int = 0,
+    preset: str | None = None,
 ) -> dict[str, Any]:
     """Pseudo-label what is missing, plan, train on the pseudo-labels, predict, decide whether to use the model.
-    `killed`: see `jobs.JobKind`.
+    `killed`: see `jobs.JobKind`. `preset`: the one that the training was started with; without, the project's.
 
     Raises `NotReadyError` when pseudo-labels are not decided, switched off, or empty.
     """
-    project = catalogue.project(store, project_id)
+    project = project_with(store, project_id, preset)
     if project.pseudo_method in (None, pseudo.NONE):
         raise NotReadyError("Pre-training needs pseudo-labels. Choose a method on the Pseudo-labels tab.")
     pseudo.run_all(store, project_id, part(report, 0.0, 0.1))
@@ -67,7 +74,7 @@ def run_pretrain(
     if not cases:
         raise NotReadyError("The pseudo-labels have no object at all. Try another method or other parameters.")
     plan = plan_in_use.ensure_plan(store, project, cases, part(report, 0.1, 0.15))
-    run = Run(None, cases, None, _iterations(project, plan, "pretrain", iterations), project.seed)
+    run = pretraining(project, plan, cases, iterations)
     checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85), killed)
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     promotion.judge(store, checkpoint)
@@ -82,47 +89,80 @@ def run_round(
     iterations: int | None = None,
     killed: int = 0,
     round_id: int | None = None,
+    preset: str | None = None,
 ) -> dict[str, Any]:
     """Fine-tune on everything labelled so far, from the current model, then predict, score, and decide whether to use
-    the new model. `killed`: see `jobs.JobKind`. `round_id`: the round that the training was started for; without, as
-    in jobs of earlier versions, the newest.
+    the new model. `killed`: see `jobs.JobKind`. `round_id`, `preset`: those that the training was started with;
+    without, as in jobs of earlier versions, the newest round and the project's preset.
 
     Raises `NotReadyError` when the batch is not finished or nothing can be learnt from.
     """
-    project = catalogue.project(store, project_id)
-    # Not the newest where it is known: the job may have waited, or been paused, while another batch was selected.
-    this = round_rows.latest(store, project_id) if round_id is None else round_rows.round_by_id(store, round_id)
-    if this is None:
-        raise NotReadyError("Select and annotate a batch first.")
+    project, this = project_with(store, project_id, preset), round_of(store, project_id, round_id)
     cases = human_cases(store, project)
     if not cases:
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
-    new = keys_of(store, this)
-    earlier = {case.key for case in cases} - set(new)
+    earlier = {case.key for case in cases} - set(keys_of(store, this))
     plan = plan_in_use.fitted(store, project, cases, earlier, part(report, 0.0, 0.05), this.number)
-    length, seed = _iterations(project, plan, "round", iterations), project.seed + this.number
-    start_from, begin = start_checkpoint(store, project, this), 0.05
-    few = rehearsal.is_needed(labelled_objects(store, project))
+    run, begin = fine_tuning(store, project, plan, this, cases, iterations), 0.05
     # Two trials on next to nothing would tell nothing.
-    if start_from is not None and not few and pretrain_check.due(project, start_from):
+    few = rehearsal.is_needed(labelled_objects(store, project))
+    if run.start_from is not None and not few and pretrain_check.due(project, run.start_from):
         labelled = pretrain_check.Labelled(
             finished_cases(store, project, PatchRole.TRAIN), finished_cases(store, project, PatchRole.VALIDATION)
         )
         begin = 0.25
         start_from = pretrain_check.choose(
-            store, project, plan, start_from, labelled, this, length, seed, part(report, 0.05, begin), killed
-        )
-    drawn = replay.weights([case.key for case in cases], new)
-    seen, drawn = rehearsal.mixed(cases, unlabelled_cases(store, project) if few else (), drawn)
-    run = Run(
-        this, seen, start_from, length, seed, drawn, len(seen) - len(cases), len(finished.maps(store, project_id))
-    )
+            store, project, plan, run.start_from, labelled, this, run.iterations, run.seed, part(report, 0.05, begin),
+            killed,
+        )  # fmt: skip
+        run = replace(run, start_from=start_from)
     checkpoint = train(store, project, plan, run, part(report, begin, 0.8), killed)
-    decoding.fit_for_round(store, checkpoint, this, start_from, part(report, 0.8, 0.85))
+    decoding.fit_for_round(store, checkpoint, this, run.start_from, part(report, 0.8, 0.85))
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
     promotion.judge(store, checkpoint)
     retention.apply(store, project_id)
-    return {"checkpoint": checkpoint.id, "round": this.number, "iterations": length, "cases": len(cases)}
+    return {"checkpoint": checkpoint.id, "round": this.number, "iterations": run.iterations, "cases": len(cases)}
+
+
+def project_with(store: Store, project_id: int, preset: str | None) -> Project:
+    """The project as a training takes it that was started with `preset`: it goes on with that when it waited, or was
+    paused, while another one was chosen. With None it is the project as it is."""
+    project = catalogue.project(store, project_id)
+    return replace(project, preset=Preset(preset)) if preset else project
+
+
+def round_of(store: Store, project_id: int, round_id: int | None) -> Round:
+    """The round that a training was started for, which waited or was paused while another batch was selected; without
+    `round_id` the newest. Raises `NotReadyError` if there is none."""
+    this = round_rows.latest(store, project_id) if round_id is None else round_rows.round_by_id(store, round_id)
+    if this is None:
+        raise NotReadyError("Select and annotate a batch first.")
+    return this
+
+
+def pretraining(project: Project, plan: Plan, cases: tuple[Case, ...], iterations: int | None) -> Run:
+    """The run that learns from pseudo-labels."""
+    return Run(None, cases, None, _iterations(project, plan, "pretrain", iterations), project.seed)
+
+
+def fine_tuning(
+    store: Store, project: Project, plan: Plan, this: Round, cases: tuple[Case, ...], iterations: int | None
+) -> Run:
+    """The run of a round on `cases`, which people labelled, from `start_checkpoint`; raises as that does."""
+    start_from = start_checkpoint(store, project, this)
+    few = rehearsal.is_needed(labelled_objects(store, project))
+    drawn = replay.weights([case.key for case in cases], keys_of(store, this))
+    seen, drawn = rehearsal.mixed(cases, unlabelled_cases(store, project) if few else (), drawn)
+    return Run(
+        this,
+        seen,
+        start_from,
+        _iterations(project, plan, "round", iterations),
+        project.seed + this.number,
+        drawn,
+        rehearsed=len(seen) - len(cases),
+        labelled=len(finished.maps(store, project.id)),
+    )
 
 
 def start_checkpoint(store: Store, project: Project, this: Round) -> Checkpoint | None:
@@ -162,14 +202,19 @@ def _start_of_plan(store: Store, project: Project, plan: Plan, this: Round) -> C
 
 
 def train(store: Store, project: Project, plan: Plan, run: Run, report: Report, killed: int = 0) -> Checkpoint:
-    """Carry out a run, or find it finished. A killed run goes on where it was when called again.
+    """Carry out a run, or find it finished, with a model that is as it was. A killed run goes on where it was when
+    called again.
 
     When memory runs out, it goes on in smaller portions; so it does when the system ended it `killed` times.
     """
     key = run_hash(plan, run)
     known = models.find_checkpoint(store, project.id, key)
-    if known and known.removed_at is None:
-        return known
+    if known and lineage.intact(store, known):
+        if known.removed_at is None:
+            return known
+    elif known and lineage.available(store, known):
+        # It is not what was trained, but the trainer could take it for the finished model.
+        patiently(os.remove, store.files.resolve(known.path))
     workspace = store.root / plan.workspace
     round_id = run.round.id if run.round else None
 
@@ -182,7 +227,7 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report, 
         return network.train(
             workspace,
             run.cases,
-            workspace / "runs" / key[:16],
+            run_folder(workspace, key),
             run.iterations,
             run.seed,
             store.files.resolve(run.start_from.path) if run.start_from else None,
@@ -194,6 +239,11 @@ def train(store: Store, project: Project, plan: Plan, run: Run, report: Report, 
     with timed(store, project.id, "train", run.round.number if run.round else 0):
         result = memory.within_memory(store, project.id, key, lambda n: network.reduction(workspace, n), once, killed)
     return _record(store, project, plan, run, key, result.checkpoint, result.seconds)
+
+
+def run_folder(workspace: Path, key: str) -> Path:
+    """Where a run of this hash keeps its files."""
+    return workspace / "runs" / key[:16]
 
 
 def run_hash(plan: Plan, run: Run) -> str:

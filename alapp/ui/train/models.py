@@ -201,7 +201,7 @@ def undo_use(store: Store, project_id: int | None, changed: int) -> int:
 def _switched(store: Store, project_id: int, checkpoint_id: int, changed: int) -> int:
     name = lineage.names(store, project_id)[checkpoint_id]
     if promotion.needs_predicting(store, project_id):
-        jobs.enqueue(store, "predict", project_id)
+        jobs.enqueue(store, "predict", project_id, behind_running=True)
         gr.Info(f"{name} is in use. It is being applied to the images that it has not seen.")
     else:
         gr.Info(f"{name} is in use.")

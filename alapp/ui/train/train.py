@@ -26,7 +26,7 @@ from alapp.storage.models import Checkpoint
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import tables
-from alapp.ui.train import disk
+from alapp.ui.train import disk, stopped
 from alapp.ui.train import models as model_list
 from alapp.ui.train import plan as plan_part
 from alapp.ui.train.training_plot import training_curves
@@ -36,7 +36,7 @@ LOG_LINES = 200
 SCORE = "F1 at IoU 0.5 (95% interval)"
 MOST_ITERATIONS = 250_000
 PRESETS = {
-    Preset.QUICK: "Quick: a small network and a short training, to see within minutes how it goes.",
+    Preset.QUICK: "Quick: a short training, to see within minutes how it goes.",
     Preset.STANDARD: "Standard: trains about five times longer or more, for better outlines.",
     Preset.FULL: "Full: nnU-Net's own network and schedule, for final results",
 }
@@ -285,17 +285,13 @@ def status_text(store: Store, project_id: int, job: Job | None) -> str:
         return tables.progress(f"{job.message or 'Starting'}.{rest}{memory_text(store, project_id, job)}", job.fraction)
     waiting = paused(store, project_id)
     if waiting is not None:
-        reached = f" It was here: {waiting.message}." if waiting.message else ""
-        return tables.progress(
-            f"The training is paused; all that it learned is saved.{reached} Resume it whenever you want, also after "
-            "the computer was off.",
-            waiting.fraction,
-        )
+        return tables.progress(stopped.paused_text(store, waiting), waiting.fraction)
     last = next((item for item in jobs.history(store, project_id) if item.kind in TRAINING), None)
     if last is not None and last.error:
         return tables.note(f"The last training failed. {last.error} What was there before is unchanged.")
     if last is not None and last.state is jobs.JobState.CANCELLED:
-        return tables.note("The last training was cancelled. Start it again and it goes on where it stopped.")
+        begin = what_to_start(store, project_id)
+        return tables.note(stopped.cancelled_text(store, last, begin.job, begin.params))
     newest = models.latest_checkpoint(store, project_id)
     return tables.note(newest_sentence(store, newest), *_memory_notes(store, newest)) if newest else ""
 

@@ -11,6 +11,7 @@ import pytest
 from alapp import doctor, jobs
 from alapp.domain import LabelKind, silent
 from alapp.errors import InputError, NotReadyError, OutOfMemoryError
+from alapp.jobs import JobState
 from alapp.rounds.annotate import annotation
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import selection
@@ -18,7 +19,8 @@ from alapp.rounds.train import lineage, memory, retention, training, training_ca
 from alapp.stages.train.base import TrainResult
 from alapp.stages.train.cases import identifier
 from alapp.stages.train.workspace import DATASET, Layout
-from alapp.storage import catalogue, labels, models
+from alapp.storage import catalogue, dead_jobs, labels, models
+from alapp.storage import jobs as rows
 from alapp.storage.db import Store
 from alapp.ui.train import disk, train
 from alapp.ui.train import models as model_list
@@ -263,6 +265,39 @@ def test_a_training_that_the_system_ended_goes_on_smaller(store, project):
         "The system ended the training, probably because memory ran out; training went on with batches of 2 instead "
         "of 4."
     )
+
+
+def test_each_start_of_a_training_that_the_system_ends_tries_smaller_portions(store, project):
+    class Killed(BaseException):
+        pass
+
+    tried = []
+
+    def killed_until_it_fits(options):
+        tried.append((options or {}).get("reduction", 0))
+        if tried[-1] < 2:
+            raise Killed
+        return TrainResult(None, 1, 1.0)
+
+    def started():
+        """A job that is tried until it ends; the system ends its process because memory ran out."""
+        job = jobs.enqueue(store, "train", project.id)
+        while job.active:
+            job = rows.claim(store, "elsewhere:1:t", job.id)
+            try:
+                memory.within_memory(store, project.id, "key", change, killed_until_it_fits, job.killed)
+            except Killed:
+                job = dead_jobs.recover(store, job, out_of_memory=True)
+            else:
+                rows.finish(store, job.id, job.worker, JobState.DONE)
+                job = jobs.get(store, job.id)
+        return job.state
+
+    assert started() is JobState.FAILED
+    assert tried == [0, 1]
+    assert started() is JobState.DONE
+    assert tried == [0, 1, 1, 2]
+    assert [reduction for reduction, _ in models.memory_notes(store, project.id, "key")] == [1, 2]
 
 
 def test_the_page_tells_that_memory_ran_out(store, trained):

@@ -53,7 +53,7 @@ def said(store, project):
 def test_a_training_that_waited_is_of_the_round_it_was_started_for(store, annotated):
     first = round_rows.latest(store, annotated.id)
     job = start(store, annotated)
-    assert job.params == {"round_id": first.id}
+    assert job.params == {"round_id": first.id, "preset": "quick"}
     next_batch(store, annotated)
     ended = run_inline(store, job)
     assert (ended.state, ended.result["round"]) == (JobState.DONE, 1)
@@ -70,12 +70,13 @@ def test_the_header_and_a_second_training_name_the_round_too(store, annotated):
     first = round_rows.latest(store, annotated.id)
     header.take_next_step(store, annotated.id, 0, said(store, annotated))
     (job,) = jobs.active(store, annotated.id)
-    assert job.params == {"round_id": first.id}
+    assert job.params == {"round_id": first.id, "preset": "quick"}
     run_inline(store, job)
     again = train_tab.what_to_start(store, annotated.id)
     assert (again.text, again.params) == ("Train round 1 again", {"round_id": first.id})
     train_tab.start_training(store, annotated.id, 7, 0)
-    assert jobs.active(store, annotated.id)[0].params == {"round_id": first.id, "iterations": 7}
+    (again,) = jobs.active(store, annotated.id)
+    assert again.params == {"round_id": first.id, "iterations": 7, "preset": "quick"}
 
 
 def test_a_training_of_an_earlier_version_takes_the_newest_round(store, annotated):

@@ -43,7 +43,7 @@ def test_they_count_once_wherever_the_training_is_started(store, project, page, 
     (begin if by == "header" else page.get_by_role("tabpanel").get_by_role("button", name="Pre-train on the")).click()
     expect(field).to_have_value("")
     (job,) = jobs.active(store, project.id)
-    assert job.params == {"iterations": 70}
+    assert job.params == {"iterations": 70, "preset": "quick"}
 
 
 def test_they_are_not_those_of_another_project(page):
