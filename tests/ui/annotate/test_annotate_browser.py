@@ -16,7 +16,7 @@ from alapp.rounds.annotate import annotation
 from alapp.storage import annotations, catalogue, labels
 from alapp.ui.annotate import annotate, canvas
 from alapp.ui.page import Page
-from tests.ui.annotating import Visitor, centre, kinds, mask_of, opened, whole
+from tests.ui.annotating import Visitor, centre, kinds, mask_of, opened, visiting, whole
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -206,6 +206,31 @@ def test_two_tabs_cannot_overwrite_each_other(world, chromium, server):
     assert two.objects() == 2
     one.close()
     two.close()
+
+
+def test_who_only_looks_leaves_an_unfinished_object_alone(world, chromium, server):
+    store, _, (first, _), truth = world
+    part, ids = whole(truth, first)
+    y, x = centre(part, ids[0])
+    with visiting(chromium, server) as one, visiting(chromium, server) as two:
+        one.click(y, x)
+        one.press("Enter")
+        one.page.mouse.move(*one.where(y + 1, x))
+        one.press("e")
+        one.click(y + 1, x)
+        two.page.reload()
+        two.ready()
+        assert two.page.locator("[data-part=presence]").is_visible()
+        two.page.mouse.move(*two.where(y, x))
+        shown, written = two.picture(), kinds(store, first)
+        two.press("Control+z", "Control+Shift+z", "Delete", "e", "m", "+", "Enter")
+        two.page.locator("[data-part=looseness]").fill("80")
+        two.page.select_option("[data-part=overlap]", "replace")
+        two.saved()
+        assert two.picture() == shown
+        assert kinds(store, first) == written
+        one.press("Enter")
+        one.revision(5)
 
 
 def test_another_tab_opens_a_patch_here(world, chromium):

@@ -185,6 +185,31 @@ def test_taken_over_told_and_taken_back(world, chromium, server):
     two.close()
 
 
+def test_a_page_that_fills_the_screen_is_seen(world, visitor):
+    page, told = visitor.page, []
+
+    def note(request):
+        body = json.loads(request.post_data) if "component_server" in request.url else {}
+        if body.get("fn_name") == "head":
+            told.append(body["data"]["hidden"])
+
+    def hidden():
+        told.clear()
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        visitor.until(lambda: told)
+        return told[-1]
+
+    page.on("request", note)
+    assert hidden() is False
+    visitor.press("Shift+F")
+    page.wait_for_function("document.fullscreenElement?.matches('.ann')")
+    assert hidden() is False
+    visitor.press("Shift+F")
+    page.wait_for_function("!document.fullscreenElement")
+    page.evaluate("document.querySelector('.ann').parentElement.style.display = 'none'")  # as in another tab of the app
+    assert hidden() is True
+
+
 def test_a_reload_asks_nobody_and_a_duplicated_tab_is_another_one(world, visitor):
     _, _, (first, _), truth = world
     part, ids = whole(truth, first)

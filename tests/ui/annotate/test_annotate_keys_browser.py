@@ -48,3 +48,46 @@ def test_the_keys_of_a_menu_that_is_open_are_its_own(visitor):
     page.wait_for_selector("[data-part=overlap]:not(:open)")
     assert drawn_by(visitor) == "point"
     assert menu.input_value() == "replace"
+
+
+TYPED = """([platform, key, options]) => {
+    Object.defineProperty(navigator, "platform", { configurable: true, get: () => platform });
+    const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...options });
+    document.querySelector(".ann [data-part=stage]").dispatchEvent(event);
+    return event.defaultPrevented;
+}"""
+
+
+def test_brackets_count_where_a_keyboard_has_them_behind_another_key(visitor):
+    page = visitor.page
+
+    def typed(platform, key, *held):
+        return page.evaluate(TYPED, [platform, key, dict.fromkeys(held, True)])
+
+    def size():
+        return int(page.locator("[data-part=brush-size]").input_value())
+
+    for platform, *held in (
+        ("Win32", "modifierAltGraph"),
+        ("Win32", "ctrlKey", "altKey", "modifierAltGraph"),
+        ("Win32", "ctrlKey", "altKey"),
+        ("MacIntel", "altKey"),
+    ):
+        before = size()
+        assert typed(platform, "[", *held)
+        assert size() < before
+        assert typed(platform, "]", *held)
+        assert size() == before
+    # These are shortcuts of the browser or of the system.
+    for platform, key, *held in (
+        ("Win32", "[", "altKey"),
+        ("Win32", "[", "ctrlKey"),
+        ("Win32", "d", "ctrlKey", "altKey"),
+        ("MacIntel", "[", "ctrlKey", "altKey"),
+        ("MacIntel", "[", "metaKey"),
+        ("MacIntel", "[", "metaKey", "altKey"),
+        ("MacIntel", "d", "altKey"),
+    ):
+        before = size()
+        assert not typed(platform, key, *held)
+        assert size() == before

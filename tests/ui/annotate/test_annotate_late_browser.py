@@ -275,6 +275,36 @@ def test_a_click_on_another_slice_accepts_the_unfinished_object_and_continues_it
     assert kinds(store, first) == ["open", "click", "accept", "click", "accept"]
 
 
+def test_a_late_answer_does_not_select_anew(stack, in_stack):
+    store, _, (first, _) = stack
+    page = in_stack.page
+
+    def select(*objects):
+        for each in objects:
+            page.locator(f'[data-part=objects] [data-object="{each}"]').click(modifiers=["Shift"] * (each > 1))
+
+    in_stack.click(30, 24)
+    in_stack.press("g")
+    assert page.locator("[data-part=objects] .ann-selected").get_attribute("data-object") == "1"
+    in_stack.press("Control+z")
+    brush(in_stack)
+    for new, (name, key, chosen) in enumerate(
+        [("propagate", "g", [1]), ("reshape", "+", [1]), ("merge", "m", [1, 2])], start=2
+    ):
+        select(*chosen)
+        held = Held(page, name)
+        page.keyboard.press(key)
+        held.wait_for(1)
+        page.keyboard.press("Enter")
+        stroke(in_stack, 40 + 5 * new, 30, 50)
+        held.end()
+        in_stack.saved()
+        stroke(in_stack, 41 + 5 * new, 30, 50)  # more of the new one
+        in_stack.saved()
+        rows = np.argwhere(mask_in(store, first, new)[5])[:, 0]
+        assert sorted(set(rows.tolist())) == [40 + 5 * new, 41 + 5 * new]
+
+
 TO_SLICE_1 = "(slider) => { slider.value = 1; slider.dispatchEvent(new Event('input')); }"
 
 

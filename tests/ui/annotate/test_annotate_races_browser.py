@@ -85,6 +85,45 @@ def stroke_across(visitor, start, end):
     mouse.up()
 
 
+SHADE = """([x, y]) => {
+    const canvas = document.querySelector('.ann canvas');
+    const rect = canvas.getBoundingClientRect();
+    return [...canvas.getContext('2d').getImageData(Math.round(x - rect.left), Math.round(y - rect.top), 1, 1).data];
+}"""
+
+
+def test_an_undone_stroke_is_gone_whenever_the_next_one_begins(world, visitor):
+    store, _, (first, _), _ = world
+    brush(visitor, 3)
+    for key, y, answered in ((1, 20, False), (3, 60, True)):
+
+        def shade(y=y):
+            visitor.page.mouse.move(*visitor.where(90, 5))
+            visitor.frame()
+            return visitor.page.evaluate(SHADE, visitor.where(y, 70))
+
+        stroke(visitor, y, 20, 40)
+        visitor.saved()
+        before = shade()
+        held = Held(visitor.page, "paint", "undo")
+        stroke(visitor, y, 40, 80)
+        held.wait_for(1)
+        assert shade() != before
+        visitor.page.keyboard.press("Control+z")
+        if answered:
+            held.let_go()
+            held.wait_for(2)
+        stroke(visitor, y + 10, 20, 40)
+        held.end()
+        visitor.saved()
+        assert shade() == before
+        visitor.press("Enter")
+        drag(visitor, (y - 10, 60), (y + 15, 60))  # what is not to be seen is not in the way either
+        visitor.press("Enter")
+        assert pixels(store, first, key) == dict.fromkeys([*range(y - 1, y + 2), *range(y + 9, y + 12)], 23)
+        assert pixels(store, first, key + 1) == dict.fromkeys(range(y - 11, y + 17), 3)
+
+
 def test_a_stroke_that_the_server_refuses_takes_no_other_with_it(world, visitor):
     store, _, (first, _), _ = world
     brush(visitor)

@@ -10,6 +10,7 @@ import pytest
 
 from alapp.domain import LabelKind
 from alapp.rounds.annotate import annotation, clicks
+from alapp.stages.annotate.masks import from_array
 from alapp.storage import labels
 from tests.ui.annotate.conftest import ball
 from tests.ui.annotating import Held, kinds, opened, to_slice
@@ -207,6 +208,51 @@ def test_neighbouring_slices_and_the_next_patch_are_there_before_they_are_asked_
     page.wait_for_function("window.openedIn > 0")
     assert [data for name, data in seen if name == "load_slice" and data["patch"] == second.id and data["z"] == 5] == []
     assert kinds(store, second) == ["open"]
+
+
+def placed(store, patch, *boxes):
+    """Objects that fill 12 x 12 pixels at (y, x) on slices z0 to z1, one for each (z0, z1, y, x)."""
+    annotation.begin(store, patch.id, "before", "nothing")
+    for z0, z1, y, x in boxes:
+        pixels = np.zeros((10, 64, 64), bool)
+        pixels[z0:z1, y : y + 12, x : x + 12] = True
+        annotation.accept(store, patch.id, "before", from_array(pixels))
+
+
+def test_keys_are_about_what_lies_under_a_pointer_that_rests(stack, chromium):
+    store, made, (first, second) = stack
+    placed(store, first, (4, 6, 30, 30), (6, 8, 30, 30), (4, 8, 2, 2))
+    placed(store, second, (4, 8, 2, 2))
+
+    def left(patch=first):
+        return list(annotation.state(store, patch.id).objects)
+
+    with opened(chromium, store, made.id) as visitor:
+        page = visitor.page
+        page.wait_for_selector('.ann[data-slice$="/5"]')
+        visitor.click(8, 8)  # the third one is selected
+        page.mouse.move(*visitor.where(36, 36))
+        to_slice(visitor, ".", z=6)
+        visitor.press("m")
+        assert left() == [1, 3]
+        visitor.press("Control+z", "Escape")
+        to_slice(visitor, ",", z=5)
+        visitor.press("e")
+        page.get_by_text("Correcting object 1").wait_for()
+        visitor.press("Escape", "Escape")
+        to_slice(visitor, ".", z=6)
+        visitor.press("Delete")
+        assert left() == [1, 3]
+        visitor.press("Control+z")
+        visitor.press("Delete")  # it lies there again since the answer is here
+        assert left() == [1, 3]
+        page.mouse.move(*visitor.where(8, 8))
+        visitor.press("z", "z", "z", "Delete")  # the place is somewhere else now
+        assert left() == [1, 3]
+        visitor.press("f", "n")
+        page.wait_for_selector(f'.ann[data-slice="{second.id}/5"]')
+        visitor.press("Delete")
+        assert (left(), left(second)) == ([1, 3], [])
 
 
 def test_the_wheel_with_alt_moves_through_the_stack(stack, visitor):

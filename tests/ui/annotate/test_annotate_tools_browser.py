@@ -12,6 +12,7 @@ from PIL import Image
 from alapp.domain import PatchRole
 from alapp.rounds import importing
 from alapp.rounds.annotate import annotation
+from alapp.stages.annotate.masks import from_array
 from alapp.storage import annotations, catalogue
 from alapp.storage import rounds as round_rows
 from tests.ui.annotating import Visitor, centre, drag, kinds, mask_of, opened, whole
@@ -153,6 +154,41 @@ def test_split_and_merge_at_twice_the_pixel_ratio(world, chromium, server):
     assert visitor.objects() == 1
     assert kinds(store, first)[2:] == ["accept", "edit", "undo", "redo", "edit"]
     visitor.close()
+
+
+def test_an_unfinished_object_is_merged_or_split_only_if_it_is_meant(world, chromium):
+    store, made, (first, _), truth = world
+    part, ids = whole(truth, first)
+    places = [centre(part, key) for key in ids]
+    annotation.begin(store, first.id, "before", "nothing")
+    for key in ids[1:3]:
+        annotation.accept(store, first.id, "before", from_array(part == key))
+
+    def owners(*points):
+        found = annotation.state(store, first.id).objects
+        return [next((key for key in found if mask_of(store, first, key)[point]), None) for point in points]
+
+    def cut(visitor, y, x):
+        visitor.press("k")
+        drag(visitor, (y - 14, x), (min(95, y + 14), x))
+        visitor.press("c")
+        return owners((y, x - 5), (y, x + 5))
+
+    with opened(chromium, store, made.id) as visitor:
+        visitor.click(*places[0])
+        for place in places[1:3]:
+            visitor.click(*place, modifiers=["Shift"])
+        visitor.press("m")
+        assert owners(*places[:3]) == [3, 1, 1]
+        visitor.press("Control+z", "Escape")
+        visitor.click(*places[3])
+        one, other = cut(visitor, *places[1])
+        assert {one, other} > {1}
+        assert owners(places[3]) == [4]
+        visitor.click(*places[4])
+        one, other = cut(visitor, *places[4])
+        assert min(one, other) > 5
+        assert one != other
 
 
 def test_a_box_is_a_prompt_that_clicks_correct(world, visitor):

@@ -23,7 +23,7 @@ globalThis.setTimeout = () => 0; // polls happen when the test says so
       return head;
     } };
     const patch = { id: 7, revision: 3, status: "started" };
-    const page = { patch, turn: 1, looking: false, link, root: { offsetParent: {} }, opened: 0, told: 0 };
+    const page = { patch, turn: 1, looking: false, link, root: { getClientRects: () => [{}] }, opened: 0, told: 0 };
     Object.defineProperties(page, Object.getOwnPropertyDescriptors(presence));
     page.takenOver = () => { page.told++; };
     page.openPatch = async () => { page.opened++; };

@@ -80,12 +80,14 @@ const acting = {
     const { box, painted } = this.untold;
     this.untold = null;
     if (box) this.view.refresh(box, painted);
+    this.hoverAnew();
     this.showPatch();
     this.revealRow();
   },
 
   undo() {
     if (this.loading) return this.say(LOADING);
+    if (this.looking) return; // its points may be those of somebody else
     const { draft } = this;
     if (!draft?.order.length) {
       if (draft) return this.dropDraft();
@@ -114,6 +116,7 @@ const acting = {
   redo() { this.send("redo", {}); },
 
   remove() {
+    if (this.looking) return;
     const objects = this.also.length ? this.chosen : [this.selected || this.hovered].filter(Boolean);
     if (!objects.length) return this.say("Point at an object, or select one, then press Delete.");
     if (objects.includes(this.draft?.object)) this.dropDraft();

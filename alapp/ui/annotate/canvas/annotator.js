@@ -33,6 +33,7 @@ class Annotator {
     this.turn = 0;
     this.opened = Promise.resolve();
     this.view = new View(this.canvas, () => {
+      this.hoverAnew();
       showStatus(this);
       this.drawOrtho();
     });
@@ -61,6 +62,7 @@ class Annotator {
     this.setBrush(recall("brush") ?? 9);
     new ResizeObserver(() => {
       this.view.resize();
+      this.hoverAnew();
       this.drawOrtho();
     }).observe(this.canvas);
     showSheet(this);
@@ -162,6 +164,7 @@ class Annotator {
     this.stage.classList.remove("ann-late");
     if (this.part("message-text").textContent === UNREACHABLE) showMessage(this, "");
     this.view.refresh();
+    this.hoverAnew();
     this.root.dataset.slice = `${id}/${z}`;
     this.prepareSlice(id, z);
     this.loadSurroundings();
@@ -190,6 +193,7 @@ class Annotator {
     this.scene();
     if (!this.pictures.get(this.patch.id, z)) this.view.refresh(); // masks at once, the picture when it is there
     this.loadSlice();
+    this.hoverAnew();
   }
 
   // --- looking -----------------------------------------------------------------------------------------------
@@ -199,6 +203,14 @@ class Annotator {
     this.highlight(point ? this.view.at(point) || null : null);
     showStatus(this);
     this.askIntensities();
+  }
+
+  // Another slice, view or answer puts another object under a pointer, or crosshair, that rests: keys are about that one.
+  hoverAnew() {
+    const at = this.cursor ? this.cursorEvent() : this.ringEvent;
+    if (this.drag || !at) return;
+    this.pointer = this.view.pixel(at);
+    this.highlight((this.pointer && this.view.at(this.pointer)) || null);
   }
 
   highlight(id) {

@@ -88,8 +88,9 @@ const painting = {
       const { height, width } = this.patch;
       const live = new LiveItem(started, this.z, height, width);
       const known = draft?.item && draft.ref?.id === id ? draft.item : this.items.find((item) => item.id === id);
-      if (known?.on(this.z)) live.take(known);
-      this.painting = { id: started, z: this.z, item: live, waiting: 0, ref };
+      const taken = known?.on(this.z) ? known : null;
+      if (taken) live.take(taken);
+      this.painting = { id: started, z: this.z, item: live, waiting: 0, ref, box: flatBox(taken) };
     }
     this.stroke = { tool, erase, ref, begins: !id, pixels: this.strokeRoom(), box: null };
     if (this.selected !== started) this.select(started);
@@ -152,6 +153,7 @@ const painting = {
     const { id } = this.patch;
     const overlap = this.part("overlap").value;
     const { ref } = stroke;
+    painting.box = joinBoxes([painting.box, stroke.box]);
     painting.waiting++;
     const over = this.fills(ref, painting.z);
     const act = this.link.act("paint", (sending) => {
@@ -167,8 +169,10 @@ const painting = {
       over();
       if (this.failed(answer)) return this.strokeFailed(painting);
       this.bear(ref, answer.object);
-      if (!painting.waiting && !this.stroke && this.painting === painting) this.painting = null;
-      this.takeIn(answer, stroke.box);
+      const ends = !painting.waiting && !this.stroke && this.painting === painting;
+      if (ends) this.painting = null;
+      // Of all that it showed something may be undone by now.
+      this.takeIn(answer, ends ? painting.box : stroke.box);
       if (painting.failed && this.painting !== painting) this.view.refresh();
     }, { skipped: () => {
       if (this.patch?.id !== id) return;

@@ -52,6 +52,7 @@ const drafting = {
   },
 
   sendClick(started = performance.now()) {
+    if (this.looking) return; // a click would take the patch over
     const { id } = this.patch;
     const { draft } = this;
     const turn = (draft.asked = (draft.asked ?? 0) + 1);

@@ -43,24 +43,21 @@ const editing = {
   merge() {
     if (this.closed || !this.patch) return;
     const settled = this.settle();
-    const chosen = settled ? [settled] : this.chosen;
+    // Who selected several means these, whatever is unfinished beside them.
+    const chosen = settled && this.chosen.length < 2 ? [settled] : this.chosen;
     if (chosen.length === 1 && this.hovered && this.hovered !== chosen[0]) chosen.push(this.hovered);
     if (chosen.length < 2) return this.say("Select two objects with Shift+click, then press M.");
     const first = this.refer(chosen[0]);
-    this.select(first.id);
-    this.send("merge", { objects: chosen }, () => {
-      this.select(first.id);
-      this.say(`${chosen.length} objects are now object ${first.id}.`);
-    });
+    this.select(first.id); // now: when the answer comes, another one may be in hand
+    this.send("merge", { objects: chosen }, () => this.say(`${chosen.length} objects are now object ${first.id}.`));
   },
 
   reshape(how) {
     if (this.closed || !this.patch) return;
     const object = this.settle() ?? this.selected;
     if (!object) return this.say("Select an object first.");
-    const ref = this.refer(object);
-    this.select(ref.id);
-    this.send("reshape", { object, how }, () => this.select(ref.id));
+    this.select(object);
+    this.send("reshape", { object, how });
   },
 
   fillHoles() { this.reshape("fill"); },

@@ -69,8 +69,15 @@ const MOUSE = [
 
 const ACTIONS = new Map(KEYS.flatMap((entry) => entry.keys.map((key) => [key, entry])));
 
+// Many keyboards have [ and ] behind AltGr, which may look like Ctrl+Alt, or behind Option on a Mac, which looks like Alt.
+function isBracketTyped(event) {
+  if (!["[", "]"].includes(event.key) || event.metaKey) return false;
+  if (/^Mac/.test(navigator.platform)) return event.altKey && !event.ctrlKey;
+  return event.getModifierState("AltGraph") || (event.ctrlKey && event.altKey);
+}
+
 function keyName(event) {
-  const mod = event.ctrlKey || event.metaKey;
+  const mod = (event.ctrlKey || event.metaKey) && !isBracketTyped(event);
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const shift = event.shiftKey && /^[a-z]$/.test(key);
   return `${mod ? "Mod+" : ""}${shift ? "Shift+" : ""}${key}`;
@@ -109,7 +116,7 @@ function bindKeys(page) {
     }
     if (event.key === "Enter" && event.target.matches("button")) return;
     const entry = ACTIONS.get(keyName(event));
-    if (!entry || event.altKey) return;
+    if (!entry || (event.altKey && !isBracketTyped(event))) return;
     event.preventDefault();
     event.stopPropagation();
     // In the middle of a stroke the object must not change under the brush.

@@ -9,8 +9,8 @@ const presence = {
     this.schedulePoll();
   },
 
-  // Out of sight: another window, or another tab of the app.
-  get unseen() { return document.hidden || !this.root.offsetParent; },
+  // Out of sight: another window, or another tab of the app. (What fills the screen has a box, but no offsetParent.)
+  get unseen() { return document.hidden || !this.root.getClientRects().length; },
 
   schedulePoll() {
     clearTimeout(this.pollTimer);

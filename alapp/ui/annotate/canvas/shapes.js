@@ -142,20 +142,24 @@ const shaping = {
   split(from, to) {
     const steps = Math.ceil(2 * Math.hypot(to[0] - from[0], to[1] - from[1])) + 1;
     const crossed = new Map();
+    const line = [];
     for (let i = 0; i <= steps; i++) {
       const [y, x] = [0, 1].map((axis) => Math.floor(from[axis] + ((to[axis] - from[axis]) * i) / steps));
       if (y < 0 || x < 0 || y >= this.patch.height || x >= this.patch.width) continue;
+      line.push([y, x]);
       const id = this.view.at([y, x]);
       if (id) crossed.set(id, (crossed.get(id) || 0) + 1);
     }
-    if (!crossed.size && !this.draft) return this.say("The line crosses no object. Draw it right across one.");
+    const crossesDraft = this.draft && crosses(this.draft, this.z, line);
+    if (!crossed.size && !crossesDraft) return this.say("The line crosses no object. Draw it right across one.");
     const most = [...crossed.keys()].sort((a, b) => crossed.get(b) - crossed.get(a))[0];
-    const object = this.settle() ?? (crossed.has(this.selected) ? this.selected : most);
+    const settled = this.settle();
+    const object = (crossesDraft && settled) || (crossed.has(this.selected) ? this.selected : most);
     if (!object) return this.say("The line crosses no object. Draw it right across one.");
     const ref = this.refer(object);
-    const line = [from, to].map((point) => point.map((part) => part - 0.5));
+    const ends = [from, to].map((point) => point.map((part) => part - 0.5));
     const half = this.conceiveHalf();
-    this.send("split", { object, line, z: this.z }, (answer) => {
+    this.send("split", { object, line: ends, z: this.z }, (answer) => {
       const part = answer.items.find((raw) => raw.id !== ref.id);
       if (part) this.say(`Object ${ref.id} is now ${ref.id} and ${part.id}.`);
     }, { over: () => this.forgo(half) });
@@ -183,6 +187,11 @@ function crossingsAt(path, y) {
     if (y0 <= y !== y1 <= y) found.push(x0 + ((y - y0) / (y1 - y0)) * (x1 - x0));
   });
   return found.sort((a, b) => a - b);
+}
+
+// Whether a line of pixels crosses an unfinished object on slice z; before its mask is known it is taken to.
+function crosses(draft, z, line) {
+  return draft.item ? line.some((pixel) => covers(draft, z, pixel)) : draft.z === z;
 }
 
 // Whether an unfinished object has the pixel (y, x) of slice z; before its mask is known, whether it was clicked there.

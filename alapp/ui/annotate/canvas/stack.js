@@ -38,8 +38,8 @@ const stacking = {
     if (!object) return this.say("Select an object first, then press G.");
     this.endCarrying = this.working(`Carrying object ${object} through the stack…`);
     const ref = this.refer(object);
+    this.select(object); // now: when the answer comes, another one may be in hand
     this.send("propagate", { object, z: this.z, direction }, (answer) => {
-      this.select(ref.id);
       const grown = answer.items.find((raw) => raw.id === ref.id);
       if (grown) this.say(`Object ${grown.id} now spans slices ${grown.box[0] + 1} to ${grown.box[3]}.`);
     });
