@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from alapp import __version__
@@ -26,13 +26,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How labels are made: the same recipe gives the same labels for the same image."""
+    """How labels are made: the same recipe gives the same labels for the same image. `failed` has the keys of those
+    that were to be used before it, with the sentence that each failed with."""
 
     method: str
     params: Params
     reason: str
     origin: Provenance
     backend: PseudoLabeller
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -51,36 +53,47 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """What is kept with a label map: parameters, "method", "mode", "model", "weights", "package", "revision",
-        "reason"."""
-        return {**self.params, "method": self.method, **asdict(self.origin), "reason": self.reason, "recipe": self.key}
+        "reason", "recipe" (its key), and "failed" where another one did."""
+        told = {**self.params, "method": self.method, **asdict(self.origin), "reason": self.reason, "recipe": self.key}
+        return told | ({"failed": dict(self.failed)} if self.failed else {})
 
 
-def recipe(method: str, reason: str, modality: Modality, params: Params) -> Recipe:
+def recipe(
+    method: str, reason: str, modality: Modality, params: Params, failed: Mapping[str, str] | None = None
+) -> Recipe:
     """What the method called `method` would do. Raises `BackendError` where it cannot be used."""
     backend = PSEUDO_LABELLERS.create(method, modality=modality)
     revision = backend.revision if isinstance(backend, Revised) else 1
     own = Provenance(package=f"alapp {__version__}", revision=revision)
     origin = backend.provenance(params) if isinstance(backend, HasModels) else own
-    return Recipe(method, params, reason, origin, backend)
+    return Recipe(method, params, reason, origin, backend, failed or {})
 
 
-def with_automatic(modality: Modality, work: Callable[[Recipe], T]) -> tuple[Recipe, T]:
+def with_automatic(
+    modality: Modality, work: Callable[[Recipe], T], given_up: Mapping[str, str] | None = None
+) -> tuple[Recipe, T]:
     """`work` with the method that `auto` chooses, and the one that did it.
 
     A method that fails is left out altogether and the next one does all of the work, so that no labels of two methods
-    are mixed; the reason then says what failed. Raises the error of the last method.
+    are mixed; the reason then says what failed. `given_up`: `Recipe.failed` of earlier work; these are left out without
+    being tried. Raises the error of the last method.
     """
-    order, failed = automatic_order(modality), ""
+    order = automatic_order(modality)
+    failed: dict[str, str] = {}
     for name, reason in order:
-        title = PSEUDO_LABELLERS.load(name).title
-        why = f"{failed} So {title} is used for all images alike." if failed else reason
+        title, key = PSEUDO_LABELLERS.load(name).title, name
+        why = f"{' '.join(failed.values())} So {title} is used for all images alike." if failed else reason
+        is_last = name == order[-1][0]
         try:
-            this = recipe(name, why, modality, {})
-            return this, work(this)
+            this = recipe(name, why, modality, {}, dict(failed))
+            key = this.key
+            if is_last or key not in (given_up or {}):
+                return this, work(this)
+            failed[key] = given_up[key]
         except (BackendError, OutOfMemoryError) as error:
-            if name == order[-1][0]:
+            if is_last:
                 raise
-            failed = f"{failed} {error}".strip()
+            failed[key] = str(error)
     raise AssertionError("there is always a built-in method")
 
 

@@ -11,12 +11,14 @@ import numpy as np
 from alapp.domain import Box, ImageRole, LabelKind, Modality, Parameter, Report, Status
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds.pseudolabel import provenance
+from alapp.rounds.pseudolabel.parts import Parts
 from alapp.rounds.pseudolabel.provenance import Params, Recipe
+from alapp.rounds.pseudolabel.stored_maps import StoredMaps
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS, HasModels, choose_automatically
+from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS, HasModels, Resumable, choose_automatically
 from alapp.stages.select import measures
 from alapp.storage import catalogue, labels
-from alapp.storage.catalogue import Patch
+from alapp.storage.catalogue import Image, Patch
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
 from alapp.wording import counted
@@ -173,40 +175,64 @@ def _in_their_images(
         yield np.array(whole[1][inside if patch.is_3d else inside[1:]])
 
 
-def run_all(store: Store, project_id: int, report: Report) -> dict[str, Any]:
-    """Label every image to train on, by the decided method; images already labelled that way are skipped."""
+def run_all(store: Store, project_id: int, report: Report, retry: bool = True) -> dict[str, Any]:
+    """Label every image to train on, by the decided method; images already labelled that way are skipped.
+
+    `retry`: a method that `auto` gave up because it failed is tried again, on the images that it has not labelled, for
+    the cause may be gone. Without, the one that was used instead goes on, until a person asks for labels anew.
+    """
     project = catalogue.project(store, project_id)
     if project.pseudo_method is None:
         raise NotReadyError("Choose how to make pseudo-labels first, on the Pseudo-labels tab.")
     if project.pseudo_method == NONE:
         return {"made": 0, "objects": 0}
     images = catalogue.images(store, project_id, ImageRole.TRAIN)
+    parts = Parts(store, project_id, content_hash(project.pseudo_method, project.pseudo_params))
+    given_up = {} if retry else _given_up(store, project_id)
 
     def work(this: Recipe) -> tuple[int, int]:
-        made, objects = 0, 0
+        stored, made, maps = StoredMaps(store, project_id), 0, []
         for index, image in enumerate(images):
             told = _named(report, index, len(images), f"Pseudo-labels of {image.name}")
-            key = this.hash_of(image.sha256)
-            known = labels.latest_of_image(store, image.id, LabelKind.PSEUDO)
-            if known is None or known.input_hash != key:
-                known = labels.add(
-                    store,
-                    LabelKind.PSEUDO,
-                    this.backend.label(np.asarray(catalogue.read_image(store, image)), this.params, told),
-                    project_id=project_id,
-                    image_id=image.id,
-                    backend=this.method,
-                    params=this.record(),
-                    input_hash=key,
-                )
+            known = stored.find(image.id, this.hash_of(image.sha256))
+            if known is None:
+                known = _label(store, project_id, image, this, parts, told)
                 made += 1
-            objects += known.n_objects
-        return made, objects
+            maps.append(known)
+        stored.make_newest(maps)
+        return made, sum(item.n_objects for item in maps)
 
     with timed(store, project_id, "pseudo_label", 0):
-        recipe, (made, objects) = _with_one_method(project.modality, project.pseudo_method, project.pseudo_params, work)
+        recipe, (made, objects) = _with_one_method(
+            project.modality, project.pseudo_method, project.pseudo_params, work, given_up
+        )
     report(len(images), len(images), f"{counted(objects, 'object')} in {counted(len(images), 'image')}")
     return {"made": made, "objects": objects, "method": recipe.method, "reason": recipe.reason}
+
+
+def _given_up(store: Store, project_id: int) -> dict[str, str]:
+    """Recipes that failed before the labels in use were made by another one; see `provenance.Recipe.failed`."""
+    failed: dict[str, str] = {}
+    for item in pseudo_maps(store, project_id).values():
+        failed |= item.params.get("failed", {})
+    return failed
+
+
+def _label(store: Store, project_id: int, image: Image, this: Recipe, parts: Parts, report: Report) -> LabelMap:
+    pixels, key = np.asarray(catalogue.read_image(store, image)), this.hash_of(image.sha256)
+    with parts.of(key) as keep:
+        if isinstance(this.backend, Resumable):
+            this.backend.keep = keep
+        return labels.add(
+            store,
+            LabelKind.PSEUDO,
+            this.backend.label(pixels, this.params, report),
+            project_id=project_id,
+            image_id=image.id,
+            backend=this.method,
+            params=this.record(),
+            input_hash=key,
+        )
 
 
 def pseudo_maps(store: Store, project_id: int) -> dict[int, LabelMap]:
@@ -228,11 +254,16 @@ def pseudo_maps(store: Store, project_id: int) -> dict[int, LabelMap]:
 
 
 def _with_one_method(
-    modality: Modality, method: str, params: Mapping[str, float | str], work: Callable[[Recipe], T]
+    modality: Modality,
+    method: str,
+    params: Mapping[str, float | str],
+    work: Callable[[Recipe], T],
+    given_up: Mapping[str, str] | None = None,
 ) -> tuple[Recipe, T]:
-    """`work` with the method that the user chose, whose errors are shown, or with one that `auto` chooses."""
+    """`work` with the method that the user chose, whose errors are shown, or with one that `auto` chooses; see
+    `provenance.with_automatic` for `given_up`."""
     if method == AUTO:
-        return provenance.with_automatic(modality, work)
+        return provenance.with_automatic(modality, work, given_up)
     # What an older version of the method asked for, and this one does not, was chosen for other labels.
     known = {MODEL, *(parameter.name for parameter in PSEUDO_LABELLERS.load(method).parameters)}
     kept = {name: value for name, value in params.items() if name in known}

@@ -23,12 +23,17 @@ from alapp.storage.models import Plan
 
 
 def ensure_plan(
-    store: Store, project: Project, cases: Iterable[Case], report: Report, round_number: int | None = None
+    store: Store,
+    project: Project,
+    cases: Iterable[Case],
+    report: Report,
+    round_number: int | None = None,
+    killed: int = 0,
 ) -> Plan:
-    """The project's plan for its preset; made on `cases` the first time and then kept. `round_number`: see
+    """The project's plan for its preset; made on `cases` the first time and then kept. `round_number` and `killed`: see
     `make_plan`."""
     known = models.find_plan(store, project.id, project.preset)
-    return known or make_plan(store, project, cases, report, round_number=round_number)
+    return known or make_plan(store, project, cases, report, round_number=round_number, killed=killed)
 
 
 def make_plan(
@@ -38,9 +43,12 @@ def make_plan(
     report: Report,
     overrides: Overrides | None = None,
     round_number: int | None = None,
+    killed: int = 0,
 ) -> Plan:
     """A new plan of the project for its preset, in a folder of its own; from now on it is the one in use.
-    `round_number`: the round whose time it takes; without, the newest."""
+    `round_number`: the round whose time it takes; without, the newest. `killed`: how often the system ended this job
+    because memory ran out. Then it is not measured how fast the computer trains, which takes as much memory as
+    training in full portions: that may be what did it, and the training itself goes on in smaller ones."""
     cases = tuple(cases)
     earlier = models.plans(store, project.id, project.preset)
     name = f"{project.preset}-{len(earlier) + 1}" if earlier else str(project.preset)
@@ -48,7 +56,8 @@ def make_plan(
     # No plan has this folder: what is in it was left by a planning that did not end, perhaps with other overrides.
     shutil.rmtree(workspace, ignore_errors=True)
     with timed(store, project.id, "plan", round_number):
-        summary = TRAINERS.create(NETWORK).plan(workspace, cases, project.preset, machine(), report, overrides)
+        network = TRAINERS.create(NETWORK, timing=None) if killed else TRAINERS.create(NETWORK)
+        summary = network.plan(workspace, cases, project.preset, machine(), report, overrides)
     return models.add_plan(
         store,
         {
@@ -74,20 +83,21 @@ def fitted(
     earlier: Collection[str],
     report: Report,
     round_number: int | None = None,
+    killed: int = 0,
 ) -> Plan:
     """The plan for a round that learns from `cases`, which people labelled; `earlier` are the keys of those that rounds
-    before it brought. `round_number`: see `make_plan`.
+    before it brought. `round_number` and `killed`: see `make_plan`.
 
     It is the one in use. Only in the first round whose labels show enough objects to tell their size, where nobody
     fixed anything in the plan and it has another resolution than they ask for, a new one is made.
     """
     known = models.plans(store, project.id, project.preset)
     if len(known) != 1 or known[0].summary.get("overrides"):
-        return ensure_plan(store, project, cases, report, round_number)
+        return ensure_plan(store, project, cases, report, round_number, killed)
     report(0, 1, "Measuring the objects that you marked")
     before = [case for case in cases if case.key in earlier]
     if ask_for_another(store.root / known[0].workspace, cases, before):
-        return make_plan(store, project, cases, part(report, 0.5, 1.0), round_number=round_number)
+        return make_plan(store, project, cases, part(report, 0.5, 1.0), round_number=round_number, killed=killed)
     return known[0]
 
 

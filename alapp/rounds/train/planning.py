@@ -31,7 +31,7 @@ def run_plan(
     check(store, project_id, wanted)
     cases = training_cases.human_cases(store, project)
     if not cases:
-        pseudo.run_all(store, project_id, part(report, 0.0, 0.5))
+        pseudo.run_all(store, project_id, part(report, 0.0, 0.5), retry=False)
         cases = training_cases.pseudo_cases(store, project)
     plan = plan_in_use.make_plan(store, project, cases, part(report, 0.5, 1.0), wanted)
     return {"plan": plan.id}

@@ -69,11 +69,11 @@ def run_pretrain(
     project = project_with(store, project_id, preset)
     if project.pseudo_method in (None, pseudo.NONE):
         raise NotReadyError("Pre-training needs pseudo-labels. Choose a method on the Pseudo-labels tab.")
-    pseudo.run_all(store, project_id, part(report, 0.0, 0.1))
+    pseudo.run_all(store, project_id, part(report, 0.0, 0.1), retry=False)
     cases = pseudo_cases(store, project)
     if not cases:
         raise NotReadyError("The pseudo-labels have no object at all. Try another method or other parameters.")
-    plan = plan_in_use.ensure_plan(store, project, cases, part(report, 0.1, 0.15))
+    plan = plan_in_use.ensure_plan(store, project, cases, part(report, 0.1, 0.15), killed=killed)
     run = pretraining(project, plan, cases, iterations)
     checkpoint = train(store, project, plan, run, part(report, 0.15, 0.85), killed)
     evaluation.predict_and_score(store, project_id, checkpoint, part(report, 0.85, 1.0))
@@ -102,7 +102,7 @@ def run_round(
     if not cases:
         raise NotReadyError("No finished patch has an object to learn from. Annotate at least one patch of the batch.")
     earlier = {case.key for case in cases} - set(keys_of(store, this))
-    plan = plan_in_use.fitted(store, project, cases, earlier, part(report, 0.0, 0.05), this.number)
+    plan = plan_in_use.fitted(store, project, cases, earlier, part(report, 0.0, 0.05), this.number, killed)
     run, begin = fine_tuning(store, project, plan, this, cases, iterations), 0.05
     # Two trials on next to nothing would tell nothing.
     few = rehearsal.is_needed(labelled_objects(store, project))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -54,6 +54,24 @@ class Revised(Protocol):
     """A pseudo-labeller of our own. `revision` counts up when the same parameters make other labels."""
 
     revision: ClassVar[int]
+
+
+Keep = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
+"""`keep(name, make)`: the labels of the part `name` of an image. Where they are kept from before, as int32, these; else
+`make()`, integers, which are kept."""
+
+
+def keep_nothing(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """A `Keep` for callers that do not come back."""
+    return make()
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A pseudo-labeller that goes on with an image where it was stopped. It labels the slices of a stack, or the tiles
+    of a large image, by `keep`: `keep_nothing` unless its caller sets another one for this image."""
+
+    keep: Keep
 
 
 @runtime_checkable

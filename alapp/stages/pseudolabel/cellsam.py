@@ -22,7 +22,7 @@ from alapp.stages.foundation.catalogue import how_to_accept, how_to_get
 from alapp.stages.foundation.fingerprint import weights_hash
 from alapp.stages.foundation.reading import why_not
 from alapp.stages.foundation.residency import is_out_of_memory
-from alapp.stages.pseudolabel.base import Provenance
+from alapp.stages.pseudolabel.base import Keep, Provenance, keep_nothing
 from alapp.stages.pseudolabel.foundation import by_plane, failure, require_ready
 
 NAME = "cellsam_v1.2"
@@ -51,6 +51,7 @@ class CellSam:
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("bbox_threshold", "Confidence", 0.4, 0.05, 0.95, 0.05, "", "Lower finds more cells."),
     )
+    keep: Keep = staticmethod(keep_nothing)
 
     def __init__(self, modality: Modality | None = None) -> None:
         """`modality` makes no difference: the model suits one only."""
@@ -100,7 +101,7 @@ class CellSam:
         """See `PseudoLabeller.label`. A stack is segmented slice by slice and linked through z."""
         threshold = float(params.get("bbox_threshold", self.parameters[0].default))
         with self._lock:
-            return by_plane(lambda tile, _: self._tile(tile, threshold), image, as_cellsam, report)
+            return by_plane(lambda tile, _: self._tile(tile, threshold), image, as_cellsam, report, keep=self.keep)
 
     def _tile(self, image: np.ndarray, threshold: float) -> np.ndarray:
         nothing = np.zeros(image.shape[:2], np.int32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from skimage.filters import threshold_otsu
 
 from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
 from alapp.stages.instances import link_slices
+from alapp.stages.pseudolabel.base import Keep, keep_nothing
 
 LEAST_CONTRAST = 1.3
 """What holds something differs from the background by more than so many standard deviations of the noise, after a blur
@@ -82,6 +84,7 @@ class BuiltIn:
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     modalities: ClassVar[frozenset[Modality]] = frozenset()
     revision: ClassVar[int] = 1
+    keep: Keep = staticmethod(keep_nothing)
 
     def __init__(self, modality: Modality | None = None) -> None:
         """`modality` makes no difference: each method suits one only."""
@@ -95,7 +98,7 @@ class BuiltIn:
         """See `PseudoLabeller.label`. In light microscopy nothing is looked for in planes that hold noise only."""
         stack = image if image.ndim == 4 else image[None]
         wanted = holds_something(stack) if Modality.LIGHT in self.modalities else np.ones(len(stack), bool)
-        return by_slice(self.label_plane, image, params, self.parameters, report, wanted)
+        return by_slice(self.label_plane, image, params, self.parameters, report, wanted, self.keep)
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """Instances int32 (Y, X) of an image (Y, X, C); `params` holds a value for each parameter."""
@@ -109,9 +112,10 @@ def by_slice(
     parameters: tuple[Parameter, ...],
     report: Report = silent,
     wanted: np.ndarray | None = None,
+    keep: Keep = keep_nothing,
 ) -> np.ndarray:
-    """Apply a 2D method, with defaults filled in; the slices of a stack (Z, Y, X, C) are linked by overlap. Only the
-    planes that are `wanted`, bool (Z,), are looked at; by default all."""
+    """Apply a 2D method, with defaults filled in; the slices of a stack (Z, Y, X, C) are linked by overlap, and kept by
+    `keep` until all are labelled. Only the planes that are `wanted`, bool (Z,), are looked at; by default all."""
     values = {item.name: float(params.get(item.name, item.default)) for item in parameters}
     stack = image if image.ndim == 4 else image[None]
     labels = np.zeros(stack.shape[:3], np.int32)
@@ -119,7 +123,8 @@ def by_slice(
         if image.ndim == 4:
             report(z, len(stack), f"slice {z + 1} of {len(stack)}")
         if wanted is None or wanted[z]:
-            labels[z] = label_plane(plane, values)
+            make = partial(label_plane, plane, values)
+            labels[z] = keep(str(z), make) if image.ndim == 4 else make()
     return link_slices(labels).astype(np.int32) if image.ndim == 4 else labels[0]
 
 

@@ -22,7 +22,7 @@ from alapp.stages.foundation.fingerprint import weights_hash
 from alapp.stages.foundation.reading import why_not
 from alapp.stages.foundation.residency import is_out_of_memory
 from alapp.stages.pseudolabel import microsam_weights
-from alapp.stages.pseudolabel.base import Provenance
+from alapp.stages.pseudolabel.base import Keep, Provenance, keep_nothing
 from alapp.stages.pseudolabel.foundation import by_plane, failure, require_ready
 from alapp.stages.pseudolabel.grayscale import drop_small
 from alapp.stages.pseudolabel.microsam_weights import GRID, GRID_ELSE, SEEDS, SEEDS_ELSE
@@ -52,6 +52,7 @@ class MicroSamAutomatic:
     )
     mode: ClassVar[str] = "AIS"
     with_decoder: ClassVar[bool] = True
+    keep: Keep = staticmethod(keep_nothing)
 
     def __init__(self, modality: Modality | None = None) -> None:
         """`modality` chooses among the cached weights."""
@@ -94,7 +95,9 @@ class MicroSamAutomatic:
                 raise failure(PACKAGE, error, str(error)) from error
 
         with self._lock:
-            return by_plane(tile, image, as_rgb, report, lambda labels: drop_small(labels, values["min_size"]))
+            return by_plane(
+                tile, image, as_rgb, report, lambda labels: drop_small(labels, values["min_size"]), self.keep
+            )
 
     def _options(self, weights: Weights, values: Mapping[str, float]) -> dict[str, float]:
         centre, border, smoothing = _seeds(weights, values)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alapp.domain import Machine, Preset, Report, part
+from alapp.domain import Box, Machine, Preset, Report, part
 from alapp.environment import prepare, usable_cores
 from alapp.errors import CorruptFileError, InputError, NotReadyError, OutOfMemoryError
 from alapp.stages.train import plan_fit
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from alapp.stages.train.predict import ObjectPredictor
 
 _FINE_TUNING_RATE = 1 / 3
+_SMALLER = "make the plan anew with fewer “Windows a batch” or a smaller “Window”, under “For experts” on the Train tab"
 _log = logging.getLogger(__name__)
 
 
@@ -101,7 +102,7 @@ class NnUNet:
         none on a CPU), "reduction" (see `alapp.stages.train.reduction`).
         """
         prepare()
-        with resources(workspace, "training"), own_randomness():
+        with resources(workspace, "training", _SMALLER), own_randomness():
             return _train(
                 Layout(workspace), cases, out, iterations, seed, start_from, report, log, dict(options or {}),
                 self._device,
@@ -143,20 +144,29 @@ class NnUNet:
     def _probabilities(
         self, workspace: Path, checkpoint: Path, image: np.ndarray, report: Report, mirroring: bool
     ) -> np.ndarray:
+        def work() -> np.ndarray:
+            predictor = self._predictor(Layout(workspace), checkpoint)
+            check_shape(predictor.plan, image, "Prediction")
+            predictor.use_mirroring = mirroring
+            return predictor.probabilities(image, report)
+
         prepare()
         with self._lock:
-            while True:
-                try:
-                    with resources(workspace, "predicting"):
-                        predictor = self._predictor(Layout(workspace), checkpoint)
-                        check_shape(predictor.plan, image, "Prediction")
-                        predictor.use_mirroring = mirroring
-                        return predictor.probabilities(image, report)
-                except OutOfMemoryError as error:
-                    if not self._use_less_memory():
-                        raise
-                    _log.warning("%s It is tried again with less at once.", error)
-                release_memory()
+            return self._within_memory(workspace, work)
+
+    def _within_memory(self, workspace: Path, work: Callable[[], np.ndarray]) -> np.ndarray:
+        """What `work` predicts, tried with less at once whenever memory runs out; it asks for the predictor anew each
+        time."""
+        while True:
+            try:
+                with resources(workspace, "predicting"):
+                    return work()
+            except OutOfMemoryError as error:
+                if not self._use_less_memory():
+                    raise
+                _log.warning("%s It is tried again with less at once.", error)
+            # Outside of the handler: an exception that is handled keeps what its frames hold.
+            release_memory()
 
     def _use_less_memory(self) -> bool:
         """Whether there is a way left to predict with less memory; it is taken then."""
@@ -173,15 +183,23 @@ class NnUNet:
     def blocks(
         self, workspace: Path, checkpoint: Path, image: ImageSource, is_3d: bool, report: Report
     ) -> Iterator[PredictBox]:
-        """See `Trainer.blocks`. Other predictions by this object wait until the context is left."""
+        """See `Trainer.blocks`. Other predictions by this object wait until the context is left. When memory runs out,
+        it does as `predict`."""
         prepare()
         with self._lock, resources(workspace, "predicting"):
             predictor = self._predictor(Layout(workspace), checkpoint)
             corner = image[0:1, 0:1, 0:1]
             check_shape(predictor.plan, corner if is_3d else corner[0], "Prediction")
-            predictor.use_mirroring = self._mirroring
             view = predictor.view(image, report)
-            yield lambda box, report: predictor.region(view, box, report)
+            del predictor  # it would stay on a GPU that is left
+
+            def region(box: Box, told: Report) -> np.ndarray:
+                # Read anew only where a GPU was left: the file may have been removed since.
+                predictor = self._cached[1] if self._cached else self._predictor(Layout(workspace), checkpoint)
+                predictor.use_mirroring = self._mirroring
+                return predictor.region(view, box, told)
+
+            yield lambda box, told: self._within_memory(workspace, lambda: region(box, told))
 
     def _predictor(self, layout: Layout, checkpoint: Path) -> ObjectPredictor:
         from alapp.stages.train.predict import ObjectPredictor

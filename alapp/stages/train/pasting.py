@@ -29,7 +29,8 @@ _IN_PLANE = ndimage.generate_binary_structure(2, 1)[None]
 
 
 class Cases(Protocol):
-    """nnU-Net's data set: `load_case` gives pixels float32 (C, Z, Y, X), classes int (1, Z, Y, X), None, properties."""
+    """nnU-Net's data set: `load_case` gives pixels float32 (C, Z, Y, X), classes int (1, Z, Y, X), None, properties.
+    Of the classes, -1 is background too: nnU-Net writes it where every channel is exactly 0 (`crop_to_nonzero`)."""
 
     identifiers: Sequence[str]
 
@@ -90,7 +91,7 @@ class PastingCases:
         if not self._objects or np.random.uniform() >= SHARE:
             return pixels, classes, before, properties
         pixels, classes = np.array(pixels[:], np.float32), np.array(classes[:])
-        taken = _wide(classes[0] != 0, _APART)
+        taken = _wide(classes[0] > 0, _APART)
         for _ in range(np.random.randint(1, MOST + 1)):
             drawn = self._objects[np.random.randint(len(self._objects))]
             paste(drawn.turned(*np.random.randint(2, size=3).astype(bool)), pixels, classes[0], taken)
@@ -101,7 +102,7 @@ def objects(pixels: np.ndarray, classes: np.ndarray, ignored: int | None = None)
     """The objects of a case, `pixels` float32 (C, Z, Y, X) and `classes` int (Z, Y, X), of which `ignored` is no
     object; those that touch are one. Specks are left out, what has nothing free around it, and what touches the
     ignored: it has no outline there, and would get none where it is pasted."""
-    unknown = classes == (-1 if ignored is None else ignored)
+    unknown = np.zeros(classes.shape, bool) if ignored is None else classes == ignored
     labelled = (classes > 0) & ~unknown
     parts, _ = ndimage.label(labelled)
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
@@ -112,7 +113,7 @@ def objects(pixels: np.ndarray, classes: np.ndarray, ignored: int | None = None)
         mask = parts[box] == number
         if (_wide(mask, 1) & unknown[box]).any():
             continue
-        others = (classes[box] != 0) & ~mask
+        others = (classes[box] > 0) & ~mask
         around = _wide(mask, 3) & ~mask & ~others
         if mask.sum() < _SMALLEST or not around.any():
             continue

@@ -8,6 +8,7 @@ chosen and why.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import Machine, Preset, Report, VoxelSize
-from alapp.errors import InputError, NotReadyError
+from alapp.errors import InputError, NotReadyError, OutOfMemoryError
 from alapp.stages.train import plan_overrides, plan_text
 from alapp.stages.train.base import Case, Fact, Overrides, PlanSummary
 from alapp.stages.train.cases import fingerprint, fingerprint_part, load_case
@@ -32,9 +33,12 @@ from alapp.stages.train.plan_network import (
     write_shape,
 )
 from alapp.stages.train.plan_time import Timing, choose_iterations
+from alapp.stages.train.reduction import release_memory
 from alapp.stages.train.targets import BORDER_CORE, SCHEMES, ObjectSize, border_width, object_sizes, typical_size
 from alapp.stages.train.targets import DEFAULT as TARGETS
-from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, quiet, write_json
+from alapp.stages.train.workspace import DATASET, Layout, nnunet_environment, quiet, resources, write_json
+
+_log = logging.getLogger(__name__)
 
 ANISOTROPIC = 3.0
 """nnU-Net's own threshold: a stack is anisotropic when its slices are this much thicker than its pixels."""
@@ -75,7 +79,8 @@ def make_plan(
     report(len(cases), len(cases) + 1, "Configuring nnU-Net")
     size, spacing = typical_size(sizes), _spacing(cases, kind[0])
     plan = _configured(layout, fingerprint(parts, spacing), size, kind, spacing, len(cases), preset, machine, overrides)
-    seconds = timing(layout, plan, cases, report) if timing is not None and machine.device == "cpu" else None
+    asked = timing is not None and machine.device == "cpu"
+    seconds = _seconds(timing, layout, plan, cases, report) if asked else None
     plan["iterations"] = choose_iterations(machine.device, preset, seconds)
     if overrides.iterations is not None:
         plan["iterations"]["round"] = overrides.iterations
@@ -83,6 +88,21 @@ def make_plan(
     write_json(layout.plan, {**plan, "summary": asdict(summary)})
     report(len(cases) + 1, len(cases) + 1, "nnU-Net is configured")
     return summary
+
+
+def _seconds(
+    timing: Timing, layout: Layout, plan: Mapping[str, Any], cases: Sequence[Case], report: Report
+) -> float | None:
+    """What `timing` tells; None where memory runs out. That does not end a training either: it goes on in smaller
+    portions, and needs a plan for that."""
+    try:
+        with resources(layout.root, "measuring how fast this computer trains"):
+            return timing(layout, plan, cases, report)
+    except OutOfMemoryError as error:
+        _log.warning("%s The plan has the usual number of iterations.", error)
+    # Outside of the handler: an exception that is handled keeps what its frames hold.
+    release_memory()
+    return None
 
 
 def _configured(

@@ -168,7 +168,8 @@ class ObjectTrainer(nnUNetTrainer):
         if not math.isfinite(loss):
             raise BackendError(
                 f"The training loss became {loss} at iteration {last}, so the network learned nothing useful. "
-                "Train again, from scratch or with another seed."
+                "Under “For experts” on the Train tab, fill in a lower “Learning rate” and press “Make the plan anew”: "
+                "the network then starts from the beginning."
             )
         self.current_epoch = epoch + 1
         rate, dice = self.optimizer.param_groups[0]["lr"], self._dice.value()

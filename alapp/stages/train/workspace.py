@@ -110,10 +110,11 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def resources(folder: Path, doing: str) -> Iterator[None]:
+def resources(folder: Path, doing: str, remedy: str = "") -> Iterator[None]:
     """Turns "out of memory" and "disk full", in all their disguises, into `OutOfMemoryError` and `DiskFullError`.
 
-    `doing` completes the sentence "... while ...".
+    `doing` completes the sentence "... while ...". `remedy` is what helps against the former beside memory that other
+    programs give back, completing "..., or ...".
     """
     try:
         yield
@@ -122,7 +123,7 @@ def resources(folder: Path, doing: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
             raise OutOfMemoryError(
-                f"Memory ran out while {doing}. Close other programs, or use a smaller preset, and try again."
+                f"Memory ran out while {doing}. Close other programs and try again{remedy and f', or {remedy}'}."
             ) from error
         if _is_disk(error, folder):
             raise DiskFullError(

@@ -7,12 +7,14 @@ import pytest
 
 from alapp.domain import BackendState, Box, LabelKind, Modality, Status, silent
 from alapp.errors import BackendError, Cancelled, InputError, NotReadyError, OutOfMemoryError
+from alapp.rounds import importing
 from alapp.rounds.pseudolabel import provenance, pseudo
 from alapp.stages.pseudolabel.base import PSEUDO_LABELLERS, Provenance
 from alapp.stages.pseudolabel.log_watershed import LogWatershed
 from alapp.stages.select import measures
 from alapp.storage import catalogue, labels
 from alapp.storage.db import to_json
+from tests.rounds.conftest import discs
 
 
 class Weighty:
@@ -79,6 +81,34 @@ def test_images_are_labelled_once_for_the_same_settings(store, project):
     assert pseudo.run_all(store, project.id, silent)["made"] == 0
     pseudo.decide(store, project.id, "log_watershed", {"diameter": 20})
     assert pseudo.run_all(store, project.id, silent)["made"] == 3
+
+
+def test_going_back_to_earlier_settings_takes_the_labels_that_they_made(store, project):
+    pseudo.decide(store, project.id, "log_watershed", {"diameter": 14})
+    pseudo.run_all(store, project.id, silent)
+    first = pseudo.pseudo_maps(store, project.id)
+    pseudo.decide(store, project.id, "log_watershed", {"diameter": 20})
+    pseudo.run_all(store, project.id, silent)
+    pseudo.decide(store, project.id, "log_watershed", {"diameter": 14})
+    done = pseudo.run_all(store, project.id, silent)
+    assert (done["made"], done["objects"]) == (0, sum(item.n_objects for item in first.values()))
+    used = pseudo.pseudo_maps(store, project.id)
+    assert used == made(store, project)
+    # Training cases are named by the content of their labels: they are prepared, and trained on, already.
+    assert {key: item.sha256 for key, item in used.items()} == {key: item.sha256 for key, item in first.items()}
+    assert pseudo.run_all(store, project.id, silent)["made"] == 0
+    assert pseudo.pseudo_maps(store, project.id) == used
+
+
+def test_earlier_labels_whose_file_is_damaged_are_made_anew(store, project):
+    for diameter in (14, 20):
+        pseudo.decide(store, project.id, "log_watershed", {"diameter": diameter})
+        pseudo.run_all(store, project.id, silent)
+    first = labels.of_images(store, project.id, LabelKind.PSEUDO)[0]
+    store.files.resolve(first.path).write_bytes(b"")
+    pseudo.decide(store, project.id, "log_watershed", {"diameter": 14})
+    assert pseudo.run_all(store, project.id, silent)["made"] == 1
+    assert {item.params["diameter"] for item in pseudo.pseudo_maps(store, project.id).values()} == {14}
 
 
 def test_auto_says_what_it_chose(store, project):
@@ -210,6 +240,56 @@ def test_auto_falls_back_for_all_images_alike_and_says_so(store, project, weight
     assert {item.backend for item in made(store, project).values()} == {"nested_regions"}
     preview = pseudo.run_preview(store, project.id, silent, pseudo.AUTO, {})
     assert {item.backend for item in labels.of_ids(store, preview["label_maps"])} == {"nested_regions"}
+
+
+@pytest.fixture
+def odd(store, project, weighty, monkeypatch):
+    """Numbers of the images that the method above fails on: the second, until that is taken out."""
+    images = [catalogue.read_image(store, image) for image in catalogue.images(store, project.id)]
+    failing = {1}
+
+    def label(self, image, params, report=silent):
+        number = next((n for n, each in enumerate(images) if np.array_equal(image, each)), len(images))
+        self.asked.append(number)
+        if number in failing:
+            raise BackendError("Weighty failed on this image: odd.")
+        return np.ones(image.shape[:-1], np.int32)
+
+    monkeypatch.setattr(Weighty, "label", label)
+    pseudo.decide(store, project.id, pseudo.AUTO)
+    assert pseudo.run_all(store, project.id, silent)["made"] == 3
+    assert Weighty.asked == [0, 1]
+    Weighty.asked.clear()
+    return failing
+
+
+def test_a_method_that_failed_is_tried_again_where_it_has_no_labels(store, project, odd):
+    before = labels.of_images(store, project.id, LabelKind.PSEUDO)
+    for _ in range(2):
+        done = pseudo.run_all(store, project.id, silent)
+        assert (done["method"], done["made"], Weighty.asked) == ("nested_regions", 0, [1])
+        Weighty.asked.clear()
+    assert labels.of_images(store, project.id, LabelKind.PSEUDO) == before
+    odd.clear()
+    done = pseudo.run_all(store, project.id, silent)
+    assert (done["method"], done["made"], Weighty.asked) == ("micro_sam", 2, [1, 2])
+    assert pseudo.pseudo_maps(store, project.id) == made(store, project)
+    assert {item.backend for item in made(store, project).values()} == {"micro_sam"}
+
+
+def test_a_method_that_failed_is_not_tried_again_unasked(store, project, odd, monkeypatch):
+    first = pseudo.pseudo_maps(store, project.id)
+    done = pseudo.run_all(store, project.id, silent, retry=False)
+    assert (done["method"], done["made"], Weighty.asked) == ("nested_regions", 0, [])
+    importing.add_array(store, project.id, "new", discs(9)[0])
+    done = pseudo.run_all(store, project.id, silent, retry=False)
+    assert (done["method"], done["made"], Weighty.asked) == ("nested_regions", 1, [])
+    used = pseudo.pseudo_maps(store, project.id).values()
+    assert len(used) == 4
+    assert {item.params["reason"] for item in used} == {item.params["reason"] for item in first.values()}
+    monkeypatch.setattr(Weighty, "weights", "b" * 64)
+    pseudo.run_all(store, project.id, silent, retry=False)
+    assert Weighty.asked == [0, 1]
 
 
 def test_a_chosen_method_that_fails_shows_its_error(store, project, weighty, monkeypatch):

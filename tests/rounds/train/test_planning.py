@@ -10,7 +10,7 @@ from alapp.errors import InputError, NotReadyError
 from alapp.rounds.annotate import annotation
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import selection
-from alapp.rounds.train import planning, training
+from alapp.rounds.train import plan_in_use, planning, training, training_cases
 from alapp.stages.train.base import Overrides
 from alapp.storage import catalogue, labels, models
 from alapp.ui.train import plan as plan_part
@@ -311,3 +311,14 @@ class TestPlanOnPseudoLabels:
         annotate(store, project)
         training.run_round(store, project.id, silent)
         assert len(models.plans(store, project.id, Preset.QUICK)) == 1
+
+
+def test_after_a_kill_for_memory_it_is_not_measured_how_fast_the_computer_trains(store, project, fast, monkeypatch):
+    """Which takes as much memory as what the system may have ended the job for."""
+    trainer, _ = fast
+    options = []
+    monkeypatch.setattr(trainer, "__init__", lambda self, **kept: options.append(kept))
+    cases = training_cases.reference_cases(store, project)
+    for killed in (0, 1):
+        plan_in_use.make_plan(store, project, cases, silent, killed=killed)
+    assert options == [{}, {"timing": None}]

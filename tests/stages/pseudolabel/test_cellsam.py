@@ -205,6 +205,26 @@ def test_large_images_are_cut_and_objects_joined(package):
     assert ((labels > 0) == (image[..., 0] > 0)).all()
 
 
+def test_tiles_that_are_kept_are_not_labelled_again(package):
+    image = np.zeros((1300, 1500, 1), np.float32)
+    image[600:700, 300:1200] = 1
+    kept = {}
+
+    def keep(name, make):
+        if name not in kept:
+            kept[name] = make()
+        return kept[name]
+
+    method = CellSam()
+    method.keep = keep
+    first = method.label(image, {})
+    del kept["2"]
+    assert np.array_equal(method.label(image, {}), first)
+    assert len(package.calls) == 5
+    method.label(square(), {})
+    assert sorted(kept) == ["0", "1", "2", "3"]  # nothing is gained by keeping a part that is the whole
+
+
 def test_a_stack_is_linked_through_z(package):
     stack = np.stack([square()] * 3)
     stack[2] = 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from alapp.domain import BackendState, Modality
-from alapp.stages.pseudolabel.base import BUILT_IN, PSEUDO_LABELLERS, choose_automatically
+from alapp.errors import Cancelled
+from alapp.stages.pseudolabel.base import BUILT_IN, PSEUDO_LABELLERS, Resumable, choose_automatically
 
 
 @pytest.fixture(params=list(PSEUDO_LABELLERS))
@@ -70,6 +71,35 @@ def test_a_stack_has_objects_through_z(method):
     assert labels.shape == (4, *image.shape)
     assert labels.max() == flat.max() > 0
     assert (labels[0] == labels[3]).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nested_regions", "log_watershed", "em_dark_blobs", "cellsam", "micro_sam", "micro_sam_apg", "micro_sam_amg"],
+    indirect=True,
+)
+def test_slices_that_were_labelled_before_a_cancellation_are_not_labelled_again(method):
+    stack = np.stack([shown_to(method)] * 4)[..., None]
+    kept, made = {}, []
+
+    def keep(name, make):
+        if name not in kept:
+            made.append(name)
+            kept[name] = make().astype(np.int32)
+        return kept[name]
+
+    def report(done, total, message=""):
+        if "slice 4" in message:
+            raise Cancelled
+
+    assert isinstance(method, Resumable)
+    labels = method.label(stack, {})
+    method.keep = keep
+    with pytest.raises(Cancelled):
+        method.label(stack, {}, report)
+    assert len(made) == 3
+    assert np.array_equal(method.label(stack, {}), labels)
+    assert len(made) == len(kept) == 4
 
 
 def test_several_channels_are_taken(method):

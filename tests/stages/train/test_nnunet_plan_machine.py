@@ -23,6 +23,7 @@ from alapp.stages.train.plan_network import (
     within_memory,
 )
 from alapp.stages.train.plan_time import choose_iterations
+from alapp.stages.train.trainer import ObjectTrainer
 from alapp.stages.train.workspace import Layout
 from tests.stages.train.nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small, stack
 
@@ -80,6 +81,18 @@ def test_the_measured_speed_is_kept_with_the_plan_and_never_measured_again(tmp_p
     assert planned(tmp_path, timing=timing) == first
     assert len(asked) == 1
     assert json.loads((tmp_path / "plan.json").read_text())["iterations"] == first.iterations
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_memory_that_runs_out_while_timing_leaves_the_usual_number_of_iterations(tmp_path, monkeypatch, caplog, error):
+    def train_step(self, batch):
+        raise error
+
+    monkeypatch.setattr(ObjectTrainer, "train_step", train_step)
+    summary = planned(tmp_path, timing=plan_time.seconds_per_iteration)
+    assert summary.seconds_per_iteration is None
+    assert summary.iterations == choose_iterations("cpu", Preset.QUICK, None)
+    assert "Memory ran out while measuring how fast this computer trains." in caplog.text
 
 
 def test_timing_trains_the_planned_network_and_can_be_cancelled(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 
 from alapp.stages.train import pasting
 from alapp.stages.train.pasting import PastingCases, objects, paste
@@ -67,6 +68,30 @@ def test_what_touches_the_unknown_is_not_pasted_elsewhere():
     classes[0, 10:18, 24:26] = 0
     (found,) = objects(pixels, classes, IGNORED)
     assert found.mask.sum() == 8 * 12
+
+
+def black_case(*boxes):
+    """A case as nnU-Net prepares it where the background is exactly 0 but for two corners."""
+    pixels, classes = case(*boxes, background=0.0)
+    pixels[:, 0, [0, -1], [0, -1]] = 1
+    pixels, classes, _ = crop_to_nonzero(pixels, classes[None])
+    assert (classes == -1).mean() > 0.8
+    return pixels, classes[0]
+
+
+@pytest.mark.parametrize("ignored", [None, IGNORED])
+def test_background_that_is_exactly_black_is_background(ignored):
+    whole, left = objects(*black_case(WHOLE, LEFT), ignored)
+    assert (whole.mask.sum(), left.mask.sum()) == (96, 48)
+    assert not whole.others[:, :, :20].any()
+    held = Held(black_case(WHOLE, LEFT), black_case())
+    cases = PastingCases(held, ignored)
+    np.random.seed(5)
+    drawn = [cases.load_case("case1")[1][0] for _ in range(40)]
+    assert sum((classes > 0).any() for classes in drawn) > 20
+    before = held.load_case("case1")[1][0]
+    # It stays marked where nothing is pasted: nnU-Net may mask it again after its augmentation.
+    assert all(np.array_equal(classes[classes <= 0], before[classes <= 0]) for classes in drawn)
 
 
 def test_turning_turns_edges_too():

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from alapp.domain import silent
+from alapp.domain import Box, silent
 from alapp.errors import Cancelled, DiskFullError, OutOfMemoryError, Paused
-from alapp.stages.train import checkpoints, reduction
+from alapp.stages.train import checkpoints, predict, reduction
 from alapp.stages.train.checkpoints import LATEST, PREVIOUS, read_checkpoint
 from alapp.stages.train.nnunet import NnUNet
+from alapp.stages.train.predict import ObjectPredictor
 from alapp.stages.train.trainer import ObjectTrainer
 from alapp.stages.train.watching import SafePoints, TrainingDice
 from tests.stages.train import nnunet_discs
@@ -91,6 +92,19 @@ def test_a_training_goes_on_in_smaller_portions(workspace, tmp_path, monkeypatch
     train(workspace, tmp_path / "run", log=entries.append, options={"reduction": 1})
     assert [entry.iteration for entry in entries] == [4, 8, 12]
     assert sizes == [4] * 6 + [2] * 8
+
+
+def test_what_helps_when_memory_runs_out_is_told(workspace, tmp_path, monkeypatch):
+    def train_step(self, batch):
+        raise MemoryError
+
+    monkeypatch.setattr(ObjectTrainer, "train_step", train_step)
+    with pytest.raises(OutOfMemoryError) as told:
+        train(workspace, tmp_path / "run")
+    assert str(told.value) == (
+        "Memory ran out while training. Close other programs and try again, or make the plan anew with fewer “Windows "
+        "a batch” or a smaller “Window”, under “For experts” on the Train tab."
+    )
 
 
 def test_a_full_disk_is_told_before_the_training(workspace, tmp_path, monkeypatch):
@@ -277,8 +291,6 @@ def test_prediction_takes_fewer_windows_when_memory_runs_out(workspace, tmp_path
     image = disc_cases(1)[0].load()[0]
     image = np.tile(image, (3, 3, 1))
     whole = NnUNet("cpu").predict(workspace, checkpoint, image, silent)
-    from alapp.stages.train.predict import ObjectPredictor
-
     real, tried = ObjectPredictor._internal_maybe_mirror_and_predict, []
 
     def limited(self, tiles):
@@ -297,6 +309,61 @@ def test_prediction_takes_fewer_windows_when_memory_runs_out(workspace, tmp_path
     )
     with pytest.raises(OutOfMemoryError, match="while predicting"):
         network.predict(workspace, checkpoint, image, silent)
+
+
+def test_boxes_of_a_large_image_take_fewer_windows_when_memory_runs_out(workspace, tmp_path, monkeypatch):
+    checkpoint = train(workspace, tmp_path / "run", 4).checkpoint
+    image = np.tile(disc_cases(1)[0].load()[0], (3, 3, 1))
+    whole = NnUNet("cpu").predict(workspace, checkpoint, image, silent)
+    real, tried = ObjectPredictor._internal_maybe_mirror_and_predict, []
+
+    def limited(self, tiles):
+        tried.append(len(tiles))
+        if len(tiles) > 1:
+            raise RuntimeError("CUDA out of memory")
+        return real(self, tiles)
+
+    monkeypatch.setattr(ObjectPredictor, "_internal_maybe_mirror_and_predict", limited)
+    with NnUNet("cpu").blocks(workspace, checkpoint, image[None], False, silent) as box:
+        for x in (0, 96):
+            found = box(Box(0, 0, x, 1, 192, 96), silent)
+            np.testing.assert_allclose(found[:, 0], whole[:, :, x : x + 96], atol=1e-5)
+    assert tried[:2] == [4, 2]
+    assert set(tried[2:]) == {1}
+
+
+class SmallGpu:
+    """A predictor that a GPU has no memory for."""
+
+    tiles_at_once = 1
+    made: list
+    looked: list
+
+    def __init__(self, plan, checkpoint, device, mirroring, overlap):
+        self.plan, self.device, self.use_mirroring = plan, device.type, None
+        self.made.append(self.device)
+
+    def view(self, image, report):
+        self.looked.append(image.shape)
+        return image
+
+    def region(self, view, box, report):
+        if self.device == "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return np.full((3, box.depth, box.height, box.width), self.use_mirroring, np.float32)
+
+
+def test_boxes_of_a_large_image_leave_a_gpu_that_is_too_small(workspace, tmp_path, monkeypatch):
+    checkpoint = train(workspace, tmp_path / "run", 4).checkpoint
+    for name in ("made", "looked"):
+        monkeypatch.setattr(SmallGpu, name, [], raising=False)
+    monkeypatch.setattr(predict, "ObjectPredictor", SmallGpu)
+    with NnUNet("cuda").blocks(workspace, checkpoint, np.zeros((1, 64, 64, 1)), False, silent) as box:
+        assert box(Box(0, 0, 0, 1, 8, 64), silent).all()
+        checkpoint.unlink()  # what is loaded is used until the end
+        assert box(Box(0, 8, 0, 1, 8, 64), silent).all()
+    assert SmallGpu.made == ["cuda", "cpu"]
+    assert len(SmallGpu.looked) == 1
 
 
 def test_prediction_leaves_a_gpu_that_is_too_small(monkeypatch):
