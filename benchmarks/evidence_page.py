@@ -206,7 +206,7 @@ chance alone. A line of one seed says nothing yet. Training seconds are those of
 and of runs that were paused. The runs with joined and shifted objects (vnc_em), with invented ones (bacteria) and
 trained at once (nuclei_fluo, bacteria, hela) come from another computer. One of the runs from scratch was repeated on
 it, which gave 0.771 instead of 0.757, and so was the pre-training of those trained at once: 0.882 instead of 0.883,
-0.609 instead of 0.633, 0.874 instead of 0.872. Where the side of an image is no multiple of a patch, in all sets but
+0.609 instead of 0.633, 0.872 instead of 0.871. Where the side of an image is no multiple of a patch, in all sets but
 vnc_em, the last patches of a row overlap; these runs did not yet pick such patches last. Nor did they tell dark images
 from empty ones, which concerns four patches of nuclei_fluo, or a speck in an almost empty patch from an object
 (bacteria).
