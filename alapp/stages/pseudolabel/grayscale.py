@@ -12,6 +12,7 @@ from skimage.color import rgb2hed
 from skimage.filters import threshold_otsu
 
 from alapp.domain import BackendState, Modality, Parameter, Report, Status, silent
+from alapp.stages import noise
 from alapp.stages.instances import link_slices
 from alapp.stages.pseudolabel.base import Keep, keep_nothing
 
@@ -53,13 +54,13 @@ def holds_something(stack: np.ndarray) -> np.ndarray:
     Slices above and below all objects do not, nor do images of empty places. Stretched, their noise looks like objects
     to a method that expects some in every plane.
     """
-    contrast, noise = (
+    contrast, deviation = (
         np.array([[measure(plane[..., channel].astype(np.float32)) for channel in range(plane.shape[-1])]
                   for plane in stack])
-        for measure in (_contrast, _noise)
+        for measure in (_contrast, noise.deviation)
     )  # fmt: skip
     usual = np.quantile(contrast, USUAL_SLICE, axis=0)
-    return ((contrast > LEAST_CONTRAST * noise) & (contrast > LEAST_OF_STACK * usual)).any(axis=1)
+    return ((contrast > LEAST_CONTRAST * deviation) & (contrast > LEAST_OF_STACK * usual)).any(axis=1)
 
 
 def _contrast(plane: np.ndarray) -> float:
@@ -68,14 +69,6 @@ def _contrast(plane: np.ndarray) -> float:
     low, high = (find(plane, footprint=beside) for find in (ndimage.minimum_filter, ndimage.maximum_filter))
     smooth = ndimage.gaussian_filter(plane.clip(low, high), 2)  # without hot and dead pixels
     return float(np.abs(smooth - np.median(smooth)).max())
-
-
-def _noise(plane: np.ndarray) -> float:
-    """Standard deviation of white noise in `plane` (Y, X), float (Immerkaer 1996, Fast noise variance estimation)."""
-    if min(plane.shape) < 3:
-        return 0.0
-    differences = ndimage.convolve(plane, np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32))
-    return float(np.sqrt(np.pi / 2) / 6 * np.abs(differences[1:-1, 1:-1]).mean())
 
 
 class BuiltIn:

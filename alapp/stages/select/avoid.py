@@ -27,8 +27,6 @@ EMPTY_SHARE = 0.1
 """A patch is almost empty when it has less than this share of the contrast of the patches that have much, and no
 objects are known in it."""
 
-_MUCH = 0.95
-
 EMPTY_LEFT = "almost empty, but nothing else is left"
 ALIKE_LEFT = "it shows the same as another one, but nothing else is left"
 EMPTY_PASSED = "almost empty patches that are even less alike were passed over"
@@ -84,7 +82,7 @@ def almost_empty(context: Context, n: int) -> np.ndarray:
     if context.contrast is None or n == 0:
         return np.zeros(n, dtype=bool)
     contrast = np.asarray(context.contrast, dtype=np.float64)
-    low = contrast < EMPTY_SHARE * np.quantile(contrast, _MUCH)
+    low = contrast < EMPTY_SHARE * np.quantile(contrast, measures.MUCH)
     return low if context.foreground is None else low & ~measures.holds_objects(context.foreground)
 
 
