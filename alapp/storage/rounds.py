@@ -113,10 +113,11 @@ def swap(store: Store, round_id: int, old_patch: int, new_patch: int, reason: Ma
 
 
 def vetoed(store: Store, project_id: int) -> set[int]:
-    """Ids of patches that the person vetoed, those of removed images left out."""
+    """Ids of patches that the person vetoed and no round has, those of removed images left out."""
     rows = store.rows(
         """SELECT patch.id FROM patch JOIN image ON image.id = patch.image_id
-           WHERE image.project_id = ? AND image.deleted IS NULL AND vetoed IS NOT NULL""",
+           WHERE image.project_id = ? AND image.deleted IS NULL AND vetoed IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM selection WHERE selection.patch_id = patch.id)""",
         (project_id,),
     )
     return {row["id"] for row in rows}

@@ -137,7 +137,7 @@ def advise(store: Store, project_id: int) -> Advice:
 def _left(store: Store, project_id: int) -> tuple[int, int]:
     """How many patches no round picked: those that the next selection can pick, and those that were vetoed."""
     chosen = round_rows.selected_in_project(store, project_id).keys()
-    vetoed = round_rows.vetoed(store, project_id) - chosen
+    vetoed = round_rows.vetoed(store, project_id)
     taken = catalogue.patches(store, project_id, ids=chosen | vetoed)
     return catalogue.count_patches(store, project_id) - len(taken), len(vetoed)
 

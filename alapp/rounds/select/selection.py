@@ -113,19 +113,19 @@ def swap_pick(store: Store, round_id: int, patch_id: int) -> int:
     pool = _Pool(store, project, patches, vectors)
     vetoed = [*old.reason.get("vetoed", []), patch_id]
     rng = np.random.default_rng([project.seed, this.number, 2, *vetoed])
-    always = informing.recall(store, project.id, patches, ALWAYS)
-    pool.content = always.get(Need.CONTENT)
+    known = informing.recall(store, project.id, patches, {*selector.needs, *ALWAYS})
+    pool.content = known.get(Need.CONTENT)
     if old.role is PatchRole.VALIDATION:
-        found = pool.draw_validation(1, rng, always, beside=_others_for_validation(store, old))
+        found = pool.draw_validation(1, rng, known, beside=_others_for_validation(store, old))
         pick = found[0] if found else None
     elif lane.is_control(old):
         pool.keep_apart([], 1)
-        found = pool.draw_lane(project, this.number, 1, always, again=vetoed)
+        found = pool.draw_lane(project, this.number, 1, known, again=vetoed)
         pick = found[0] if found else None
     else:
         pool.keep_apart([], 1)
-        known = informing.recall(store, project.id, patches, selector.needs)
-        found = selector(pool.vectors, pool.labelled, 1, rng, pool.context(this.number, known)).picks
+        asked = {name: value for name, value in known.items() if name in selector.needs}
+        found = selector(pool.vectors, pool.labelled, 1, rng, pool.context(this.number, asked)).picks
         pick = found[0] if found else None
     if pick is None:
         raise NotReadyError("No other patch is left to take its place.")
@@ -182,7 +182,7 @@ class _Pool:
         vetoed = round_rows.vetoed(store, project.id)
         taken = np.array([patch.id in chosen for patch in patches])
         used = {key: item.role for key, item in chosen.items() if states.get(key) != annotation.SKIPPED}
-        self.store, self.patches, self.vectors = store, patches, vectors
+        self.patches, self.vectors = patches, vectors
         self.labelled, self.validated = (
             np.array([used.get(patch.id) is role for patch in patches])
             for role in (PatchRole.TRAIN, PatchRole.VALIDATION)
@@ -244,9 +244,7 @@ class _Pool:
         known: Mapping[str, Any],
         again: Sequence[int] = (),
     ) -> list[Pick]:
-        if Need.FOREGROUND not in known:
-            known = informing.recall(self.store, project.id, self.patches, {Need.FOREGROUND})
-        context = self.context(number, {"foreground": known[Need.FOREGROUND]})
+        context = self.context(number, {"foreground": known.get(Need.FOREGROUND)})
         return lane.draw(project, number, n, self.vectors, self.labelled, context, again)
 
 
