@@ -208,8 +208,7 @@ trained at once (nuclei_fluo, bacteria, hela) come from another computer. One of
 it, which gave 0.771 instead of 0.757, and so was the pre-training of those trained at once: 0.882 instead of 0.883,
 0.609 instead of 0.633, 0.872 instead of 0.871. Where the side of an image is no multiple of a patch, in all sets but
 vnc_em, the last patches of a row overlap; these runs did not yet pick such patches last. Nor did they tell dark images
-from empty ones, which concerns four patches of nuclei_fluo, or a speck in an almost empty patch from an object
-(bacteria).
+from empty ones: the core-set passed over four patches of nuclei_fluo for that.
 
 A patch is not the same work everywhere: "objects" is how many the labelled patches showed on average, of which each has
 to be outlined. A strategy that prefers crowded patches asks for more work."""
