@@ -3,7 +3,8 @@
 A file grows under a temporary name in its own folder and is renamed when its hash is right, so that weights that can
 be seen are whole. A download that the user cancels, or that has no room, takes its temporary file away. One that the
 network ended, that is to go on later, or whose process was killed leaves it; nothing takes it for weights, and the next
-attempt goes on from it.
+attempt goes on from it. What a server sends instead of the rest grows in a second temporary file: it may be a login
+page of the network. An archive that could not be unpacked waits under its temporary name until there is room.
 """
 
 from __future__ import annotations
@@ -16,23 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from alapp.disk import is_full
+from alapp.disk import patiently
 from alapp.domain import Report
-from alapp.errors import (
-    AlappError,
-    Cancelled,
-    ConflictError,
-    DiskFullError,
-    DownloadError,
-    LicenceError,
-    StorageError,
-)
+from alapp.errors import Cancelled, ConflictError, DiskFullError, DownloadError, InputError, LicenceError, StorageError
 from alapp.stages.foundation import access, deepcell, folders, landing, states
 from alapp.stages.foundation.catalogue import Model, WeightsFile
+from alapp.stages.foundation.source import KEPT, BrokenOffError, Source, disk_error, may_pass, network_error, wrong_file
 from alapp.stages.foundation.states import size_text
 
 if TYPE_CHECKING:
@@ -51,9 +44,6 @@ long. An attempt that brought new bytes starts the row anew."""
 MARGIN = 100_000_000
 """Bytes that stay free on the disk."""
 
-_BRING = "or add the file from another computer"
-_KEPT = " What was fetched is kept: the next download goes on from there."
-
 
 def fetch(model: Model, report: Report) -> None:
     """Fetch what of `model` is missing or broken. Returns at once when all is here.
@@ -61,7 +51,8 @@ def fetch(model: Model, report: Report) -> None:
     Raises `LicenceError`, `DownloadError` (offline, refused, not found, wrong content, no or a wrong token),
     `DiskFullError`, `StorageError`, `ConflictError` while another process fetches the same model, and what `report`
     raises. Nothing is left behind then that looks like weights; what was fetched stays for the next attempt after a
-    `DownloadError` of the network, and when the work is to go on later (`Cancelled` of a kind of its own).
+    `DownloadError` of the network, when it is whole but could not be unpacked or put in place, and when the work is to
+    go on later (`Cancelled` of a kind of its own).
     """
     if model.terms and not access.accepted(model.name):
         raise LicenceError(f"Accept the licence of {model.title} before you download it. {model.licence}")
@@ -70,9 +61,8 @@ def fetch(model: Model, report: Report) -> None:
         need = sum(max(0, file.size - _have(path)) for path, file in wanted)
         for index, (path, file) in enumerate(wanted):
             check_space(path.parent, need * (3 if model.unpacked else 1))
-            url, headers = (file.url, {}) if file.url else (deepcell.address(model), deepcell.HEADERS)
             earlier = sum(done.size for _, done in wanted[:index])
-            _fetch_file(model, url, path, file, _shifted(report, earlier, model), headers)
+            _fetch_file(Source(model, file), path, _shifted(report, earlier, model))
         if model.unpacked and not states.of_files(model).ready:
             _unpack(model, report)
         report(model.size, model.size, f"{model.title} is ready")
@@ -95,15 +85,20 @@ def parts(folder: Path) -> list[Path]:
 
 
 def _unpack(model: Model, report: Report) -> None:
+    """Unpack the archive of `model`, and remove it unless its content can still be used."""
     archive = model.folder / model.files[0].name
     try:
         deepcell.unpack(model, archive, report)
-    except Cancelled as error:
-        if _goes_on_later(error):
-            archive.replace(_part(archive))  # then it is only checked, not fetched again
+    except BaseException as error:
+        if isinstance(error, InputError) or type(error) is Cancelled:  # wrong content, or the user's last word
+            _remove(archive)
+            raise
+        with suppress(OSError):  # under its own name it is used, too
+            patiently(os.replace, archive, _part(archive))
+        if isinstance(error, DiskFullError | StorageError):
+            raise type(error)(f"{error} The archive is kept: the next download only unpacks it.") from error
         raise
-    finally:
-        archive.unlink(missing_ok=True)
+    _remove(archive)
 
 
 def _wanted(model: Model) -> list[tuple[Path, WeightsFile]]:
@@ -115,41 +110,51 @@ def _wanted(model: Model) -> list[tuple[Path, WeightsFile]]:
     return [(path, file) for path, file in pairs if not (path.is_file() and states.matches(path, file))]
 
 
-def _fetch_file(
-    model: Model, url: str, target: Path, file: WeightsFile, report: Report, headers: Mapping[str, str]
-) -> None:
+def _fetch_file(source: Source, target: Path, report: Report) -> None:
     part = _part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove(_again(part))  # of a download that was killed
         with _kept_for_later(part):
-            for attempt in range(2):
-                resumed = part.exists()
-                _stream(model, url, part, file, report, headers)
-                if states.matches(part, file, lambda done: report(done, file.size, f"Checking {file.name}")):
-                    landing.put(part, target)
-                    return
-                part.unlink()
-                if not resumed or attempt:  # what a download left may be of another file: once more from the start
-                    break
-            raise DownloadError(
-                f"What {_host(url)} sent for {file.name} is not the published file; it was thrown away. A network may "
-                f"ask for a login first, or the file was changed: try again later, {_BRING}."
-            )
+            if not (_may_be_whole(part, source.file) and _is_right(part, source.file, report)):
+                _fill(source, part, report)
+            landing.put(part, target)
     except OSError as error:
-        raise _disk_error(error, target) from error
+        raise disk_error(error, target) from error
+
+
+def _fill(source: Source, part: Path, report: Report) -> None:
+    """Make `part` the published file."""
+    for attempt in range(2):
+        resumed = part.exists()
+        _stream(source, part, report)
+        if _is_right(part, source.file, report):
+            return
+        part.unlink()
+        if not resumed or attempt:  # what a download left may be of another file: once more from the start
+            break
+    raise wrong_file(source, kept=False)
+
+
+def _may_be_whole(path: Path, file: WeightsFile) -> bool:
+    """Whether it is worth reading `path` to learn whether it is `file`, so that nothing has to be asked for."""
+    return _size(path) == file.size if file.exact else _size(path) >= states.TRUNCATED * file.size
+
+
+def _is_right(path: Path, file: WeightsFile, report: Report) -> bool:
+    return states.matches(path, file, lambda done: report(done, file.size, f"Checking {file.name}"))
 
 
 @contextmanager
 def _kept_for_later(part: Path) -> Iterator[None]:
-    """Remove `part` when the block fails, unless the work goes on later or the network failed: the hash tells in the
-    end whether the rest fits. A kill gets here no more; then it stays, too."""
+    """Remove `part` when the block fails, unless the work goes on later, the network failed, or it could not be put in
+    place: the hash tells in the end whether the rest fits. A kill gets here no more; then it stays, too."""
     try:
         yield
     except BaseException as error:
-        later = isinstance(error, DownloadError) or _goes_on_later(error)
+        later = isinstance(error, DownloadError | StorageError) or _goes_on_later(error)
         if not (later and _size(part)):
-            with suppress(OSError):
-                part.unlink()
+            _remove(part)
         raise
 
 
@@ -159,34 +164,41 @@ def _goes_on_later(error: BaseException) -> bool:
     return isinstance(error, Cancelled) and type(error) is not Cancelled
 
 
-def _stream(model: Model, url: str, part: Path, file: WeightsFile, report: Report, headers: Mapping[str, str]) -> None:
+def _stream(source: Source, part: Path, report: Report) -> None:
     """Fill `part` to the end, going on from what it holds, and again after the line broke."""
     import requests
 
     def told(left: int) -> None:
-        report(_size(part), file.size, f"The connection to {_host(url)} broke; going on with {file.name} in {left} s")
+        what = f"The connection to {source.host} broke; going on with {source.file.name} in {left} s"
+        report(_size(part), source.file.size, what)
 
-    pauses = iter(PAUSES)
+    pauses, may_renew = iter(PAUSES), True
     while True:
         before = _size(part)
         try:
-            with _answer(url, before, headers) as response:
-                _write(response, part, before, model, file, report)
+            with _answer(_address(source, part), before, source.headers) as response:
+                _take(response, part, before, source, report)
             return
-        except (requests.RequestException, _BrokenOffError) as error:
+        except (requests.RequestException, BrokenOffError) as error:
             if _size(part) > before:
-                pauses = iter(PAUSES)
-            # Without a byte there is no line that broke.
-            pause = next(pauses, None) if _size(part) and _may_pass(error) else None
+                pauses, may_renew = iter(PAUSES), True
+            # Without a byte there is no line that broke, and no address that served for a while.
+            if _size(part) and may_renew and source.expired(error):
+                source.forget()
+                may_renew = False
+                continue
+            pause = next(pauses, None) if _size(part) and may_pass(error) else None
             if pause is None:
-                raise _network_error(model, url, error, kept=_size(part) > 0) from None
+                raise network_error(source, error, kept=_size(part) > 0) from None
             _wait(pause, told)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether to try again may help: not where the server refuses."""
-    code = _code(error)
-    return not 400 <= code < 500 or code in (408, 429)
+def _address(source: Source, part: Path) -> str:
+    """The address; where the server does not tell it, the sentence also says what is kept."""
+    try:
+        return source.url
+    except DownloadError as error:
+        raise DownloadError(f"{error}{KEPT if _size(part) else ''}") from None
 
 
 def _wait(seconds: float, told: Callable[[int], None]) -> None:
@@ -200,10 +212,6 @@ def _wait(seconds: float, told: Callable[[int], None]) -> None:
         told(max(0, math.ceil(left)))
 
 
-class _BrokenOffError(Exception):
-    """The server ended before it had sent all that it had announced."""
-
-
 def _answer(url: str, start: int, headers: Mapping[str, str]) -> requests.Response:
     import requests
 
@@ -213,73 +221,61 @@ def _answer(url: str, start: int, headers: Mapping[str, str]) -> requests.Respon
     return requests.get(url, headers=asked, stream=True, timeout=TIMEOUT)
 
 
-def _write(
-    response: requests.Response, part: Path, start: int, model: Model, file: WeightsFile, report: Report
-) -> None:
+def _take(response: requests.Response, part: Path, start: int, source: Source, report: Report) -> None:
+    """Add what the server sends to `part`, which holds `start` bytes of it."""
     if response.status_code == 416:  # no bytes are left after what is here: whole, or of another file
         return
     response.raise_for_status()
     is_rest = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-    done = start if is_rest else 0
+    if is_rest or not start:
+        _write(response, part, start, source, report)
+    else:
+        _start_over(response, part, source, report)
+
+
+def _start_over(response: requests.Response, part: Path, source: Source, report: Report) -> None:
+    """Take an answer from the start beside `part`. It may be the file, of a server that sends no rests, or a login page
+    of the network: it takes the place of `part` when it is the file, or breaks off and is longer."""
+    again = _again(part)
+    try:
+        _write(response, again, 0, source, report)
+        if not _is_right(again, source.file, report):
+            _remove(again)
+            raise wrong_file(source, kept=True)
+        patiently(os.replace, again, part)
+    finally:
+        if _size(again) > _size(part):
+            patiently(os.replace, again, part)
+        _remove(again)
+
+
+def _write(response: requests.Response, path: Path, start: int, source: Source, report: Report) -> None:
+    """Write the answer into `path` from byte `start` on. Raises `BrokenOffError` if more was to come."""
+    file, done = source.file, start
     announced = response.headers.get("Content-Length", "")
     total = done + int(announced) if announced.isdigit() else file.size
-    check_space(part.parent, max(0, total - done))
-    with open(part, "ab" if is_rest else "wb") as handle:
+    check_space(path.parent, max(0, total - done))
+    with open(path, "ab" if start else "wb") as handle:
         for chunk in response.iter_content(CHUNK):
             handle.write(chunk)
             done += len(chunk)
-            report(done * file.size / max(total, 1), file.size, _words(model, file, done, total))
+            report(done * file.size / max(total, 1), file.size, _words(source.model, file, done, total))
         handle.flush()
         os.fsync(handle.fileno())
-    if announced.isdigit() and done < total:
-        raise _BrokenOffError
+    if done < (total if announced.isdigit() else _least(response, file)):
+        raise BrokenOffError
+
+
+def _least(response: requests.Response, file: WeightsFile) -> float:
+    """Bytes below which an answer of no announced length has broken off. A page is no part of the file: 0."""
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        return 0
+    return file.size if file.exact else states.TRUNCATED * file.size
 
 
 def _words(model: Model, file: WeightsFile, done: int, total: int) -> str:
     what = f"the decoder of {model.name}" if file.name.endswith("_decoder") else model.name
     return f"Downloading {what}: {size_text(done)} of {size_text(total)}"
-
-
-def _code(error: Exception) -> int:
-    """The server's answer as an HTTP code, 0 where there was none."""
-    import requests
-
-    return error.response.status_code if isinstance(error, requests.HTTPError) and error.response is not None else 0
-
-
-def _network_error(model: Model, url: str, error: Exception, kept: bool) -> AlappError:
-    """The sentence for a failure of the network. Addresses may hold keys and are never part of it."""
-    import requests
-
-    host, name = _host(url), model.name
-    code = _code(error)
-    if code in (401, 403, 407):
-        why = f"{host} refused to send it (error {code}). It may be blocked here: ask your network's administrator"
-    elif code in (404, 410):
-        why = f"{host} no longer has it (error {code}). Update the app"
-    elif code == 429 or code >= 500:
-        why = f"{host} has a problem of its own (error {code}). Try again later"
-    elif code:
-        why = f"{host} answered with error {code}. Try again later"
-    elif isinstance(error, requests.exceptions.ProxyError):
-        why = f"the proxy of this network does not let it through to {host}. Ask your network's administrator"
-    elif isinstance(error, requests.exceptions.SSLError):
-        why = f"no secure connection to {host} could be made. Check this computer's clock and its proxy"
-    elif isinstance(error, _BrokenOffError | requests.exceptions.ChunkedEncodingError):
-        why = f"the connection to {host} broke off several times. Try again"
-    elif isinstance(error, requests.Timeout):
-        why = f"{host} did not answer in time. Try again later"
-    else:
-        why = f"this computer cannot reach {host}. Check its internet connection"
-    return DownloadError(f"{name} could not be downloaded: {why}, {_BRING}.{_KEPT if kept else ''}")
-
-
-def _disk_error(error: OSError, target: Path) -> AlappError:
-    if is_full(error):
-        return DiskFullError(f"The disk became full while {target.name} was downloaded. Free some space and try again.")
-    return StorageError(
-        f"{target.parent} cannot be written: {error.strerror or error}. Make it writable and try again."
-    )
 
 
 @contextmanager
@@ -293,7 +289,7 @@ def _alone(name: str) -> Iterator[None]:
     except Timeout:
         raise ConflictError(f"{name} is being downloaded already. Wait for that download to end.") from None
     except OSError as error:
-        raise _disk_error(error, place / name) from error
+        raise disk_error(error, place / name) from error
     try:
         yield
     finally:
@@ -305,10 +301,6 @@ def _shifted(report: Report, earlier: int, model: Model) -> Report:
     return lambda done, total, message="": report(earlier + done, model.size, message)
 
 
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or "the server"
-
-
 def _size(path: Path) -> int:
     with suppress(OSError):
         return path.stat().st_size
@@ -318,6 +310,16 @@ def _size(path: Path) -> int:
 def _part(target: Path) -> Path:
     """Where `target` grows."""
     return target.with_name(PART + target.name)
+
+
+def _again(part: Path) -> Path:
+    """Where an answer from the start grows as long as `part` may still be of use."""
+    return part.with_name(f"{part.name}.again")
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        patiently(os.unlink, path)
 
 
 def _have(target: Path) -> int:

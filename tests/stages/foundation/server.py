@@ -13,10 +13,15 @@ from typing import Any
 
 @dataclass
 class Behaviour:
-    """What is served, and how. `cut` ends the first `cuts` answers after so many bytes, `pause` waits after a block."""
+    """What is served, and how. `cut` ends the first `cuts` answers after so many bytes, `pause` waits after a block.
+    `codes` are those of the first answers (200: as usual), `code` is that of the others. `kind` is the type of the
+    content; without `announced` its length is not told."""
 
     content: bytes = b""
     code: int = 200
+    codes: list[int] = field(default_factory=list)
+    kind: str = ""
+    announced: bool = True
     cut: int | None = None
     cuts: int = 1
     pause: float = 0.0
@@ -44,9 +49,10 @@ def serving(behaviour: Behaviour) -> Iterator[Behaviour]:
 
         def do_GET(self) -> None:
             behaviour.asked.append(dict(self.headers))
-            if behaviour.code != 200:
+            code = behaviour.codes.pop(0) if behaviour.codes else behaviour.code
+            if code != 200:
                 body = b"denied to " + str(dict(self.headers)).encode()
-                self._head(behaviour.code, len(body))
+                self._head(code, len(body))
                 self.wfile.write(body)
                 return
             start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if behaviour.ranges else 0
@@ -68,7 +74,10 @@ def serving(behaviour: Behaviour) -> Iterator[Behaviour]:
 
         def _head(self, code: int, length: int, start: int = 0) -> None:
             self.send_response(code)
-            self.send_header("Content-Length", str(length))
+            if behaviour.announced:
+                self.send_header("Content-Length", str(length))
+            if behaviour.kind:
+                self.send_header("Content-Type", behaviour.kind)
             if start:
                 whole = len(behaviour.content)
                 self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")

@@ -387,8 +387,9 @@ class TestCellSam:
         with pytest.raises(Stopped):
             download.fetch(cellsam, report)
         assert folder(cellsam) == [f".part-{cellsam.files[0].name}"]
+        server.asked.clear()
         download.fetch(cellsam, silent)
-        assert server.asked[-1]["Range"] == f"bytes={len(server.content)}-"
+        assert server.asked == []
         assert cellsam.paths[0].read_bytes() == b"weights"
         assert folder(cellsam) == ["cellsam_v1.2"]
 
