@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-WINDOW = (0.5, 99.5)
-"""Percentiles of an image that become black and white."""
+from alapp.stages import contrast
 
-_SAMPLES = 200_000  # pixels a channel that the percentiles are taken from
+DARK = 63
+"""The brightest intensity of an 8-bit image with three channels that is not taken for a colour picture."""
 
 Colour = tuple[int, int, int]
 """Red, green, blue, each 0 to 255."""
@@ -48,32 +48,61 @@ def to_display(image: np.ndarray, z: int | None = None, channels: Sequence[Chann
     """A slice of an image as a picture.
 
     `image` (Y, X, C) or (Z, Y, X, C), any numeric dtype; `z` is the slice, the middle one by default. Returns
-    uint8 (Y, X, 3). 8-bit images with three channels are shown as they are. Otherwise every channel is
-    windowed between the percentiles `WINDOW` of the whole image, so that slices of a stack compare. One
-    channel is gray, two are green and magenta, of more the first three are red, green and blue. `channels`: how they
-    are shown instead; those of the image that `image` was cut from let its parts compare.
+    uint8 (Y, X, 3). Colour pictures (8 bits, three channels) are shown as they are; dark ones are brightened, see
+    `default_channels`. Otherwise every channel has one window for the whole image, so that slices of a stack compare.
+    One channel is gray, two are green and magenta, of more the first three are red, green and blue. `channels`: how
+    they are shown instead; those of the image that `image` was cut from let its parts compare.
     """
     stack = image if image.ndim == 4 else image[None]
     plane = np.asarray(stack[stack.shape[0] // 2 if z is None else z])
-    if plane.dtype == np.uint8 and plane.shape[-1] == 3:
-        return plane.copy()
-    return composite(plane, channels or default_channels(stack))
+    return composite(plane, channels or _channels(stack))
 
 
 def default_channels(image: np.ndarray) -> tuple[Channel, ...]:
-    """How the channels of an image (Y, X, C) or (Z, Y, X, C) are shown at first; see `to_display`."""
+    """How the channels of an image (Y, X, C) or (Z, Y, X, C) are shown at first; see `to_display`.
+
+    The windows are those of `contrast.window`. The range of intensities is that of all pixels, which are read once,
+    slice by slice; of images that are too large for that, see `contrast.extremes`. 8-bit channels have all of 0 to 255.
+
+    Nothing tells a colour picture from three channels of 8 bits. Such an image without any intensity above
+    `DARK` is taken for channels, because a colour picture that dark is of no use on a screen; all three get the same
+    window, so that colours keep their hue. Any other is shown as it is.
+    """
     stack = image if image.ndim == 4 else image[None]
-    count = stack.shape[-1]
-    as_they_are = stack.dtype == np.uint8 and count == 3
-    found = []
-    for index, colour in enumerate(_colours(count)):
-        low, high, minimum, maximum = _window(stack[..., index])
-        if as_they_are:
-            low, high = 0.0, 255.0
-        if stack.dtype == np.uint8:
-            minimum, maximum = 0.0, 255.0
-        found.append(Channel(index < 3, low, high, colour, minimum, maximum))
-    return tuple(found)
+    return _channels(stack, whole_range=True)
+
+
+def _channels(stack: np.ndarray, whole_range: bool = False) -> tuple[Channel, ...]:
+    """`default_channels`; without `whole_range` the range is only that of a sample, which is faster."""
+    count, eight_bits = stack.shape[-1], stack.dtype == np.uint8
+    # before the sample, because a disk is slow to read that first
+    limits = contrast.extremes(stack) if whole_range else None
+    sample = contrast.sample(stack)
+    bounds = [(0.0, 255.0)] * count if eight_bits else limits or contrast.bounds(sample)
+    if not eight_bits or count != 3:
+        windows = _windows(stack, sample, limits)
+    elif _is_dark(stack, sample, limits):
+        lows, highs = zip(*_windows(stack, sample, limits), strict=True)
+        windows = [(min(lows), max(highs))] * count
+    else:
+        windows = bounds
+    shown = zip(_colours(count), windows, bounds, strict=True)
+    return tuple(Channel(index < 3, *window, colour, *limits) for index, (colour, window, limits) in enumerate(shown))
+
+
+def _windows(stack: np.ndarray, sample: contrast.Sample, limits: list[contrast.Limits] | None) -> list[contrast.Limits]:
+    """The window of each channel; all its intensities where nearly all pixels have the same, so that what is there can
+    be seen. `limits`: those of every pixel, if known; a sample may miss what is small."""
+    windows = [contrast.window(stack, sample, index) for index in range(stack.shape[-1])]
+    if all(low < high for low, high in windows):
+        return windows
+    limits = limits or contrast.extremes(stack)
+    return [window if window[0] < window[1] else limit for window, limit in zip(windows, limits, strict=True)]
+
+
+def _is_dark(stack: np.ndarray, sample: contrast.Sample, limits: list[contrast.Limits] | None) -> bool:
+    """Whether no intensity is above `DARK`; the sample tells it of most images."""
+    return sample.values.max() <= DARK and max(high for _, high in limits or contrast.extremes(stack)) <= DARK
 
 
 def with_settings(channels: Sequence[Channel], settings: Iterable[ChannelSetting]) -> tuple[Channel, ...]:
@@ -128,20 +157,6 @@ def _colours(count: int) -> list[Colour]:
     if count == 2:
         return [(0, 255, 0), (255, 0, 255)]
     return [_COLOURS[index % len(_COLOURS)] for index in range(count)]
-
-
-def _window(channel: np.ndarray) -> tuple[float, float, float, float]:
-    """Limits of the display window of (Z, Y, X), then the smallest and the largest intensity, from a regular
-    sample of its pixels."""
-    z_step = -(-channel.shape[0] // 8)
-    per_slice = channel[::z_step]
-    step = max(1, int(np.ceil((per_slice.size / _SAMPLES) ** 0.5)))
-    sample = np.asarray(per_slice[:, ::step, ::step])
-    low, high = np.percentile(sample, WINDOW)
-    minimum, maximum = sample.min(), sample.max()
-    if high <= low:  # few bright pixels on a flat background
-        low, high = minimum, maximum
-    return float(low), float(high), float(minimum), float(maximum)
 
 
 def _windowed(plane: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -23,7 +23,7 @@ from alapp.disk import is_full, patiently
 from alapp.domain import Box, Report, VoxelSize
 from alapp.errors import InputError
 from alapp.rounds.export import export_tiff
-from alapp.rounds.export.export_tables import harmless, measured
+from alapp.rounds.export.export_tables import cut, harmless, measured
 from alapp.stages.display import to_display
 from alapp.stages.patches import GRID_COLOUR
 from alapp.stages.segment import WHOLE_VOXELS, Found
@@ -103,7 +103,8 @@ def _rows(
             row["object"] = int(ids[row["object"] - 1])
             for axis, start in (("z", box.z), ("y", box.y), ("x", box.x)):
                 row[axis] = round(row[axis] + start, 3)
-            row["touches_edge"] = int(_at_edge(found.boxes[row["object"] - 1], found.labels.shape))
+            first = 0 if is_3d else 1
+            row |= cut(found.boxes[row["object"] - 1].slices[first:], found.labels.shape[first:])
             yield row
 
 
@@ -121,11 +122,6 @@ def _groups(boxes: list[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         stops = np.array([[p.stop for p in boxes[i - 1].slices] for i in ids]).max(0)
         starts = np.array([[p.start for p in boxes[i - 1].slices] for i in ids]).min(0)
         yield Box(*starts.tolist(), *(stops - starts).tolist()), np.array(ids)
-
-
-def _at_edge(box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether an object is cut by the image's edge in y or x."""
-    return box.y == 0 or box.x == 0 or box.y + box.height == shape[1] or box.x + box.width == shape[2]
 
 
 def write_picture(path: Path, found: Found, source: ImageSource) -> None:

@@ -35,7 +35,8 @@ trainers skip; it has the attribute "not_annotated". The "state" of a patch, or 
 """
 SEVERAL_README = """
 The categories are the kinds of objects of the project. The network finds all kinds together: predicted.json has one
-category for all of them.
+category for all of them. COCO's evaluation compares each category with its own annotations, so a part that nobody
+annotated is there once for each category.
 """
 
 
@@ -92,8 +93,8 @@ class Coco:
         **about: str,
     ) -> Iterator[tuple[str, bytes]]:
         """Add an image (Y, X, C), or each slice of a stack (Z, Y, X, C), with its instance map and the region that
-        nobody annotated (bool, of the shape of `masks`); gives its files. `classes` is the class of each object by
-        id, 1 where nothing is said; `about` goes into the image's entry."""
+        nobody annotated (bool, of the shape of `masks`), which is a crowd of every category; gives its files. `classes`
+        is the class of each object by id, 1 where nothing is said; `about` goes into the image's entry."""
         if masks.ndim == 2:
             planes = [(name, pixels, masks, ignored)]
         else:
@@ -106,7 +107,10 @@ class Coco:
             for found in regionprops(instances):
                 self._add_annotation(image_id, found, instances.shape, (classes or {}).get(found.label, 1))
             for found in regionprops(region.astype(np.uint8)) if region is not None else ():
-                self._add_annotation(image_id, found, instances.shape, 1, iscrowd=1, attributes={"not_annotated": True})
+                # a crowd excuses detections of its own category only
+                for kind in self.content["categories"]:
+                    about_crowd = {"iscrowd": 1, "attributes": {"not_annotated": True}}
+                    self._add_annotation(image_id, found, instances.shape, kind["id"], **about_crowd)
             yield f"images/{plane_name}.tif", export_tiff.picture(plane, voxel_size)
 
     def _add_image(self, file_name: str, shape: tuple[int, int], about: Mapping[str, str]) -> int:

@@ -70,6 +70,9 @@ def measured(
     Lengths are in pixels and, where the voxel size is known, in micrometres ("" where it is not). Axis lengths,
     eccentricity and perimeter exist in 2D only. Positions are (z, y, x) from 0. With `classes`, names by object, a
     column tells the class ("" where nothing is said).
+
+    Two columns are 1 for an object that may be cut, so that its size is a lower bound, else 0: `touches_edge` in y or
+    x, and, of stacks only, `touches_first_or_last_slice` in z. The edges are those of `instances`.
     """
     describe = _flat if instances.ndim == 2 else _solid
     rows = []
@@ -81,9 +84,17 @@ def measured(
             | ({} if classes is None else {"class": classes.get(int(region.label), "")})
             | describe(region, size)
             | {f"mean_intensity_channel_{c}": rounded(mean) for c, mean in enumerate(means)}
-            | {"touches_edge": int(_touches_edge(region.bbox, instances.shape))}
+            | cut(region.slice, instances.shape)
         )
     return rows
+
+
+def cut(box: Sequence[slice], shape: Sequence[int]) -> dict[str, int]:
+    """The columns that tell whether an object is cut, see `measured`, of its bounding `box` in an image of `shape`,
+    both (y, x) or (z, y, x)."""
+    touches = [part.start == 0 or part.stop == n for part, n in zip(box, shape, strict=True)]
+    found = {"touches_edge": int(any(touches[-2:]))}
+    return found | {"touches_first_or_last_slice": int(touches[0])} if len(shape) == 3 else found
 
 
 def scores(store: Store, project: Project, report: Report) -> Iterator[tuple[str, bytes]]:
@@ -195,13 +206,6 @@ def _solid(region: Any, size: VoxelSize) -> dict[str, Any]:
 
 def _times(value: float, unit: float | None) -> float | str:
     return rounded(float(value) * unit) if unit else ""
-
-
-def _touches_edge(bbox: Sequence[int], shape: Sequence[int]) -> bool:
-    """Whether an object is cut by the image's edge in y or x, so that its size is a lower bound."""
-    half = len(bbox) // 2
-    starts, ends = bbox[half - 2 : half], bbox[-2:]
-    return any(start == 0 for start in starts) or any(end == n for end, n in zip(ends, shape[-2:], strict=True))
 
 
 def _curve_row(point: results.CurvePoint) -> dict[str, Any]:

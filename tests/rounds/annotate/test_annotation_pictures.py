@@ -43,6 +43,19 @@ def test_a_window_shows_what_the_default_clips(store):
     assert pictures.intensities(store, patch.id, 0, 0, 2) == [42_000]
 
 
+def test_of_a_stack_with_objects_in_a_few_slices_all_intensities_are_offered(store):
+    stack = np.full((41, 64, 64, 1), 100, np.uint16)
+    stack[13:18, 20:40, 20:40] = np.arange(500, 900, dtype=np.uint16).reshape(20, 20, 1)
+    stack[40, 63, 63] = 90
+    first = patches_of(store, stack, depth=41)[0]
+    (channel,) = pictures.channels_json(store, first.id)
+    assert channel["range"] == [90, 899]
+    assert channel["auto"] == [100, pytest.approx(880, abs=20)]
+    shown = decoded(pictures.slice_png(store, first.id, 14))[20:40, 20:40, 0]
+    assert shown.min() > 100
+    assert (shown == 255).mean() < 0.1
+
+
 def test_channels_are_hidden_and_coloured(store):
     pixels = np.zeros((64, 64, 2), np.float32)
     pixels[:32, :, 0] = 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 
 import numpy as np
@@ -48,3 +49,20 @@ def test_a_table_without_objects_has_the_columns_of_the_others(tmp_path, depth):
     assert heads[0] == heads[1]
     assert "mean_intensity_channel_1" in heads[0]
     assert len((tmp_path / "empty.csv").read_text().splitlines()) == 1
+
+
+def test_a_table_tells_what_the_image_cuts_and_not_the_part_that_was_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(apply_files, "WHOLE_VOXELS", 100)  # every object is read alone
+    labels = np.zeros((6, 20, 20), np.int32)
+    labels[0:2, 3:9, 3:9], labels[2:4, 12:18, 3:9], labels[4:6, 3:9, 0:9], labels[2:4, 12:18, 12:20] = 1, 2, 3, 4
+    path = tmp_path / "objects.csv"
+    pixels = np.zeros((6, 20, 20, 1), np.uint8)
+    for depth, told in ((6, [("0", "1"), ("0", "0"), ("1", "1"), ("1", "0")]), (1, [("0",), ("1",)])):
+        found = segment.found_in(labels if depth > 1 else labels[3] // 2)
+        part = pixels[:depth]
+        apply_files.write_table(path, "a", found, depth > 1, part, VoxelSize(), silent)
+        with open(path, newline="", encoding="utf-8-sig") as handle:
+            rows = list(csv.DictReader(handle))
+        columns = [name for name in rows[0] if name.startswith("touches")]
+        assert columns == ["touches_edge", "touches_first_or_last_slice"][: len(told[0])]
+        assert [tuple(row[name] for name in columns) for row in rows] == told

@@ -102,6 +102,16 @@ def test_measured_lengths_in_micrometres():
     assert solid["touches_edge"] == 0
 
 
+def test_objects_that_the_first_or_the_last_slice_cuts_are_marked():
+    stack = np.zeros((5, 20, 20), np.int32)
+    stack[0:2, 2:5, 2:5], stack[1:4, 8:12, 8:12], stack[3:5, 14:17, 14:17], stack[2, 0:3, 10] = 1, 2, 3, 4
+    rows = export_tables.measured("a", "human", stack, np.zeros((5, 20, 20, 1)), VoxelSize())
+    assert [row["touches_first_or_last_slice"] for row in rows] == [1, 0, 1, 0]
+    assert [row["touches_edge"] for row in rows] == [0, 0, 0, 1]
+    (flat,) = export_tables.measured("a", "human", stack[3] // 3, np.zeros((20, 20, 1)), VoxelSize())
+    assert "touches_first_or_last_slice" not in flat
+
+
 def test_small_units_leave_more_than_zero():
     instances = np.zeros((2, 20, 20), np.int32)
     instances[:, 5:9, 5:11] = 1
