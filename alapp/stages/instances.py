@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from skimage.filters import apply_hysteresis_threshold
 from skimage.measure import label
 from skimage.segmentation import relabel_sequential, watershed
 
 from alapp.domain import VoxelSize
 from alapp.stages import component_tree
+from alapp.stages.linking import link_slices
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,6 @@ _MOST_GROWTH = 1.5
 ANISOTROPIC = 3.0
 """From this ratio of slice thickness to pixel size (nnU-Net's threshold), slices are decoded one by one."""
 
-LINK_SHARE = 0.15
-"""Objects of neighbouring slices are one object when they share at least this much of the smaller one."""
-
 
 def from_probabilities(
     prob: np.ndarray,
@@ -92,7 +87,8 @@ def from_probabilities(
 def separated(prob: np.ndarray, in_plane: bool, decoding: Decoding) -> np.ndarray:
     """`from_probabilities` before anything is removed, int32."""
     if prob.ndim == 4 and in_plane:
-        return link_slices(np.stack([_watershed(prob[:, z], decoding) for z in range(prob.shape[1])]))
+        # Not filled: what lies in a gap is background to the network, and objects stay by how certain it is of them.
+        return link_slices(np.stack([_watershed(prob[:, z], decoding) for z in range(prob.shape[1])]), fill=False)
     return _watershed(prob, decoding)
 
 
@@ -203,28 +199,6 @@ def typical(sizes: np.ndarray) -> float:
     """Size of the object in which the median foreground pixel lies, so that specks do not lower it."""
     ordered = np.sort(sizes)
     return float(ordered[np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)])
-
-
-def link_slices(labels: np.ndarray, min_share: float = LINK_SHARE) -> np.ndarray:
-    """3D instances int32 (Z, Y, X) from a stack of independent 2D instance maps.
-
-    Objects of neighbouring slices are linked when their overlap is at least `min_share` of the smaller one;
-    what is linked, also over several slices or through a branch, is one object. Ids of different slices in
-    `labels` need not agree.
-    """
-    highest = labels.max(axis=(1, 2), initial=0).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(highest)])
-    unique = np.where(labels > 0, labels + offsets[:-1, None, None], 0)
-    sizes = np.bincount(unique.ravel(), minlength=offsets[-1] + 1)
-    links = [np.zeros((2, 0), np.int64)]
-    for above, below in pairwise(unique):
-        both = (above > 0) & (below > 0)
-        pairs, shared = np.unique(np.stack([above[both], below[both]]), axis=1, return_counts=True)
-        links.append(pairs[:, shared >= min_share * np.minimum(*sizes[pairs])])
-    start, end = np.concatenate(links, axis=1)
-    graph = coo_array((np.ones(len(start)), (start, end)), shape=(len(sizes), len(sizes)))
-    _, groups = connected_components(graph, directed=False)
-    return relabel_sequential(np.where(unique > 0, groups[unique] + 1, 0))[0].astype(np.int32)
 
 
 def size_limit(sizes: np.ndarray, min_size: int | None = None, share: float = Decoding.fragment_share) -> float:
