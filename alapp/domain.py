@@ -58,13 +58,14 @@ class PatchRole(StrEnum):
 
 class LabelKind(StrEnum):
     """Where a label map comes from. `ignored` is 1 where a person did not annotate a patch, else 0; the patch's
-    human map names it in its params."""
+    human map names it in its params. `withdrawn`: a reference that was taken away from its image, and can come back."""
 
     PSEUDO = "pseudo"
     HUMAN = "human"
     PREDICTED = "predicted"
     REFERENCE = "reference"
     IGNORED = "ignored"
+    WITHDRAWN = "withdrawn"
 
 
 class BackendState(StrEnum):

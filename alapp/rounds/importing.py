@@ -16,10 +16,11 @@ import numpy as np
 from alapp import jobs
 from alapp.domain import Box, ImageInfo, ImageRole, LabelKind, Report, VoxelSize
 from alapp.errors import AlappError, Cancelled, ImageError, InputError
+from alapp.rounds import references
+from alapp.rounds.references import add_reference
 from alapp.stages import images as image_files
 from alapp.stages import patches as patch_grid
 from alapp.stages.display import thumbnail
-from alapp.stages.label_ids import instance_map
 from alapp.stages.sample import SAMPLES
 from alapp.stages.sample import load as load_sample
 from alapp.storage import catalogue, labels, removed
@@ -71,12 +72,14 @@ def run_import(
     role: str = ImageRole.TRAIN,
     discard: str | None = None,
     since: str | None = None,
+    masks: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Import files. Each of `files` has "path", and optionally "axes" (confirmed by the user), "name" and
     "voxel_size" ({z, y, x} in micrometres). `discard`: a folder of uploads inside the state folder to remove
     afterwards, also when the user cancels. `since`: when the user asked for it (`db.now`); a file that became an image
-    after that was imported before this job was interrupted, and is not read again.
-    Returns {"imported": [names], "problems": [{"file", "problem"}]}."""
+    after that was imported before this job was interrupted, and is not read again. `masks`: files with the masks of
+    images to test on, those that are imported here or others; see `references.add_files`.
+    Returns {"imported": [names], "problems": [{"file", "problem"}]}, and with `masks` also "masks", those added."""
     imported: list[str] = []
     problems: list[dict[str, str]] = []
     before = catalogue.sources_since(store, project_id, since) if since else set()
@@ -94,7 +97,9 @@ def run_import(
             except AlappError as error:
                 problem = image_files.printable(str(error))
                 problems.append({"file": image_files.title(path), "problem": problem})
-        report(len(files), len(files), f"Imported {len(imported)} of {counted(len(files), 'image')}")
+        if files or not masks:
+            report(len(files), len(files), f"Imported {len(imported)} of {counted(len(files), 'image')}")
+        given = references.add_files(store, project_id, masks, report) if masks else None
     except Cancelled as end:
         # Its subclasses mean that the job goes on later, and then it needs the uploads.
         if discard and type(end) is Cancelled:
@@ -102,7 +107,9 @@ def run_import(
         raise
     if discard:
         jobs.remove_uploads(store, discard)
-    return {"imported": imported, "problems": problems}
+    if given is None:
+        return {"imported": imported, "problems": problems}
+    return {"imported": imported, "problems": problems + given["problems"], "masks": given["masks"]}
 
 
 def run_sample(store: Store, project_id: int, report: Report, sample: str) -> dict[str, Any]:
@@ -183,23 +190,6 @@ def add_array(
         boxes,
     )
     return catalogue.image(store, image_id)
-
-
-def add_reference(store: Store, image: Image, reference: np.ndarray) -> None:
-    """Attach reference masks (Y, X) or (Z, Y, X), of any integers, to an image; for ids see `instance_map`. Raises
-    `InputError` when the size differs, and for fractions or negative numbers."""
-    size = image.shape[:3] if image.is_3d else image.shape[1:3]
-    if reference.shape != size:
-        raise InputError(f"The reference labels of {image.name} are {reference.shape}, but the image is {size}.")
-    labels.add(
-        store,
-        LabelKind.REFERENCE,
-        instance_map(reference, f"The reference map of {image.name}"),
-        project_id=image.project_id,
-        image_id=image.id,
-        backend="reference",
-        input_hash=image.sha256,
-    )
 
 
 def restore_image(store: Store, image_id: int) -> Image:

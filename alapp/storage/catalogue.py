@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -240,6 +240,12 @@ def sources_since(store: Store, project_id: int, since: str) -> set[tuple[str, s
 def set_image_deleted(store: Store, image_id: int, deleted: bool) -> None:
     """Hide an image, or bring it back as it was."""
     store.execute("UPDATE image SET deleted = ? WHERE id = ?", (now() if deleted else None, image_id))
+
+
+def set_voxel_size(store: Store, image_ids: Collection[int], size: VoxelSize) -> None:
+    """Change the voxel size of images, of all or of none."""
+    sql = "UPDATE image SET voxel_size = ? WHERE id IN (SELECT value FROM json_each(?))"
+    store.execute(sql, (to_json(asdict(size)), json.dumps(list(image_ids))))
 
 
 _PATCH = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import inspect
 import logging
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from alapp.errors import AlappError, Cancelled
 from alapp.stages.images import printable
 
 FULL = "The disk is full: this could not be done. Free some space and try again."
-UNEXPECTED = "Something went wrong inside the app; nothing was lost. Details are in the log."
+UNEXPECTED = "Something went wrong inside the app. Details are in logs/app.log in the state folder."
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +56,26 @@ def as_toast(error: Exception) -> gr.Error:
         return error
     if isinstance(error, AlappError):
         title = "Cancelled" if isinstance(error, Cancelled) else "Please check"
-        return gr.Error(printable(str(error)), duration=12, title=title, print_exception=False)
+        return gr.Error(_shown(str(error)), duration=12, title=title, print_exception=False)
     if is_full(error):
         return gr.Error(FULL, duration=12, title="Please check", print_exception=False)
     logger.error("Error in a page handler", exc_info=error)
     return gr.Error(UNEXPECTED, duration=12, title="Error", print_exception=False)
+
+
+def info(text: str) -> None:
+    """Tell something in a toast. `text` is plain text: names in it may have any characters."""
+    gr.Info(_shown(text))
+
+
+def warn(text: str) -> None:
+    """As `info`, for what did not go as it was wanted."""
+    gr.Warning(_shown(text))
+
+
+def _shown(text: str) -> str:
+    """Plain text for a toast: Gradio takes what it says for HTML, and names of files and projects are anybody's."""
+    return html.escape(printable(text), quote=False)
 
 
 def sentence(error: Exception) -> str:

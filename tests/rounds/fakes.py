@@ -38,6 +38,9 @@ class ThresholdTrainer:
     def plan_suits(self, workspace, cases, machine):
         return True
 
+    def same_spacing(self, workspace, cases):
+        return True
+
     def same_network(self, workspace, other):
         return True
 

@@ -110,6 +110,11 @@ def ask_for_another(workspace: Path, cases: Sequence[Case], before: Sequence[Cas
     return network.plan_suits(workspace, cases, machine()) is False
 
 
+def same_spacing(store: Store, plan: Plan, cases: Sequence[Case]) -> bool:
+    """Whether a plan takes slices to be as thick as those of `cases` are; a person may have corrected them."""
+    return TRAINERS.create(NETWORK).same_spacing(store.root / plan.workspace, cases)
+
+
 def same_network(store: Store, plan_id: int, other_id: int) -> bool:
     """Whether a model of the plan `other_id` can be trained further with the plan `plan_id`."""
     one, two = (store.root / models.plan(store, each).workspace for each in (plan_id, other_id))

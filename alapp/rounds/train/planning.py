@@ -38,14 +38,16 @@ def run_plan(
 
 
 def same_plan(store: Store, project_id: int, overrides: Overrides) -> Plan | None:
-    """The plan in use, if it has these overrides and nothing was labelled or unlabelled since it was made."""
+    """The plan in use, if it has these overrides, nothing was labelled or unlabelled since it was made, and slices are
+    as thick as they were then."""
     project = catalogue.project(store, project_id)
     plans = models.plans(store, project_id, project.preset)
     if not plans or plans[-1].summary.get("overrides", {}) != overrides.chosen:
         return None
     cases = training_cases.human_cases(store, project) or training_cases.pseudo_cases(store, project)
     made_from = plan_in_use.plan_hash(project.preset, cases, len(plans) - 1, overrides.chosen)
-    return plans[-1] if plans[-1].input_hash == made_from else None
+    same = plans[-1].input_hash == made_from
+    return plans[-1] if same and plan_in_use.same_spacing(store, plans[-1], cases) else None
 
 
 def check(store: Store, project_id: int, overrides: Overrides) -> None:

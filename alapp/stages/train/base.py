@@ -161,6 +161,9 @@ class Trainer(Protocol):
         """Whether the objects of `cases` ask for the resolution that the plan of the workspace has; None where they are
         too few to tell."""
 
+    def same_spacing(self, workspace: Path, cases: Sequence[Case]) -> bool:
+        """Whether the plan of the workspace takes slices to be as thick as those of `cases` are."""
+
     def same_network(self, workspace: Path, other: Path) -> bool:
         """Whether weights that were trained in `other` fit the network of the workspace, at whatever resolution."""
 

@@ -79,6 +79,10 @@ class NnUNet:
         """See `Trainer.plan_suits`."""
         return plan_fit.suits(Layout(workspace), cases, machine)
 
+    def same_spacing(self, workspace: Path, cases: Sequence[Case]) -> bool:
+        """See `Trainer.same_spacing`."""
+        return plan_fit.same_spacing(Layout(workspace), cases)
+
     def same_network(self, workspace: Path, other: Path) -> bool:
         """See `Trainer.same_network`."""
         return plan_fit.same_network(Layout(workspace), Layout(other))

@@ -77,7 +77,7 @@ def make_plan(
             "Make pseudo-labels with another setting, or mark some objects first."
         )
     report(len(cases), len(cases) + 1, "Configuring nnU-Net")
-    size, spacing = typical_size(sizes), _spacing(cases, kind[0])
+    size, spacing = typical_size(sizes), spacing_of(cases, kind[0])
     plan = _configured(layout, fingerprint(parts, spacing), size, kind, spacing, len(cases), preset, machine, overrides)
     asked = timing is not None and machine.device == "cpu"
     seconds = _seconds(timing, layout, plan, cases, report) if asked else None
@@ -206,7 +206,7 @@ def _measure(cases: Sequence[Case], report: Report) -> tuple[list[dict[str, Any]
     return parts, sizes, kind
 
 
-def _spacing(cases: Sequence[Case], dimensions: int) -> list[float]:
+def spacing_of(cases: Sequence[Case], dimensions: int) -> list[float]:
     """nnU-Net's spacing (z, y, x) in pixels: z is how many pixels a slice is thick (999 in 2D, as in nnU-Net).
 
     One value for the project: what the network sees must not depend on metadata that some files lack.

@@ -9,6 +9,7 @@ import numpy as np
 from alapp.domain import Machine
 from alapp.stages.train.base import Case
 from alapp.stages.train.cases import load_case
+from alapp.stages.train.plan import spacing_of
 from alapp.stages.train.plan_network import choose_downsampling
 from alapp.stages.train.targets import object_sizes, typical_size
 from alapp.stages.train.workspace import Layout
@@ -47,6 +48,12 @@ def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool | Non
     rows = np.random.default_rng(0).integers(len(sizes), size=(_RESAMPLES, len(sizes)))
     asked = [choose_downsampling(typical_size([sizes[row] for row in drawn])) for drawn in rows]
     return False if np.mean(np.array(asked) >= planned_for) <= CHANCE else None
+
+
+def same_spacing(layout: Layout, cases: Sequence[Case]) -> bool:
+    """Whether a plan that was made on `cases` would take slices to be as thick."""
+    plan = layout.read_plan()
+    return bool(plan["spacing"] == spacing_of(cases, plan["image_dimensions"]))
 
 
 def same_network(layout: Layout, other: Layout) -> bool:

@@ -12,7 +12,7 @@ from alapp.errors import InputError
 from alapp.rounds.annotate import clicks
 from alapp.storage.db import Store
 from alapp.ui import spaces
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
 
@@ -68,5 +68,5 @@ def set_bound(store: Store, visitor: str | None, number: Any) -> list[Any]:
 def clear(store: Store, visitor: str | None) -> list[Any]:
     """Remove all that is kept."""
     spaces.only_on_a_workstation(visitor, "Removing what is kept for fast clicks")
-    gr.Info(f"Freed {tables.size(clicks.embedding_cache(store).clear())}.")
+    info(f"Freed {tables.size(clicks.embedding_cache(store).clear())}.")
     return refresh(store)

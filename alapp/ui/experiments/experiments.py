@@ -21,7 +21,7 @@ from alapp.storage import experiments as rows
 from alapp.storage.db import Store
 from alapp.storage.experiments import ExperimentRun, RunState
 from alapp.ui import spaces
-from alapp.ui.errors import sentence, told
+from alapp.ui.errors import sentence, told, warn
 from alapp.ui.experiments import experiment_form, experiment_results
 from alapp.ui.header import time_left
 from alapp.ui.page import Page, Tab
@@ -212,7 +212,7 @@ def start_new(store: Store, project_id: int | None, visitor: str | None, said: M
     try:
         control.start(store, made.id, workers)
     except Exception as error:
-        gr.Warning(f"The experiment was stored. {sentence(error)}")
+        warn(f"The experiment was stored. {sentence(error)}")
     return look(store, made.id)
 
 

@@ -15,7 +15,7 @@ from alapp.storage import catalogue
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 from alapp.ui import spaces
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
 from alapp.wording import counted
@@ -118,7 +118,7 @@ def erase(store: Store, asked: int | None, visitor: str | None, changed: int) ->
     size = sum(retention.usage(store, project.id).values())
     jobs.sweep_uploads(store, project.id)
     catalogue.erase_project(store, project.id)
-    gr.Info(f"Erased {project.name} and freed {tables.size(size)}.")
+    info(f"Erased {project.name} and freed {tables.size(size)}.")
     return [*closed(), changed + 1]
 
 

@@ -1,4 +1,4 @@
-"""The images of the open project: the table, and the menu to remove one or to bring it back."""
+"""The images of the open project: the table, and the menu with what can be done with one of them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from alapp.rounds import importing
 from alapp.storage import catalogue, removed
 from alapp.storage.catalogue import Image, Project
 from alapp.storage.db import Store
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told
 from alapp.ui.page import Page
-from alapp.ui.project import sheets
+from alapp.ui.project import masks_panel, sheets, voxel_panel
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 NO_IMAGE = ("Choose an image …", 0)
 
 
 def build(page: Page) -> list[Any]:
-    """Lay out the table, the menu and its buttons; gives them as outputs of `refresh`."""
+    """Lay out the table, the menu, its buttons and what opens under them; gives the outputs of `refresh`, and behind
+    them those of `masks_panel.refresh`."""
     store = page.store
     table = gr.HTML(padding=False, elem_id="images-table")
     with gr.Row(elem_classes="tight"):
@@ -35,6 +36,9 @@ def build(page: Page) -> list[Any]:
         )
         remove = gr.Button("Remove this image", size="sm", scale=0, min_width=150, elem_id="remove-image")
         back = gr.Button("Bring it back", size="sm", scale=0, min_width=150, visible=False, elem_id="restore-image")
+        size = gr.Button("Voxel size …", size="sm", scale=0, min_width=110, elem_id="voxel-ask")
+        masks = gr.Button("Masks …", size="sm", scale=0, min_width=90, visible=False, elem_id="masks-ask")
+    voxel_panel.build(page, chosen, size)
     for button, act in ((remove, remove_image), (back, restore_image)):
         button.click(
             told(lambda *values, act=act: act(store, *values)),
@@ -42,7 +46,7 @@ def build(page: Page) -> list[Any]:
             page.changed,
             **QUIET,
         )
-    return [table, chosen, remove, back]
+    return [table, chosen, remove, back, *masks_panel.build(page, chosen, masks)]
 
 
 def fields(outputs: list[Any]) -> list[Any]:
@@ -51,8 +55,8 @@ def fields(outputs: list[Any]) -> list[Any]:
 
 
 def refresh(store: Store, project: Project, images: list[Image]) -> list[Any]:
-    """Updates of the outputs. Removed images stay in the menu, so that what was removed can be brought back after a
-    reload, too."""
+    """Updates of the first outputs. Removed images stay in the menu, so that what was removed can be brought back after
+    a reload, too."""
     gone = removed.images(store, project.id)
     choices = [NO_IMAGE, *((image.name, image.id) for image in images)]
     choices += [(f"{image.name} (removed)", image.id) for image in gone]
@@ -70,7 +74,7 @@ def remove_image(store: Store, project_id: int | None, chosen: int | None, chang
     if found is None:
         raise InputError("Choose the image to remove first.")
     catalogue.set_image_deleted(store, found.id, True)
-    gr.Info(f"Removed {found.name}. The same menu can bring it back.")
+    info(f"Removed {found.name}. The same menu can bring it back.")
     return changed + 1
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from alapp import jobs
 from alapp.domain import ImageRole
 from alapp.errors import InputError
 from alapp.jobs import JobState
-from alapp.rounds import importing
+from alapp.rounds import importing, references, voxel_sizes
 from alapp.rounds.importing import Found
 from alapp.stages import images as image_files
 from alapp.storage.db import Store, now
 from alapp.ui import spaces
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.wording import counted
 
@@ -36,6 +37,10 @@ INTRODUCTION = """<style>
 </style>
 <div class="al-say"><b>Check before importing.</b> Axes that a file does not state are marked “assumed”: confirm or
 correct them (Z slices, Y rows, X columns, C channels). Leave a voxel size empty if you don't know it.</div>"""
+MASKS_INFO = (
+    "One label image for each, of the same name and size: TIFF, PNG or OME-Zarr. Without masks, an image to test on is "
+    "not scored. You can also give them later, with “Masks …” under the table of images."
+)
 ROLES = [("to train on", ImageRole.TRAIN), ("to test on (never selected)", ImageRole.TEST)]
 
 
@@ -72,6 +77,14 @@ def build(page: Page) -> gr.HTML:
             column_widths=["17%", "13%", "8%", "8%", "11%", "7%", "7%", "7%", "22%"],
         )
         _fix(sheet)
+        masks = gr.Textbox(
+            label="Their masks: a folder or a pattern on this computer (optional)",
+            info=MASKS_INFO,
+            placeholder="e.g. D:\\data\\masks or /data/run1/masks/*.tif",
+            max_lines=1,
+            visible=False,
+            elem_id="import-masks",
+        )
         with gr.Row(elem_classes="tight"):
             role = gr.Radio(ROLES, value=ImageRole.TRAIN, label="These images are")
             start = gr.Button("Import", variant="primary", scale=0, min_width=150, elem_id="import-start")
@@ -89,9 +102,10 @@ def build(page: Page) -> gr.HTML:
     )
     look.click(told(lambda text, visitor: [*see_path(text, visitor), []]), [path, page.visitor], shown, **QUIET)
     path.submit(told(lambda text, visitor: [*see_path(text, visitor), []]), [path, page.visitor], shown, **QUIET)
+    role.change(lambda chosen: gr.Textbox(visible=chosen == ImageRole.TEST), role, masks, **QUIET)
     start.click(
         told(lambda *values: start_import(store, *values)),
-        [page.project_id, paths, sheet, role, drop, page.visitor, page.changed],
+        [page.project_id, paths, sheet, role, drop, page.visitor, page.changed, masks],
         [page.changed, confirm, taken, path],
         **QUIET,
     ).success(left_to_import, [drop, taken], drop, **QUIET)
@@ -171,24 +185,49 @@ def start_import(
     dropped: list[str] | None,
     visitor: str | None,
     changed: int,
+    masks: str = "",
 ) -> tuple[Any, ...]:
-    """Queue the import of the confirmed files. Returns (changed + 1, the sheet hidden, which uploads were in the drop
-    zone, "" for the path). Raises `InputError` for a value that cannot be read."""
+    """Queue the import of the confirmed files; `masks` names those of images to test on. Returns (changed + 1, the
+    sheet hidden, which uploads were in the drop zone, "" for the path). Raises `InputError` for a value that cannot be
+    read, and for masks of which none is called like one of the files."""
     spaces.only_on_a_workstation(visitor, "Importing images")
     if project_id is None:
         raise InputError("Create or open a project first.")
-    if any(job.kind == "import" for job in jobs.active(store, project_id)):
-        raise InputError("An import is running already. Wait until it has ended, then import these files.")
+    check_idle(store, project_id)
     rows = _rows(sheet, paths)
     if not any(row[AXES] for row in rows):
         raise InputError("None of these files can be used. The last column tells why.")
     # Unusable files go along, so that the report afterwards names every file.
     files = [_confirmed(path, row) for path, row in zip(paths, rows, strict=True)]
+    filled = [file.pop("filled") for file in files]
     params: dict[str, Any] = {"files": files, "role": str(ImageRole(role)), "since": now()}
+    if role == ImageRole.TEST and (masks or "").strip():
+        params["masks"] = [{"path": str(path)} for path in _masks_of(paths, masks)]
     if any(file["path"] in (dropped or ()) for file in files):
-        params |= _keep_uploads(store, files)
+        params |= keep_uploads(store, files, dropped or ())
     jobs.enqueue(store, "import", project_id, params)
+    if sentences := [sentence for sentence in filled if sentence]:
+        more = f" The same of {counted(len(sentences) - 1, 'other file')}." if len(sentences) > 1 else ""
+        info(sentences[0] + more)
     return changed + 1, gr.Column(visible=False), list(dropped or ()), ""
+
+
+def check_idle(store: Store, project_id: int) -> None:
+    """Raises `InputError` while an import runs, which another one would be taken for."""
+    if any(job.kind == "import" for job in jobs.active(store, project_id)):
+        raise InputError("An import is running already. Wait until it has ended, then import these files.")
+
+
+def _masks_of(paths: Iterable[str], text: str) -> list[Path]:
+    """The files behind `text` that are called like one of the images; the others belong to other images."""
+    found = image_files.discover(text)
+    masks = references.matching(found, [image_files.stem(path) for path in paths])
+    if not masks:
+        raise InputError(
+            f"None of the {counted(len(found), 'file')} in {text.strip()} is called like one of these images. Rename "
+            f"the masks like their images ({image_files.title(found[0])} is one of them), or leave the field empty."
+        )
+    return masks
 
 
 def left_to_import(dropped: Sequence[str] | None, taken: Sequence[str]) -> Any:
@@ -209,26 +248,23 @@ def _rows(sheet: Any, paths: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _confirmed(path: str, row: dict[str, Any]) -> dict[str, Any]:
-    name = image_files.title(path)
-    size = {}
-    for column, axis in ((Z, "z"), (Y, "y"), (X, "x")):
-        text = str(row[column] if row[column] is not None else "").strip().replace(",", ".")
-        try:
-            size[axis] = float(text) if text and text != "nan" else None
-        except ValueError:
-            raise InputError(f"{name}: the voxel size {text!r} is not a number of micrometres.") from None
-        if size[axis] is not None and size[axis] <= 0:
-            raise InputError(f"{name}: the voxel size in {axis} must be above 0; it is {text}.")
-    return {"path": path, "axes": str(row[AXES] or "").strip().upper(), "voxel_size": size}
+    """A file for the job, and "filled": what was filled in where it was left empty."""
+    texts = {axis: str(row[head] if row[head] is not None else "") for head, axis in ((Z, "z"), (Y, "y"), (X, "x"))}
+    size, filled = voxel_sizes.typed(image_files.title(path), texts)
+    axes = str(row[AXES] or "").strip().upper()
+    return {"path": path, "axes": axes, "voxel_size": asdict(size), "filled": filled}
 
 
-def _keep_uploads(store: Store, files: list[dict[str, Any]]) -> dict[str, str]:
-    """Copy uploads into the state folder, where they wait for the worker and outlive the page's cache. Each has a
-    folder of its own, because two may have the same name. Those that no job needs any more make room first."""
+def keep_uploads(store: Store, files: list[dict[str, Any]], dropped: Sequence[str]) -> dict[str, str]:
+    """Copy the files that were dropped into the state folder, where they wait for the worker and outlive the page's
+    cache. Each has a folder of its own, because two may have the same name. Those that no job needs any more make room
+    first."""
     jobs.sweep_uploads(store)
     folder = jobs.uploads_folder(store) / uuid.uuid4().hex
     try:
         for number, file in enumerate(files):
+            if file["path"] not in dropped:
+                continue
             source = Path(file["path"])
             target = folder / str(number) / source.name
             target.parent.mkdir(parents=True)
@@ -241,15 +277,17 @@ def _keep_uploads(store: Store, files: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def last_report(store: Store, project_id: int) -> str:
-    """What the last import did, file by file where something went wrong."""
+    """What the last import did, file by file where something went wrong or is to be known."""
     done = next((job for job in jobs.history(store, project_id) if job.kind == "import"), None)
     if done is None or done.state is not JobState.DONE or not done.result:
         return ""
-    problems = done.result["problems"]
-    head = f"Imported {counted(len(done.result['imported']), 'image')}."
-    if not problems:
-        return f"<p>{head}</p>"
-    items = "".join(
-        f"<li><strong>{html.escape(row['file'])}</strong>: {html.escape(row['problem'])}</li>" for row in problems
-    )
-    return f"<p>{head} {len(problems)} could not be used:</p><ul>{items}</ul>"
+    problems, masks, imported = done.result["problems"], done.result.get("masks"), done.result["imported"]
+    said = [f"Imported {counted(len(imported), 'image')}."] if imported or masks is None else []
+    if masks is not None:
+        said.append(f"Added the masks of {counted(len(masks), 'image')}.")
+    if problems:
+        said.append(f"{len(problems)} could not be used:")
+    items = [f"<strong>{html.escape(row['file'])}</strong>: {html.escape(row['problem'])}" for row in problems]
+    items += [html.escape(row["remark"]) for row in masks or () if row["remark"]]
+    listed = f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>" if items else ""
+    return f"<p>{' '.join(said)}</p>{listed}"

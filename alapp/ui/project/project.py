@@ -17,9 +17,9 @@ from alapp.storage import annotations, catalogue
 from alapp.storage.db import Store
 from alapp.ui import spaces
 from alapp.ui.annotate import click_choice
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told
 from alapp.ui.page import Page, Tab
-from alapp.ui.project import deleted, image_menu, importer, sheets
+from alapp.ui.project import deleted, image_menu, importer, masks_panel, sheets
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MODALITIES = [("Light microscopy", Modality.LIGHT), ("Electron microscopy", Modality.EM)]
@@ -27,6 +27,7 @@ KINDS_INFO = (
     "Leave it as it is if you segment one kind of object. Else name each, with commas between them, e.g. healthy "
     "mitochondrion, damaged mitochondrion. The network finds all kinds together; the kinds are kept in your exports."
 )
+KINDS_EMPTY = "One kind so far, called like what you segment. To tell several apart, name each of them here."
 PRESETS = [("Quick", Preset.QUICK), ("Standard", Preset.STANDARD), ("Full", Preset.FULL)]
 
 
@@ -55,6 +56,7 @@ def build(page: Page) -> Tab:
             gr.HTML(visible=False),
             gr.Column(visible=True),
             *image_menu.refresh(page.store, project, images),
+            *masks_panel.refresh(page.store, project_id, images),
             gr.Accordion(open=True) if not images and not project.sample else gr.skip(),
             importer.last_report(page.store, project_id),
             gr.Radio(value=project.modality),
@@ -72,10 +74,10 @@ def _projects(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]
     their updates."""
     store = page.store
     gr.Markdown("### Try it on a sample")
-    for name, info in SAMPLES.items():
+    for name, sample in SAMPLES.items():
         with gr.Column(elem_classes="sample-card"):
             gr.HTML(sheets.sample_card(name), padding=False)
-            button = gr.Button(f"Create “{info.title}”", size="sm", elem_id=f"sample-{name}")
+            button = gr.Button(f"Create “{sample.title}”", size="sm", elem_id=f"sample-{name}")
         button.click(
             told(lambda visitor, changed, name=name: (spaces.create_sample(store, name, visitor).id, changed + 1)),
             [page.visitor, page.changed],
@@ -116,7 +118,9 @@ def _settings(page: Page) -> list[gr.Radio]:
     """Lay out the settings; gives those that may be changed elsewhere, for the tab to refresh."""
     store = page.store
     target = gr.Textbox(label="What are you segmenting?", info="In your words; it appears in exports.", max_lines=1)
-    kinds = gr.Textbox(label="Kinds of objects", info=KINDS_INFO, lines=2, max_lines=9, elem_id="kinds")
+    kinds = gr.Textbox(
+        label="Kinds of objects", info=KINDS_INFO, placeholder=KINDS_EMPTY, lines=2, max_lines=9, elem_id="kinds"
+    )
     modality = gr.Radio(
         MODALITIES, label="How were the images made?", info="Decides the built-in methods and which models fit."
     )
@@ -228,7 +232,7 @@ def delete_project(store: Store, project_id: int | None, visitor: str | None, ch
     stopped = jobs.cancel_all(store, project.id)
     titles = ", ".join(f"“{jobs.kind(job.kind).title}”" for job in stopped)
     told_jobs = f" Its job{'s' if len(stopped) > 1 else ''} {titles} {'were' if len(stopped) > 1 else 'was'} cancelled."
-    gr.Info(f"Deleted {project.name}.{told_jobs if stopped else ''} “Deleted projects” can bring it back.")
+    info(f"Deleted {project.name}.{told_jobs if stopped else ''} “Deleted projects” can bring it back.")
     left = catalogue.projects(store, visitor)
     return (left[0].id if left else None), changed + 1, *deleted.listed(store, visitor, open=True)
 
@@ -252,9 +256,23 @@ def keep(store: Store, project_id: int | None, column: str, value: Any, changed:
 
 
 def kinds_of(store: Store, project_id: int | None) -> tuple[str, str]:
-    """The names of a project's classes as text, for the field and to tell later whether it was changed."""
-    names = annotation_classes.names(catalogue.project(store, project_id)).values() if project_id is not None else ()
+    """The names of a project's classes as text, for the field and to tell later whether it was changed. While the one
+    class is called like the target and that is no name of a class, as "nuclei, mitochondria", there is no text: it
+    would be taken for the names of two."""
+    if project_id is None:
+        return "", ""
+    project = catalogue.project(store, project_id)
+    names = annotation_classes.names(project).values()
+    if not any(project.classes) and not all(_is_one_name(name) for name in names):
+        return "", ""
     return ", ".join(names), ", ".join(names)
+
+
+def _is_one_name(text: str) -> bool:
+    try:
+        return len(annotation_classes.parse(text)) == 1
+    except InputError:  # too long, for instance
+        return False
 
 
 def follow_target(store: Store, project_id: int | None, text: str, shown: str) -> tuple[Any, Any]:
@@ -275,7 +293,7 @@ def keep_kinds(store: Store, project_id: int | None, text: str, shown: str, chan
     used = annotations.used_classes(store, project.id)
     for kind, name in after.items():
         if used and before.get(kind, name) != name:
-            gr.Info(f"“{before[kind]}” is now called “{name}”.")
+            info(f"“{before[kind]}” is now called “{name}”.")
     return *kinds_of(store, project.id), changed + 1
 
 

@@ -13,6 +13,8 @@ from PIL import Image as Picture
 
 from alapp.domain import ImageRole, VoxelSize
 from alapp.errors import CorruptFileError
+from alapp.rounds import references
+from alapp.rounds.references import State
 from alapp.stages.display import thumbnail
 from alapp.stages.sample import SAMPLES, load
 from alapp.storage import catalogue
@@ -93,8 +95,8 @@ def images(store: Store, project: Project, rows: Sequence[Image]) -> str:
             "The sample images are being copied." if project.sample else "Open “Add images” below and drop them there."
         )
         return f'<div class="empty"><h3>{html.escape(project.name)} has no images yet</h3>{what}</div>'
-    counts = catalogue.patch_counts(store, project.id)
-    body = "".join(_row(store, image, counts.get(image.id, 0)) for image in rows[:MAX_ROWS])
+    counts, masks = catalogue.patch_counts(store, project.id), references.states(store, project.id)
+    body = "".join(_row(store, image, counts.get(image.id, 0), masks.get(image.id)) for image in rows[:MAX_ROWS])
     total = sum(counts.values())
     more = f" The first {MAX_ROWS} are listed." if len(rows) > MAX_ROWS else ""
     held = f"{counted(len(rows), 'image')}, {counted(total, 'patch', 'patches')}"
@@ -113,15 +115,18 @@ def voxel_text(size: VoxelSize) -> str:
     return " × ".join(f"{value:.3g}" for value in known) if size.known else "unknown"
 
 
-def _row(store: Store, image: Image, patches: int) -> str:
+def _row(store: Store, image: Image, patches: int, masks: State | None) -> str:
     z, y, x, channels = image.shape
     size = " × ".join(str(side) for side in ((z, y, x) if image.is_3d else (y, x)))
     kind = f"{image.dtype}, {counted(channels, 'channel')}"
     role = "" if image.role is ImageRole.TRAIN else " (test)"
     picture, problem = _preview(store, image)
-    warnings = html.escape(" ".join([*([problem] if problem else []), *image.warnings]))
+    missing = masks.sentence if masks and masks.missing else ""
+    if masks and not masks.missing:
+        role += f"<br><small>{html.escape(masks.sentence)}</small>"
+    warnings = html.escape(" ".join(text for text in (problem, missing, *image.warnings) if text))
     return (
-        f'<tr><td><img alt="" src="{picture}"></td>'
+        f'<tr><td style="min-width:{SIDE + 16}px"><img alt="" src="{picture}"></td>'
         f"<td>{html.escape(image.name)}{role}</td><td class='n'>{size}</td>"
         f"<td>{html.escape(image.axes)} <small>({html.escape(image.axes_source)})</small></td>"
         f"<td class='n'>{voxel_text(image.voxel_size)}</td><td>{kind}</td><td class='n'>{patches or '–'}</td>"

@@ -15,7 +15,7 @@ from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.storage.models import Checkpoint
 from alapp.ui.annotate import click_space
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told, warn
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
 
@@ -171,10 +171,10 @@ def free(store: Store, project_id: int | None, about: Any, changed: int) -> list
     removed by now, because a training has ended or fewer models are to be kept, it is asked anew."""
     anew = show_removable(store, project_id)
     if about is None or list(about) != anew[-1]:
-        gr.Warning("Nothing was removed yet: what can be removed has changed since you were asked. Please look again.")
+        warn("Nothing was removed yet: what can be removed has changed since you were asked. Please look again.")
         return [*anew, changed]
     done = retention.free(store, _opened(project_id))
-    gr.Info(f"Freed {tables.size(done.total)}.")
+    info(f"Freed {tables.size(done.total)}.")
     return [*hide(), changed + 1]
 
 

@@ -78,6 +78,13 @@ def test_with_new_labels_the_same_values_make_another_plan(store, trained, plann
     assert len(planned_with) == 2
 
 
+def test_with_slices_of_another_thickness_the_same_values_make_another_plan(store, trained, monkeypatch):
+    first = planning.run_plan(store, trained.id, silent)
+    monkeypatch.setattr(ThresholdTrainer, "same_spacing", lambda *_: False)
+    assert planning.same_plan(store, trained.id, Overrides()) is None
+    assert planning.run_plan(store, trained.id, silent) != first
+
+
 def test_another_plan_starts_a_new_network_and_keeps_the_old_models(store, trained):
     (old,) = models.checkpoints(store, trained.id)
     planning.run_plan(store, trained.id, silent, {"batch_size": 3})

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from alapp.domain import VoxelSize
 from alapp.stages.train.nnunet import NnUNet
 from alapp.stages.train.workspace import Layout
-from tests.stages.train.nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small
+from tests.stages.train.nnunet_discs import CPU, GPU, case, disc_cases, discs, plan_small, stack
 
 LARGE = {"size": 256, "radius": 36}
 
@@ -51,6 +53,20 @@ def test_on_a_gpu_or_by_an_expert_the_resolution_is_given(workspace):
     plan["summary"]["overrides"] = {"downsampling": 1.0}
     path.write_text(json.dumps(plan))
     assert NnUNet().plan_suits(workspace, disc_cases(2, **LARGE), CPU)
+
+
+def test_a_corrected_thickness_of_slices_is_another_spacing(tmp_path):
+    def cases(z):
+        return [case(key, *stack(n, slices=8), voxel=VoxelSize(z, 0.5, 0.5)) for n, key in enumerate("ab")]
+
+    plan_small(tmp_path, cases(1.0))
+    assert NnUNet().same_spacing(tmp_path, cases(1.0))
+    assert not NnUNet().same_spacing(tmp_path, cases(2.0))
+
+
+def test_the_thickness_of_slices_is_nothing_to_flat_images(workspace):
+    cases = [replace(each, voxel_size=VoxelSize(3.0, 0.5, 0.5)) for each in disc_cases(2)]
+    assert NnUNet().same_spacing(workspace, cases)
 
 
 def test_the_same_network_at_another_resolution(tmp_path):

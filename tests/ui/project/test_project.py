@@ -15,7 +15,7 @@ from alapp import jobs
 from alapp.domain import silent
 from alapp.errors import InputError
 from alapp.rounds import importing
-from alapp.rounds.annotate import annotation
+from alapp.rounds.annotate import annotation, annotation_classes
 from alapp.running import run_inline
 from alapp.storage import catalogue
 from alapp.ui import spaces
@@ -145,7 +145,7 @@ def test_a_time_series_is_told_so_after_the_import(store, folder):
     assert "film.tif is a time series of 4 frames" in importer.last_report(store, made.id)
 
 
-@pytest.mark.parametrize(("text", "words"), [("a lot", "not a number"), ("-1", "above 0")])
+@pytest.mark.parametrize(("text", "words"), [("a lot", "not a number"), ("-1", "above 0"), ("inf", "must be a number")])
 def test_an_impossible_voxel_size_is_named(store, folder, text, words):
     made = catalogue.create_project(store, "mine")
     sheet, paths = seen(folder)
@@ -153,6 +153,20 @@ def test_an_impossible_voxel_size_is_named(store, folder, text, words):
     with pytest.raises(InputError, match=rf"good.tif.*{words}"):
         importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
     assert jobs.active(store) == []
+
+
+def test_a_voxel_size_typed_halfway_is_filled_in_and_told(store, folder, monkeypatch):
+    told = []
+    monkeypatch.setattr(gr, "Info", told.append)
+    made = catalogue.create_project(store, "mine")
+    sheet, paths = seen(folder)
+    sheet.loc[1, importer.X] = sheet.loc[2, importer.X] = "0,1"
+    importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
+    (job,) = jobs.active(store, made.id)
+    assert job.params["files"][1]["voxel_size"] == {"z": None, "y": 0.1, "x": 0.1}
+    assert set(job.params["files"][1]) == {"path", "axes", "voxel_size"}
+    (sentence,) = told
+    assert sentence == "good.tif: y was left empty and is taken to be 0.1 µm, like x. The same of 1 other file."
 
 
 def without_z(sheet):
@@ -356,6 +370,21 @@ def test_kinds_that_are_being_typed_are_left_alone_when_the_target_was_kept(stor
     project.keep(store, opened.id, "target", "nuclei", 0)
     assert project.follow_target(store, opened.id, "whole, c", "objects") == nothing
     assert project.follow_target(store, opened.id, "objects", "objects") == ("nuclei", "nuclei")
+
+
+def test_a_target_with_a_comma_is_not_taken_for_two_kinds(store, opened):
+    project.keep(store, opened.id, "target", "nuclei, mitochondria", 0)
+    assert project.follow_target(store, opened.id, "objects", "objects") == ("", "")
+    text, shown = project.kinds_of(store, opened.id)
+    assert (text, shown) == ("", "")  # as there is one kind, whose name is no name of a kind
+    text, shown, _ = project.keep_kinds(store, opened.id, "nuclei, mitochondria", shown, 0)
+    assert annotation_classes.names(catalogue.project(store, opened.id)) == {1: "nuclei", 2: "mitochondria"}
+    assert text == shown == "nuclei, mitochondria"
+    project.keep_kinds(store, opened.id, "nuclei, mitochondria, dead", shown, 0)
+    assert annotation_classes.names(catalogue.project(store, opened.id)) == {1: "nuclei", 2: "mitochondria", 3: "dead"}
+    project.keep_kinds(store, opened.id, "", "nuclei, mitochondria, dead", 0)
+    project.keep(store, opened.id, "target", "x" * 60, 0)  # longer than a kind may be called
+    assert project.kinds_of(store, opened.id) == ("", "")
 
 
 def test_a_new_name_for_a_kind_that_objects_have_is_told(store, opened, monkeypatch):
