@@ -21,7 +21,8 @@ _turns = itertools.count(1)
 def build(page: Page) -> Tab:
     """The tab's components, in the context that is open. Opening a patch from another tab: give its id to
     `page.open_patch`."""
-    canvas = annotator(_value(None), server_functions(page.store))
+    # Without a number: the page does not know yet which project is open, so it must not say that there is no batch.
+    canvas = annotator({**_value(None), "rev": None}, server_functions(page.store))
     with gr.Accordion(click_choice.QUESTION, open=False, elem_id="annotate-clicks"):
         choice, refresh_choice = click_choice.build(page, "annotate-method")
 

@@ -7,8 +7,10 @@ const acting = {
   // Send an act on the open patch; its answer says what changed. `over()` is called when the act came to an end, well or
   // not; without `wanted()`, asked when its turn comes, it is not sent.
   send(name, payload, then = () => {}, { over = () => {}, wanted = () => true } = {}) {
-    if (this.loading) this.say(LOADING);
-    if (!this.patch || this.looking || this.loading) return over();
+    if (!this.patch || this.looking || this.loading) {
+      this.hindered();
+      return over();
+    }
     const { id } = this.patch;
     const refs = [payload.object ?? [], payload.objects ?? []].flat().map((object) => this.refer(object));
     this.link.act(name, () => this.patch?.id === id && wanted() && {
@@ -86,8 +88,7 @@ const acting = {
   },
 
   undo() {
-    if (this.loading) return this.say(LOADING);
-    if (this.looking) return; // its points may be those of somebody else
+    if (this.loading || this.looking) return void this.hindered(); // its points may be those of somebody else
     const { draft } = this;
     if (!draft?.order.length) {
       if (draft) return this.dropDraft();
@@ -116,7 +117,7 @@ const acting = {
   redo() { this.send("redo", {}); },
 
   remove() {
-    if (this.looking) return;
+    if (this.hindered() || this.blind()) return;
     const objects = this.also.length ? this.chosen : [this.selected || this.hovered].filter(Boolean);
     if (!objects.length) return this.say("Point at an object, or select one, then press Delete.");
     if (objects.includes(this.draft?.object)) this.dropDraft();
@@ -130,8 +131,10 @@ const acting = {
   take(objects) { this.send("take", { objects }); },
 
   takeAll() {
-    if (this.closed || !this.items.some((item) => item.suggestion)) return;
+    if (this.hindered() || this.blind()) return false;
+    if (!this.items.some((item) => item.suggestion)) return this.say("There is no suggestion left on this patch.");
     this.send("take", { objects: null });
+    return true;
   },
 
   startFrom(start) {
@@ -143,8 +146,7 @@ const acting = {
 
   // What is done is decided when every answer is there: until then it is not known what was found.
   finish() {
-    if (this.loading) return this.say(LOADING);
-    if (!this.patch || this.closed) return;
+    if (this.hindered() || this.blind()) return;
     lassoTool.finish(this);
     if (!this.link.idling) return this.finishLater();
     if (this.draft?.item) return this.ask("The object that you are clicking is not accepted yet.", [
@@ -153,7 +155,7 @@ const acting = {
     ]);
     const left = this.items.filter((item) => item.suggestion && !this.inRegion(item)).length;
     if (left) return this.ask(`${left} suggestion${left === 1 ? " is" : "s are"} not accepted and would not become labels.`, [
-      ["Accept all, then done", () => { this.takeAll(); this.close("done"); }],
+      ["Accept all, then done", () => this.takeAll() && this.close("done")],
       ["Leave out, done", () => this.close("done")],
       ["Not annotated there, done", () => this.markSuggestions(() => this.close("done"))], ["Cancel", () => {}],
     ]);
@@ -175,14 +177,16 @@ const acting = {
   },
 
   skip() {
-    if (this.loading) return this.say(LOADING);
-    if (!this.patch || this.closed) return;
+    if (this.hindered()) return;
     lassoTool.finish(this);
     if (this.draft) this.clearDraft();
     this.close("skip");
   },
 
-  reopen() { if (this.patchClosed) this.send("finish", { how: "reopen" }, () => this.changed()); },
+  reopen() {
+    if (this.patchClosed) this.send("finish", { how: "reopen" }, () => this.changed());
+    else this.hindered();
+  },
 
   close(how) {
     const { name } = this.patch;

@@ -75,9 +75,6 @@ class Annotator {
   // Nothing can be changed: the patch is finished, another page works on it, or what is shown is about to be replaced.
   get closed() { return this.locked || this.loading; }
 
-  // Whether the picture of this slice is shown, and not still that of another one.
-  get pictured() { return !this.patch || this.root.dataset.slice === `${this.patch.id}/${this.z}`; }
-
   get locked() { return this.looking || this.patchClosed; }
 
   get patchClosed() { return this.patch?.status === "done" || this.patch?.status === "skipped"; }
@@ -136,11 +133,8 @@ class Annotator {
     const note = startNote(this.batch.patches.find((each) => each.id === patch.id));
     this.part("start-note").hidden = !note;
     this.part("start-note").textContent = note;
-    for (const name of ["acceptDraft", "finish", "skip", "remove", ...RESHAPING]) this.button(name).disabled = this.closed;
-    for (const button of this.root.querySelectorAll("button[data-tool]")) button.disabled = this.closed;
-    this.button("undo").disabled = this.closed || !(patch.can_undo || this.draft?.order.length);
-    this.button("redo").disabled = this.closed || !patch.can_redo;
     this.button("propagate").hidden = patch.depth < 2;
+    this.showActs();
     showBatch(this);
     showObjects(this);
     showRegion(this);
@@ -151,24 +145,25 @@ class Annotator {
 
   button(act, place = "tools") { return this.root.querySelector(`.ann-${place} [data-act="${act}"]`); }
 
-  // True once the slice is painted. A picture that is known is painted before this returns.
-  async loadSlice() {
-    const { id } = this.patch;
-    const { z } = this;
-    this.scene();
-    const coming = this.loadPicture();
-    this.stage.classList.toggle("ann-late", coming !== true);
-    const shown = coming === true || (await coming);
-    if (shown === null) setTimeout(() => this.patch?.id === id && this.z === z && this.loadSlice(), RETRY_MS);
-    if (!shown) return false;
-    this.stage.classList.remove("ann-late");
-    if (this.part("message-text").textContent === UNREACHABLE) showMessage(this, "");
-    this.view.refresh();
-    this.hoverAnew();
-    this.root.dataset.slice = `${id}/${z}`;
-    this.prepareSlice(id, z);
-    this.loadSurroundings();
-    this.lookAhead();
+  // Which buttons can be pressed.
+  showActs() {
+    const { patch } = this;
+    for (const name of ["skip", "propagate", ...RESHAPING]) this.button(name).disabled = this.closed;
+    for (const name of ["acceptDraft", "finish", "remove"]) this.button(name).disabled = this.closed || !this.sighted;
+    this.button("takeAll", "side").disabled = this.closed || !this.sighted;
+    for (const button of this.root.querySelectorAll("button[data-tool]")) button.disabled = this.closed;
+    this.button("undo").disabled = this.closed || !(patch.can_undo || this.draft?.order.length);
+    this.button("redo").disabled = this.closed || !patch.can_redo;
+  }
+
+  // Says why nothing can be changed; true if so.
+  hindered() {
+    if (!this.patch) return true;
+    if (!this.closed) return false;
+    const button = this.button("takeOver", "presence").textContent;
+    const looking = `You only look at this patch. Press “${button}” to work on it here.`;
+    const finished = `${this.part("closed-text").textContent} Press R to reopen it.`;
+    this.say(this.loading ? LOADING : this.looking ? looking : finished);
     return true;
   }
 

@@ -48,7 +48,7 @@ const classing = {
       showKinds(this);
       return this.say(`New objects are of the kind “${name}”.`);
     }
-    if (this.closed) return this.say("Reopen the patch to change the kind of its objects.");
+    if (this.hindered()) return;
     if (objects.every((id) => this.items.find((item) => item.id === id)?.kind === kind)) return;
     this.send("classify", { objects, kind }, () => this.say(
       objects.length > 1 ? `${objects.length} objects are now “${name}”.` : `Object ${objects[0]} is now “${name}”.`,
@@ -73,7 +73,8 @@ const classing = {
   // --- deleting all of a kind --------------------------------------------------------------------------------
 
   toggleSweep(open = this.part("sweep").hidden) {
-    if (open && (!this.patch || this.closed || !this.items.length)) return this.say("There is nothing to delete here.");
+    if (open && (this.hindered() || this.blind())) return;
+    if (open && !this.items.length) return this.say("There is nothing to delete here.");
     this.part("sweep").hidden = !open;
     this.part("sweep-open").setAttribute("aria-expanded", String(open));
     showSweep(this);
@@ -120,7 +121,7 @@ const classing = {
     this.toggleSweep(false);
     this.ask(question, [
       [`Delete ${objects.length}`, () => {
-        if (this.patch?.id !== id || this.closed) return;
+        if (this.patch?.id !== id || this.hindered()) return;
         if (objects.includes(this.draft?.object)) this.dropDraft();
         this.send("remove", { objects }, () => this.say(`${objects.length} deleted. Ctrl+Z brings back all of them.`));
       }],

@@ -39,9 +39,7 @@ const cursoring = {
 
   // What a click at the crosshair does. A tool that is dragged goes down with the first press, up with the second.
   pressCursor(negative) {
-    if (this.loading && !this.drag) return this.say(LOADING);
-    if (!this.pictured && !this.drag) return this.say(LATE_PICTURE);
-    if (!this.patch || (this.closed && !this.drag)) return;
+    if (!this.patch || (!this.drag && (this.hindered() || this.blind()))) return;
     if (!this.cursor) this.moveCursor("ArrowUp", false);
     const event = this.cursorEvent(negative ? 2 : 0);
     if (this.drag) {

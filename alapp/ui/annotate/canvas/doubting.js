@@ -35,7 +35,7 @@ const doubting = {
     const n = this.sure.length;
     const least = this.part("above").value;
     this.part("above-button").textContent = `Accept ${n} of at least ${least} %`;
-    this.part("above-button").disabled = this.closed || !n;
+    this.part("above-button").disabled = this.closed || !this.sighted || !n;
     this.part("above").setAttribute("aria-valuetext", `${least} %, ${n} suggestion${n === 1 ? "" : "s"}`);
     const suspects = suggestions.filter((item) => item.flag).length;
     this.part("suspects").hidden = !suspects;
@@ -43,7 +43,7 @@ const doubting = {
   },
 
   takeAbove() {
-    if (this.closed || !this.patch) return;
+    if (this.hindered() || this.blind()) return;
     const chosen = this.sure.map((item) => item.id);
     if (!chosen.length) return this.say("No suggestion is as sure as that. Move the slider to the left.");
     this.take(chosen);

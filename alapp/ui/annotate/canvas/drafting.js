@@ -90,14 +90,13 @@ const drafting = {
   },
 
   acceptDraft() {
-    if (this.loading) return this.say(LOADING);
-    if (!this.patch || this.closed) return;
+    if (this.hindered()) return;
     if (lassoTool.finish(this)) return;
     const { draft } = this;
     if (!draft) {
       const chosen = this.items.find((item) => item.id === this.selected && item.suggestion);
-      if (chosen) this.answer(chosen.id, () => this.take([chosen.id]));
-      else if (this.tool === brushTool || this.tool === eraseTool) this.select(null);
+      if (chosen && !this.blind()) this.answer(chosen.id, () => this.take([chosen.id]));
+      else if (!chosen && (this.tool === brushTool || this.tool === eraseTool)) this.select(null);
       return;
     }
     if (!draft.item && !awaited(draft)) return this.say(NOTHING_YET);
@@ -172,7 +171,7 @@ const drafting = {
   },
 
   edit() {
-    if (this.closed) return;
+    if (this.hindered()) return;
     const item = this.items.find((other) => other.id === (this.hovered || this.selected));
     if (!item || !item.on(this.z)) return this.say("Point at an object or a suggestion, then press E.");
     const slice = item.slice(this.z);
@@ -197,7 +196,7 @@ const drafting = {
     if (lassoTool.path) return lassoTool.cancel(this);
     if (this.draft) return this.clearDraft();
     if (this.selected) return this.select(null);
-    this.setTool("point");
+    if (!this.locked || this.tool === rulerTool) this.setTool("point");
   },
 
   // Forget the points, here and in the journal.

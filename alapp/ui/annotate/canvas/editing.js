@@ -4,7 +4,8 @@ const TOOLS = Object.fromEntries([pointTool, boxTool, brushTool, eraseTool, lass
 
 const editing = {
   setTool(name) {
-    if (!this.patch || (this.locked && name !== "ruler" && this.tool !== rulerTool)) return;
+    if (!this.patch) return;
+    if (this.locked && name !== "ruler" && this.tool !== rulerTool) return void this.hindered();
     this.cancelDrag();
     if (lassoTool.path) lassoTool.cancel(this);
     if (this.tool === rulerTool) rulerTool.cancel(this);
@@ -41,7 +42,7 @@ const editing = {
   },
 
   merge() {
-    if (this.closed || !this.patch) return;
+    if (this.hindered()) return;
     const settled = this.settle();
     // Who selected several means these, whatever is unfinished beside them.
     const chosen = settled && this.chosen.length < 2 ? [settled] : this.chosen;
@@ -53,7 +54,7 @@ const editing = {
   },
 
   reshape(how) {
-    if (this.closed || !this.patch) return;
+    if (this.hindered()) return;
     const object = this.settle() ?? this.selected;
     if (!object) return this.say("Select an object first.");
     this.select(object);

@@ -1,5 +1,7 @@
 // Work without a mouse: rows of objects, the order of objects, dialogs that hold the focus. Methods of Annotator.
 
+const FIELDS = "input, textarea, select, [contenteditable]"; // that keep the focus, outside of the page
+
 const focusing = {
   bindFocus() {
     this.announcer = make("div", "ann-spoken");
@@ -8,6 +10,33 @@ const focusing = {
     this.root.append(this.announcer);
     for (const [name, label] of [["suggestions", "Suggestions"], ["objects", "Objects"]]) bindRows(this, this.part(name), label);
     for (const name of ["sheet", "message", "note"]) holdFocus(this.part(name));
+    this.bindArrival();
+  },
+
+  // When the tab is opened, the focus is on what was pressed for it, where no key of the image works.
+  bindArrival() {
+    let shown = false;
+    new ResizeObserver(() => {
+      const now = this.root.getClientRects().length > 0;
+      if (now === shown) return;
+      shown = now;
+      const { activeElement: pressed } = document;
+      // Who goes through the bar of tabs by keys goes on there.
+      this.cameFrom = now && !pressed?.matches("[role=tab]:focus-visible") ? pressed : null;
+      if (now && this.patch && !this.loading) this.takeFocus();
+    }).observe(this.root);
+  },
+
+  // A patch is shown: keys go to the image, unless the person types, or works by keys, somewhere else.
+  takeFocus() {
+    const { activeElement: active } = document;
+    const came = active === this.cameFrom;
+    this.cameFrom = null;
+    if (active && active !== document.body) {
+      if (!this.root.contains(active) && active.matches(FIELDS)) return;
+      if (!came && active.matches(":focus-visible")) return;
+    }
+    this.stage.focus({ preventScroll: true });
   },
 
   announce(text) { this.announcer.textContent = text; },

@@ -131,6 +131,65 @@ const looking = {
 
   // --- pictures ----------------------------------------------------------------------------------------------
 
+  // Whether the picture of this slice is shown, and not still that of another one.
+  get pictured() { return !this.patch || this.root.dataset.slice === `${this.patch.id}/${this.z}`; },
+
+  // Whether any picture of this patch was shown.
+  get sighted() { return !this.patch || Boolean(this.root.dataset.slice?.startsWith(`${this.patch.id}/`)); },
+
+  // Nobody judges what nobody sees: says so, true if the picture of this slice is missing.
+  blind() {
+    if (this.pictured) return false;
+    if (this.missing) this.sayMissing();
+    else this.say(LATE_PICTURE);
+    return true;
+  },
+
+  // True once the slice is painted. A picture that is known is painted before this returns.
+  async loadSlice() {
+    const { id } = this.patch;
+    const { z } = this;
+    const here = () => this.patch?.id === id && this.z === z;
+    this.missing = "";
+    this.scene();
+    const coming = this.loadPicture();
+    this.stage.classList.toggle("ann-late", coming !== true);
+    if (coming !== true) this.endLate ??= this.working(LATE_PICTURE, { canStop: false });
+    const shown = coming === true || (await coming);
+    if (shown === null) setTimeout(() => here() && this.loadSlice(), RETRY_MS);
+    if (shown === false && here()) this.endWait(); // it was said why
+    if (!shown) return false;
+    const first = !this.sighted;
+    this.root.dataset.slice = `${id}/${z}`;
+    this.endWait();
+    this.stage.classList.remove("ann-late");
+    if ([UNREACHABLE, LATE_PICTURE, this.missed].includes(this.part("message-text").textContent)) showMessage(this, "");
+    if (first) {
+      this.showActs();
+      this.showDoubts();
+    }
+    this.view.refresh();
+    this.hoverAnew();
+    this.prepareSlice(id, z);
+    this.loadSurroundings();
+    this.lookAhead();
+    return true;
+  },
+
+  // The picture that was waited for is here, or will not come.
+  endWait() {
+    this.endLate?.();
+    this.endLate = null;
+    if (!this.loading) this.stage.classList.remove("ann-loading"); // else another patch is on its way
+  },
+
+  sayMissing() {
+    this.missed = `The picture of this slice could not be loaded. ${this.missing}`;
+    const { id } = this.patch;
+    const again = () => this.patch?.id === id && this.loadSlice();
+    showMessage(this, this.missed, { error: true, actions: [["Try again", again]] });
+  },
+
   // The channels as the server wants them.
   lookMessage() { return { channels: Object.entries(this.look.channels).map(([index, channel]) => ({ index: Number(index), ...channel })) }; },
 
@@ -144,7 +203,13 @@ const looking = {
     const found = this.pictures.get(id, z);
     const show = ({ picture, answer }) => {
       if (this.patch?.id !== id || this.z !== z) return false;
-      if (this.failed(answer)) return answer.unreachable ? null : false;
+      if (answer.unreachable && this.failed(answer)) return null;
+      if (answer.error) {
+        this.missing = answer.error;
+        this.sayMissing();
+        return false;
+      }
+      this.missing = "";
       // A newer one may have come first.
       if (turn < (this.pictureShown ?? 0)) return true;
       this.pictureShown = turn;

@@ -63,6 +63,7 @@ const noting = {
       this.saveNote();
     }
     field.readOnly = this.looking;
+    if (this.looking) this.part("note-state").textContent = "You only look at this patch.";
   },
 
   markNote(state) {

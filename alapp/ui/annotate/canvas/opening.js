@@ -1,6 +1,7 @@
 // Opening projects and patches, one after the other; what was done before is saved before. Methods of Annotator.
 
 const LOADING = "The patch is being opened. Please wait a moment.";
+const OPENING = ["Opening the batch …", "Its patches will be here in a moment."];
 const FREE_MS = 30; // after which it is looked again whether a drag is over
 
 const opening = {
@@ -19,8 +20,9 @@ const opening = {
     if (this.project === null) {
       this.patch = null;
       this.loading = false;
-      return this.showEmpty();
+      return value?.rev ? this.showEmpty() : this.showEmpty(...OPENING); // nobody said yet which project is open
     }
+    if (!this.patch) this.showEmpty(...OPENING);
     if (before !== this.project) this.recallLook();
     const wanted = value.patch ?? recall(`patch-${this.project}`);
     const { clicks, title } = this.batch;
@@ -31,6 +33,7 @@ const opening = {
     const here = this.inBatch(patch?.id) || (patch?.fromElsewhere && title === this.batch.title);
     if (value.patch == null && before === this.project && here) {
       if (clicks !== this.batch.clicks) this.clicksChanged();
+      if (!this.root.contains(document.activeElement)) this.takeFocus(); // the header's button leads here again
       return;
     }
     // A finished batch stays open to look at and to reopen. A patch that cannot be opened must not hide the others.
@@ -86,10 +89,10 @@ const opening = {
     if (likely !== null) this.pictures.load(id, likely);
     const answer = await this.askUntilAnswered("load_patch", { patch: id, start });
     if (turn !== this.turn) return null;
-    this.stage.classList.remove("ann-loading");
     this.loading = false;
     if (this.part("message-text").textContent === LOADING) showMessage(this, "");
     if (this.failed(answer)) {
+      this.stage.classList.remove("ann-loading");
       if (this.patch) this.showPatch();
       return false;
     }
@@ -116,12 +119,11 @@ const opening = {
     if (!same) this.cross = null;
     this.showPatch();
     this.showOrtho();
+    // A question about the patch before does nothing any more.
+    if (!same && this.part("message").contains(document.activeElement)) this.stage.focus({ preventScroll: true });
+    this.takeFocus();
     if (await this.loadSlice()) requestAnimationFrame(() => this.measure(started, "ann-opened"));
     this.restoreDraft();
-    // Without anything selected the keys go to the stage, unless the person is typing elsewhere.
-    if (!document.activeElement || document.activeElement === document.body || this.root.contains(document.activeElement)) {
-      this.stage.focus({ preventScroll: true });
-    }
     return true;
   },
 

@@ -39,7 +39,7 @@ class Pictures {
     const { png, ...answer } = await this.ask(message);
     if (!png) return { answer };
     const picture = await decoded(png).catch(() => null);
-    if (!picture) return { answer: { error: "The picture of this slice cannot be shown. Reload the page." } };
+    if (!picture) return { answer: { error: "The browser cannot read it. If it stays so, reload the page." } };
     const found = { picture, answer };
     this.known.set(key, found);
     this.bytes += sizeOf(picture);

@@ -43,7 +43,7 @@ const regions = {
   },
 
   markRest() {
-    if (this.closed || !this.patch) return;
+    if (this.hindered()) return;
     this.settle();
     this.send("mark_region", { how: "rest" }, () => this.say("All but the objects is marked as not annotated."));
   },

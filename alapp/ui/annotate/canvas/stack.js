@@ -31,8 +31,7 @@ const stacking = {
   propagateDown() { this.propagate("down"); },
 
   propagate(direction = "both") {
-    if (this.loading) return this.say(LOADING);
-    if (!this.isStack || this.closed) return;
+    if (!this.isStack || this.hindered()) return;
     if (this.draft) this.toSlice(this.draft.z);
     const object = this.settle() ?? this.selected;
     if (!object) return this.say("Select an object first, then press G.");

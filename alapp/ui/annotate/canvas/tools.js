@@ -8,7 +8,7 @@ const pointTool = {
   name: "point",
   press(page, event) {
     const point = page.view.pixel(event);
-    if (!point || page.closed) return false;
+    if (!point || page.hindered()) return false;
     const negative = event.button === 2;
     if (!negative && !page.draft && !event.ctrlKey && !event.metaKey) {
       const id = page.view.at(point);
@@ -70,7 +70,7 @@ function bindPointer(page) {
     if (page.drag || event.button > 2) return;
     const works = tool !== panTool && tool !== rulerTool;
     if (page.loading && works) return page.say(LOADING);
-    if (!page.pictured && works) return page.say(LATE_PICTURE);
+    if (works && page.blind()) return;
     if (!tool.press(page, event)) return;
     page.drag = tool;
     page.dragPointer = event.pointerId; // a second finger must not draw
