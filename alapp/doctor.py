@@ -10,10 +10,10 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
 
-from alapp import doctor_models
+from alapp import doctor_database, doctor_models
 from alapp.domain import BackendState, Status
 from alapp.environment import machine
 from alapp.errors import AlappError
@@ -161,11 +161,17 @@ def _machine(root: Path) -> list[Finding]:
             else "Use the built-in methods, and for training fewer “Windows a batch” (Train tab, “For experts”).",
         ),
     ]
-    existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free / 1e9
-    low = free < LOW_DISK_GB
-    remedy = "Free some space, or use a folder on another disk with --state." if low else ""
-    return [*findings, Finding(Level.WARNING if low else Level.OK, "Disk", f"{free:.1f} GB free at {existing}", remedy)]
+    return [*findings, *_disk(root)]
+
+
+def _disk(root: Path) -> Iterator[Finding]:
+    for folder in (root, *root.parents):  # the first that is there, and may be looked into
+        with suppress(OSError):
+            free = shutil.disk_usage(folder).free / 1e9
+            low = free < LOW_DISK_GB
+            remedy = "Free some space, or use a folder on another disk with --state." if low else ""
+            yield Finding(Level.WARNING if low else Level.OK, "Disk", f"{free:.1f} GB free at {folder}", remedy)
+            return
 
 
 _LEVELS = {BackendState.READY: Level.OK, BackendState.BROKEN: Level.WARNING}
@@ -190,46 +196,34 @@ def _backends() -> list[Finding]:
 
 
 def _state(root: Path, hashes: bool) -> Iterator[Finding]:
-    if not (root / DATABASE).exists():
-        yield Finding(Level.NOTE, "State folder", f"{root} holds no project yet; the first start creates it.")
-        return
-    damage, applied = _inspect(root / DATABASE)
-    if damage:
-        remedy = (
-            f"Stop the app and its worker. Move {DATABASE}, {DATABASE}-wal and {DATABASE}-shm away together, as far as "
-            f"they are there: what stays of them would damage the copy. Then put the newest copy from "
-            f"{root / 'backups'} there as {DATABASE}. Copies are only made before updates of the app: what was done "
-            "after the last one is missing from it."
-        )
-        yield Finding(Level.ERROR, "Database", f"{root / DATABASE} is damaged: {damage}", remedy)
+    try:
+        if not (root / DATABASE).exists():
+            yield Finding(Level.NOTE, "State folder", f"{root} holds no project yet; the first start creates it.")
+            return
+        yield from _known_state(root, hashes)
+    except OSError as error:
+        detail = f"{error.filename or root} cannot be looked into: {error.strerror or error}."
+        yield Finding(Level.ERROR, "State folder", detail, "Let this user read it, or choose another one with --state.")
+
+
+def _known_state(root: Path, hashes: bool) -> Iterator[Finding]:
+    finding, applied = doctor_database.check(root)
+    if finding is not None:
+        yield finding
         return
     missing = [migration.name for migration in migrations._migrations if migration.name not in applied]
     if missing:  # opening it would migrate it
         detail = f"{root / DATABASE} is intact, from an older version: {', '.join(missing)} are to come."
         yield Finding(Level.NOTE, "Database", detail, "Start the app: it makes a backup, then migrates.")
         return
+    yield Finding(Level.OK, "Database", f"{root / DATABASE}, schema {applied[-1]}, intact")
     try:
         store = Store(root)
-    except AlappError as error:
-        yield Finding(Level.ERROR, "State folder", str(error))
+        found = [*_files(store, hashes), _worker(store)]
+    except (AlappError, sqlite3.OperationalError) as error:
+        yield Finding(Level.ERROR, "State folder", str(error), "" if isinstance(error, AlappError) else "Try again.")
         return
-    yield Finding(Level.OK, "Database", f"{root / DATABASE}, schema {applied[-1]}, intact")
-    yield from _files(store, hashes)
-    yield _worker(store)
-
-
-def _inspect(database: Path) -> tuple[str, list[str]]:
-    """What SQLite's own checks say, "" when all is well, and the applied migrations. Read-only."""
-    try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-            answers = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
-            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-                answers.append(f"row {row} of {table} misses its {parent}")
-            if answers != ["ok"]:
-                return "; ".join(answers), []
-            return "", [row[0] for row in connection.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
-    except sqlite3.DatabaseError as error:
-        return str(error), []
+    yield from found
 
 
 def _files(store: Store, hashes: bool) -> Iterator[Finding]:

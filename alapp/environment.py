@@ -13,18 +13,25 @@ and a working torchvision is left alone.
 
 from __future__ import annotations
 
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  (the first module that is imported: the next ones need a newer Python)
+    sys.stderr.write(f"This app needs Python 3.11 or newer; this is {sys.version.split()[0]}. ")
+    sys.stderr.write("Start it with the Python of its own environment, as the README says.\n")
+    sys.exit(2)
+
 import contextlib
 import importlib.abc
 import importlib.machinery
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from alapp.domain import Machine
 
@@ -64,19 +71,43 @@ def prepare() -> None:
 def bypass_proxy(*hosts: str) -> None:
     """Let this process reach itself, under `OWN_NAMES` and `hosts`, past the proxy of the network, if there is one.
 
-    Gradio asks its own page whether it is there, and does not start when a proxy answers in its place; what it asks
-    with knows no exceptions but those of the variable NO_PROXY. All else goes through the proxy as before.
+    What Gradio asks its own page with knows no exceptions but those of the variable NO_PROXY, and cannot even be
+    imported with a proxy that does not speak HTTP (`socks5://`): such a one is taken out of this process, and stays in
+    `inherited`. All else goes through the proxy as before. Before Gradio is imported.
     """
     from urllib.request import getproxies
 
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") and name.lower() != "no_proxy" and not _speaks_http(os.environ[name]):
+            _set_aside[name] = os.environ.pop(name)
     proxies = getproxies()
     known = [name.strip() for name in proxies.pop("no", "").split(",") if name.strip()]
     if not proxies or "*" in known:
         return
     for scheme, address in proxies.items():  # the system's own settings count only while no variable is set
-        os.environ.setdefault(f"{scheme}_proxy", address)
+        if _speaks_http(address):
+            os.environ.setdefault(f"{scheme}_proxy", address)
+        else:
+            _set_aside.setdefault(f"{scheme}_proxy", address)
     direct = ",".join(dict.fromkeys([*known, *OWN_NAMES, *hosts]))
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = direct
+
+
+_set_aside: dict[str, str] = {}
+
+
+def inherited() -> dict[str, str]:
+    """The environment for a process that downloads: with the proxies that `bypass_proxy` took out of this one."""
+    return {**os.environ, **_set_aside}
+
+
+def _speaks_http(proxy: str) -> bool:
+    """Whether a proxy's address is one of HTTP, or empty, which switches it off. Without a scheme it is."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        return not proxy or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        return False
 
 
 def fix_torchvision() -> None:
@@ -222,11 +253,14 @@ def _cgroup(name: str) -> str:
 
 
 def _gpu() -> tuple[str, float | None]:
-    import torch
+    try:
+        import torch
 
-    if not torch.cuda.is_available():
+        if not torch.cuda.is_available():
+            return "", None
+        properties = torch.cuda.get_device_properties(0)
+    except (ImportError, OSError, RuntimeError):  # a broken torch finds no GPU; the doctor says what is wrong with it
         return "", None
-    properties = torch.cuda.get_device_properties(0)
     return properties.name, round(properties.total_memory / 2**30, 1)
 
 

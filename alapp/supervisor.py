@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from alapp import __version__
+from alapp.environment import inherited
 from alapp.oom import killed_for_memory, out_of_memory_kills
 from alapp.storage import dead_jobs, processes
 from alapp.storage import jobs as rows
@@ -73,8 +74,8 @@ class WorkerRecord:
 
     @property
     def alive(self) -> bool:
-        """Whether that very process runs on this host."""
-        if self.host != processes.hostname() or not processes.pid_alive(self.pid):
+        """Whether that very process runs on this computer."""
+        if not processes.is_here(self.host) or not processes.pid_alive(self.pid):
             return False
         try:
             return abs(psutil.Process(self.pid).create_time() - self.born) < 2.0
@@ -149,7 +150,7 @@ def ensure_worker(store: Store) -> int:
             stderr=log,
             # The app may have been started from another folder than the one that holds the package.
             cwd=Path(__file__).resolve().parent.parent,
-            env={**os.environ, TOKEN_VARIABLE: uuid.uuid4().hex},
+            env={**inherited(), TOKEN_VARIABLE: uuid.uuid4().hex},
             **detached,
         )
     _started.append(process)
@@ -221,6 +222,7 @@ class Supervisor:
         self._overdue = Overdue()
         self._ended = threading.Event()
         self._touched = time.monotonic()
+        self._away = False
         self._pid: int | None = None
         self._thread = threading.Thread(target=self._watch, name="worker supervisor", daemon=True)
 
@@ -237,21 +239,29 @@ class Supervisor:
     def stop(self) -> None:
         """Stop watching. The worker goes on with its job, and ends by itself when idle."""
         self._ended.set()
-        self._thread.join()
-        (self._store.root / "app.alive").unlink(missing_ok=True)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
+        with contextlib.suppress(OSError):  # the folder may be on a disk that is away
+            (self._store.root / "app.alive").unlink(missing_ok=True)
 
     def _watch(self) -> None:
         pause = self._poll_seconds
         while not self._ended.wait(pause):
             try:
-                if not self._store.root.exists():
-                    return
-                pause = self._look(pause)
+                pause = self._longer(pause) if self._is_away() else self._look(pause)
             except Exception:
                 # Memory, the disk or the database may be short for a moment; without this thread every later job
                 # would wait for ever.
                 traceback.print_exc()
                 pause = self._longer(pause)
+
+    def _is_away(self) -> bool:
+        """Whether the state folder cannot be seen, as while its disk or network is away; said once each time. It may
+        come back, and its jobs must not wait for ever then."""
+        before, self._away = self._away, not self._store.database.exists()
+        if self._away and not before:
+            print(f"The state folder {self._store.root} is not there. Jobs wait until it is back.", file=sys.stderr)
+        return self._away
 
     def _look(self, pause: float) -> float:
         """Do what is due; returns the seconds until the next look."""
@@ -295,7 +305,7 @@ def end_descendants() -> None:
 def end_orphans(root: Path) -> None:
     """End the children of the previous worker, if it was killed: they carry its token in their environment."""
     record = worker_record(root)
-    if record is None or record.alive or record.host != processes.hostname():
+    if record is None or record.alive or not processes.is_here(record.host):
         return
     found = []
     for process in psutil.process_iter():

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from alapp import __version__, jobs
 from alapp.console import print_anything
 from alapp.environment import prepare
-from alapp.errors import NotReadyError, StorageError
+from alapp.errors import DiskFullError, NotReadyError, StorageError
 from alapp.running import HEARTBEAT_SECONDS, run, write_log
 from alapp.storage import dead_jobs, processes
 from alapp.storage import jobs as rows
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     prepare()
     try:
         worker = Worker(Store(options.state), options.idle_seconds)
-    except StorageError as error:
+    except (StorageError, DiskFullError) as error:
         print(error, file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
+from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +34,46 @@ def test_an_array_on_a_full_disk_says_so(shape):
 def test_other_errors_go_through(tmp_path):
     with pytest.raises(FileNotFoundError), disk.told("a.npy"):
         (tmp_path / "missing" / "a.npy").write_bytes(b"")
+
+
+def test_a_full_disk_in_the_words_of_sqlite():
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("PRAGMA max_page_count = 2")
+        database.execute("CREATE TABLE a (b)")
+        with pytest.raises(sqlite3.OperationalError, match="database or disk is full") as full:
+            database.execute("INSERT INTO a VALUES (zeroblob(100000))")
+        assert disk.is_full(full.value)
+        with pytest.raises(sqlite3.OperationalError) as other:
+            database.execute("SELECT c FROM a")
+        assert not disk.is_full(other.value)
+    assert not disk.is_full(sqlite3.ProgrammingError("Cannot operate on a closed database."))  # has no number
+
+
+def io_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "free", "full"),
+    [
+        (sqlite3.SQLITE_IOERR_SHMSIZE, 0, True),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, 10**9, False),
+        (sqlite3.SQLITE_BUSY, 0, False),
+    ],
+)
+def test_what_sqlite_cannot_grow_on_a_full_disk(tmp_path, monkeypatch, code, free, full):
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(sqlite3.OperationalError) as told, disk.telling_full(tmp_path):
+        raise io_error(code)
+    assert disk.is_full(told.value) == full
+
+
+def test_a_disk_that_is_away_is_not_called_full(tmp_path):
+    with pytest.raises(sqlite3.OperationalError) as told, disk.telling_full(tmp_path / "gone"):
+        raise io_error(sqlite3.SQLITE_IOERR_READ)
+    assert not disk.is_full(told.value)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sqlite_utils import Database
 
-from alapp import doctor, jobs
+from alapp import doctor, doctor_database, jobs
 from alapp.doctor import Level, diagnose
 from alapp.domain import Status
 from alapp.storage import catalogue, processes
 from alapp.storage import jobs as rows
 from alapp.storage.db import DATABASE, Store
 from alapp.storage.schema import migrations
+from alapp.ui.launch import CACHE
 from tests.job_kinds import KINDS
 
 
@@ -103,6 +107,97 @@ def test_a_damaged_database(store: Store) -> None:
     # SQLite would play what it finds beside the copy into it
     assert "Move alapp.sqlite, alapp.sqlite-wal and alapp.sqlite-shm away together" in remedy
     assert "before updates of the app" in remedy
+
+
+def read_only_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite reads a database only where nobody else has it open, as in a folder that may not be written in."""
+    read = doctor_database._read
+
+    def refuse(database: Path, how: str) -> tuple[str, list[str]]:
+        if how == "mode=ro":
+            error = sqlite3.OperationalError("unable to open database file")
+            error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+            raise error
+        return read(database, how)
+
+    monkeypatch.setattr(doctor_database, "_read", refuse)
+
+
+def test_an_intact_database_that_cannot_be_written_beside_is_intact(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_only_by_itself(monkeypatch)
+    assert doctor.worst(by_title(store, hashes=True).values()) is Level.OK
+
+    def refused(db: Database) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(migrations, "applied", refused)
+    found = by_title(store, hashes=True)
+    assert found["Database"].level is Level.OK
+    assert "cannot be used: attempt to write a readonly database" in found["State folder"].detail
+
+
+@pytest.mark.parametrize(
+    ("free", "remedy"),
+    [(0, "The disk is full. Free some space"), (10**9, "Stop the app and its worker, then run the doctor again")],
+)
+def test_a_database_that_cannot_be_read_now_is_not_called_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, free: int, remedy: str
+) -> None:
+    with closing(sqlite3.connect(store.database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.database.with_name(f"{DATABASE}-wal").mkdir()  # in place of one that cannot be read
+    monkeypatch.setattr(doctor_database.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    found = by_title(store, hashes=True)
+    assert "cannot be checked: unable to open database file" in found["Database"].detail
+    assert found["Database"].remedy.startswith(remedy)
+    assert list(found) == ["Database"]
+
+
+def test_a_damaged_database_that_cannot_be_written_beside_is_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_only_by_itself(monkeypatch)
+    with closing(sqlite3.connect(store.database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(store.database.read_bytes())
+    content[4096 : 4096 * 3] = b"\xff" * 8192
+    store.database.write_bytes(bytes(content))
+    found = by_title(store, hashes=True)
+    assert "is damaged" in found["Database"].detail
+    assert "backups" in found["Database"].remedy
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no database, but long enough to be read as one" * 20])
+def test_a_file_without_the_tables_of_the_app_is_damaged(store: Store, content: bytes) -> None:
+    with closing(sqlite3.connect(store.database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.database.write_bytes(content)
+    assert "is damaged" in by_title(store, hashes=True)["Database"].detail
+
+
+def test_a_folder_that_may_not_be_looked_into(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(real: Callable[..., object], path: Path | str, *given: object, **named: object) -> object:
+        if Path(path).is_relative_to(store.root):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *given, **named)
+
+    stat, disk_usage = Path.stat, doctor.shutil.disk_usage
+    monkeypatch.setattr(Path, "stat", lambda path, **named: refuse(stat, path, **named))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: refuse(disk_usage, folder))
+    found = by_title(store, hashes=True)["State folder"]
+    assert found.level is Level.ERROR
+    assert found.detail == f"{store.database} cannot be looked into: Permission denied."
+    disk = next(finding for finding in doctor._machine(store.root) if finding.title == "Disk")
+    assert disk.detail.endswith(f"free at {store.root.parent}")
+
+
+def test_what_the_browser_sent_is_no_orphan(store: Store) -> None:
+    sent = store.root / CACHE / "0123" / "cells.tif"
+    sent.parent.mkdir(parents=True)
+    sent.touch()
+    assert {"Orphan files", "Temporary files"}.isdisjoint(by_title(store, hashes=True))
 
 
 def test_a_dangling_row(store: Store) -> None:

@@ -58,6 +58,42 @@ def test_the_app_reaches_itself_past_a_proxy(monkeypatch) -> None:
     assert os.environ["NO_PROXY"] == "*"
 
 
+@pytest.fixture
+def proxies(monkeypatch):
+    """`os.environ` without proxies, which is put back, as is what was taken out of it."""
+    clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    monkeypatch.setattr(os, "environ", clean)
+    monkeypatch.setattr(environment, "_set_aside", {})
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {})
+    return clean
+
+
+@pytest.mark.parametrize("address", ["socks://proxy:1", "socks5://proxy:1", "socks5h://proxy:1", "http://proxy:port"])
+def test_a_proxy_that_speaks_no_http_is_left_to_downloads(proxies, address) -> None:
+    given = {"ALL_PROXY": address, "https_proxy": "http://proxy:2", "HTTP_PROXY": "proxy:3", "ftp_proxy": ""}
+    proxies |= given
+    environment.bypass_proxy()
+    assert "ALL_PROXY" not in proxies
+    assert {name: proxies[name] for name in given if name != "ALL_PROXY"}.items() <= given.items()
+    assert environment.inherited() == proxies | given
+
+
+def test_a_proxy_of_windows_that_speaks_no_http_is_left_to_downloads(proxies, monkeypatch) -> None:
+    found = {"http": "socks4://proxy:1", "https": "http://proxy:2"}
+    monkeypatch.setattr("urllib.request.getproxies", lambda: dict(found))
+    environment.bypass_proxy()
+    assert "http_proxy" not in proxies
+    assert proxies["https_proxy"] == "http://proxy:2"
+    assert "127.0.0.1" in proxies["no_proxy"]
+    assert environment.inherited()["http_proxy"] == "socks4://proxy:1"
+
+
+def test_a_broken_torch_is_no_gpu(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise OSError('[WinError 126] The specified module could not be found.')")
+    code = "from alapp import environment; print(environment._gpu())"
+    assert python(code, PYTHONPATH=str(tmp_path)) == "('', None)"
+
+
 def test_prepare_twice_installs_one_hook() -> None:
     prepare()
     prepare()

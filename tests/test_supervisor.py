@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from alapp import jobs, supervisor
+from alapp import environment, jobs, supervisor
 from alapp.storage import processes
 from alapp.storage.db import Store
 from tests.test_worker import kinds, until
@@ -125,3 +126,62 @@ def test_the_supervisor_outlives_an_error(store: Store, monkeypatch: pytest.Monk
     finally:
         watch.stop()
     assert capfd.readouterr().err.count("OSError:") == 2
+
+
+def test_a_state_folder_that_was_away_for_a_moment_is_worked_on_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    asked = []
+    monkeypatch.setattr(supervisor, "TOUCH_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor, "ensure_worker", lambda store: asked.append(store) or 1)
+    watch = supervisor.Supervisor(store, touch_seconds=0.01, poll_seconds=0.02).start()
+    try:
+        for _ in range(2):
+            store.root.rename(tmp_path / "away")
+            until(lambda: watch._away, "the supervisor to miss the folder")
+            time.sleep(0.3)
+            assert not store.root.exists()  # it is not made anew
+            (tmp_path / "away").rename(store.root)
+            until(lambda: not watch._away, "the supervisor to see the folder again")
+        jobs.enqueue(store, "count")
+        before = len(asked)
+        until(lambda: len(asked) > before, "the supervisor to ask for a worker again")
+        store.root.rename(tmp_path / "away")
+    finally:
+        watch.stop()
+    said = capfd.readouterr().err
+    assert said.count("is not there. Jobs wait until it is back.") >= 2
+    assert len(said.splitlines()) <= 3
+
+
+def test_one_that_was_never_started_can_be_stopped(store: Store) -> None:
+    supervisor.touch_app(store.root)
+    supervisor.Supervisor(store).stop()
+    assert not supervisor.app_alive(store.root)
+
+
+def test_a_worker_lives_whatever_the_network_calls_its_computer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_identity", lambda: "8d5c microscope")
+    processes.hostname.cache_clear()
+    supervisor.record_worker(store.root, "token")
+    monkeypatch.setattr(processes.socket, "gethostname", lambda: "dhcp-17.uni.example")
+    processes.hostname.cache_clear()
+    try:
+        assert supervisor.worker_record(store.root).alive
+        assert supervisor.ensure_worker(store) == os.getpid()
+        record = json.loads((store.root / "worker.json").read_text())
+        (store.root / "worker.json").write_text(json.dumps(record | {"host": "dhcp-17.uni.example"}))
+        assert supervisor.worker_record(store.root).alive  # of an earlier version
+        (store.root / "worker.json").write_text(json.dumps(record | {"host": "another computer"}))
+        assert not supervisor.worker_record(store.root).alive
+    finally:
+        processes.hostname.cache_clear()
+
+
+def test_a_worker_has_the_proxies_that_the_app_does_without(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    ended = types.SimpleNamespace(pid=1, args=["", str(store.root)], returncode=0, poll=lambda: 0)
+    monkeypatch.setattr(subprocess, "Popen", lambda command, env, **_: given.append(env) or ended)
+    monkeypatch.setattr(environment, "_set_aside", {"all_proxy": "socks5://proxy:1"})
+    supervisor.ensure_worker(store)
+    assert given[0]["all_proxy"] == "socks5://proxy:1"

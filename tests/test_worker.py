@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from alapp import jobs, supervisor
+from alapp import jobs, supervisor, worker
+from alapp.errors import DiskFullError
 from alapp.jobs import JobState
 from alapp.storage import catalogue, processes
 from alapp.storage.db import Store
@@ -268,3 +269,14 @@ def test_the_supervisor_starts_a_worker_for_a_waiting_job(store: Store, monkeypa
     until(lambda: len(asked) > 1, "the supervisor to ask for a worker")
     watch.stop()
     assert not supervisor.app_alive(store.root)
+
+
+def test_a_full_disk_ends_a_worker_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(root: Path) -> Store:
+        raise DiskFullError(f"The disk of the state folder {root} is full.")
+
+    monkeypatch.setattr(worker, "Store", full)
+    assert worker.main(["--state", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"The disk of the state folder {tmp_path} is full.\n"

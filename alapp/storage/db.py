@@ -15,7 +15,8 @@ from typing import Any
 from filelock import FileLock
 from sqlite_utils import Database
 
-from alapp.errors import NewerStateError, NotReadyError, StorageError
+from alapp.disk import is_full, telling_full
+from alapp.errors import DiskFullError, NewerStateError, NotReadyError, StorageError
 from alapp.storage.files import Files
 from alapp.storage.schema import migrations
 
@@ -41,16 +42,23 @@ class Store:
     """A state folder: its database and its files. Holds no open connection, so it may be shared by threads.
 
     Opening creates or migrates the database. Raises `NewerStateError` if a newer version of the app wrote
-    it, `StorageError` if the folder cannot be used.
+    it, `DiskFullError` if the disk is full, `StorageError` if the folder cannot be used for another reason.
     """
 
     def __init__(self, root: Path | str):
-        self.root = Path(root).expanduser().resolve()
+        try:
+            self.root = Path(root).expanduser().resolve()
+        except RuntimeError as error:
+            raise StorageError(f"There is no home folder for {root}. Choose another folder with --state.") from error
         self.files = Files(self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._migrate()
         except (OSError, sqlite3.DatabaseError) as error:
+            if is_full(error):
+                raise DiskFullError(
+                    f"The disk of the state folder {self.root} is full. Free some space and try again."
+                ) from error
             raise StorageError(
                 f"The state folder {self.root} cannot be used: {error}. Choose another one with --state."
             ) from error
@@ -91,8 +99,10 @@ class Store:
         if held is not None and held[0] == self.root:
             yield held[1]
             return
-        connection = sqlite3.connect(self.database, timeout=TIMEOUT_SECONDS)
-        with closing(connection):
+        with (
+            telling_full(self.root),
+            closing(sqlite3.connect(self.database, timeout=TIMEOUT_SECONDS)) as connection,
+        ):
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
             yield Database(connection, execute_plugins=False)
@@ -106,7 +116,8 @@ class Store:
             try:
                 yield db
             except BaseException:
-                db.conn.execute("ROLLBACK")
+                if db.conn.in_transaction:  # SQLite rolls back by itself after some errors, as of a full disk
+                    db.conn.execute("ROLLBACK")
                 raise
             else:
                 db.conn.execute("COMMIT")

@@ -2,7 +2,8 @@
 
 A browser lets any page send requests to 127.0.0.1, and a page can point its own domain there (DNS
 rebinding). Gradio runs server functions for both. `SameOriginMiddleware` refuses them: a request must
-name a host that is ours, and must not come from another site.
+name a host that is ours, and must not come from another site. Nor may another site show the page in a frame, where
+somebody would click in it without knowing. `forget_variables` keeps settings of other Gradio apps away.
 """
 
 from __future__ import annotations
@@ -13,13 +14,40 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+UNWANTED = (
+    "GRADIO_ALLOWED_PATHS",  # files that every page could read
+    "GRADIO_MCP_SERVER",  # the handlers for other programs
+    "GRADIO_VIBE_MODE",  # a page that rewrites the program
+    "GRADIO_WATCH_DIRS",
+    "GRADIO_LOCAL_DEV_MODE",  # lets other sites in
+    "GRADIO_DEBUG",
+    "GRADIO_SERVER_NAME",  # `launch` has its own ways to say these two
+    "GRADIO_SERVER_PORT",
+    "GRADIO_NUM_PORTS",
+)
+"""Variables by which Gradio would do something else than the app tells it, or fail when they are odd."""
+
+_OF_A_SPACE = " https://huggingface.co https://*.hf.space"
+"""Where a Space is shown in a frame."""
+
+
+def forget_variables() -> None:
+    """Take `UNWANTED` out of the environment. Before Gradio is imported, which reads some of them then."""
+    for name in UNWANTED:
+        os.environ.pop(name, None)
+
+
+def on_space() -> bool:
+    """Whether the app runs as a Hugging Face Space."""
+    return bool(os.environ.get("SPACE_ID"))
 
 
 def space_hosts(environment: Mapping[str, str] | None = None) -> frozenset[str]:
@@ -36,17 +64,20 @@ class SameOriginMiddleware:
 
     `hosts` are the names, beside this computer's own, under which the app is reached: in a network, behind
     a proxy. An address in numbers is always accepted as Host, because no attacker's page can have it
-    unless the browser really talks to that address.
+    unless the browser really talks to that address. `frames` are the sites, beside this one, that may show the page
+    in a frame, as in the header Content-Security-Policy.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()):
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), frames: str = ""):
         self.app = app
         self.hosts = frozenset(name.strip().lower() for name in hosts)
+        self._policy = f"frame-ancestors 'self'{frames}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
+        send = self._framed_by_few(send)
         reason = self.refusal(Headers(scope=scope))
         if reason is None:
             await self.app(scope, receive, send)
@@ -54,6 +85,14 @@ class SameOriginMiddleware:
             await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})
         else:
             await PlainTextResponse(reason, status_code=403)(scope, receive, send)
+
+    def _framed_by_few(self, send: Send) -> Send:
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).append("Content-Security-Policy", self._policy)
+            await send(message)
+
+        return with_policy
 
     def refusal(self, headers: Headers) -> str | None:
         """Why a request with these headers is refused, as a sentence; None if it is not."""
@@ -108,9 +147,10 @@ def launch_options(hosts: Iterable[str] = (), max_file_size: str | int = "2gb") 
     the three seconds after which it would give up the whole start.
     """
     names = frozenset(hosts) | space_hosts()
+    frames = _OF_A_SPACE if on_space() else ""
     return {
         "app_kwargs": {
-            "middleware": [Middleware(SameOriginMiddleware, hosts=names)],
+            "middleware": [Middleware(SameOriginMiddleware, hosts=names, frames=frames)],
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,

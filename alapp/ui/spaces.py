@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shutil
 import threading
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import gradio as gr
 
 from alapp import jobs
 from alapp.errors import InputError
@@ -21,6 +18,8 @@ from alapp.stages import images as image_files
 from alapp.stages.sample import SAMPLES
 from alapp.storage import catalogue
 from alapp.storage.db import Store
+from alapp.ui.errors import info
+from alapp.ui.security import on_space
 
 LIFETIME = timedelta(hours=6)
 SWEEP_SECONDS = 600.0
@@ -49,11 +48,6 @@ _one_by_one = threading.RLock()
 """Held while visitors' projects are counted, made and erased: several who come at once must not all be let in."""
 
 
-def on_space() -> bool:
-    """Whether the app runs as a Space."""
-    return bool(os.environ.get("SPACE_ID"))
-
-
 def is_public(visitor: str | None) -> bool:
     """Whether the limits of the public demo apply. A request need not have passed through the page, so that on a Space
     nobody counts as being on a workstation for want of a `visitor`."""
@@ -67,7 +61,7 @@ def welcome(store: Store, visitor: str | None) -> str:
         try:
             create_sample(store, next(iter(SAMPLES)), visitor)
         except InputError as full:  # the page opens all the same, without a project
-            gr.Info(str(full))
+            info(str(full))
     return visitor
 
 

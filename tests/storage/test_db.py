@@ -4,10 +4,12 @@ import multiprocessing
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from alapp.errors import NewerStateError, NotReadyError, StorageError
+from alapp.disk import is_full
+from alapp.errors import DiskFullError, NewerStateError, NotReadyError, StorageError
 from alapp.storage import db as db_module
 from alapp.storage.db import Store, required, to_json
 from alapp.storage.schema import migrations
@@ -94,6 +96,38 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "s" / db_module.DATABASE).write_bytes(b"this is no database, but long enough to be read as one" * 20)
     with pytest.raises(StorageError, match="cannot be used"):
         Store(tmp_path / "s")
+
+
+def test_the_home_of_somebody_unknown_is_named() -> None:
+    with pytest.raises(StorageError, match=r"no home folder for ~nobody-of-this-name/state.*--state"):
+        Store("~nobody-of-this-name/state")
+
+
+def full_disk(*_: object) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    raise error
+
+
+def test_a_full_disk_is_told_from_a_folder_that_cannot_be_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alapp.disk.shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(sqlite3.OperationalError) as told, store.atomic():
+        full_disk()
+    assert is_full(told.value)
+    monkeypatch.setattr(migrations, "applied", full_disk)
+    with pytest.raises(DiskFullError, match=r"The disk of the state folder .* is full. Free some space"):
+        Store(store.root)
+
+
+def rolled_back_by_sqlite(store: Store) -> None:
+    with store.atomic() as db:
+        db.conn.execute("ROLLBACK")
+        full_disk()
+
+
+def test_an_error_after_which_sqlite_rolled_back_by_itself_is_told(store: Store) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        rolled_back_by_sqlite(store)
 
 
 def insert_then_fail(store: Store, row: dict[str, str]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -9,7 +11,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from alapp.ui.security import SameOriginMiddleware, launch_options, space_hosts
+from alapp.ui.security import UNWANTED, SameOriginMiddleware, forget_variables, launch_options, space_hosts
 
 OURS = "127.0.0.1:7860"
 
@@ -92,6 +94,28 @@ def test_launch_options_carry_the_guard(monkeypatch: pytest.MonkeyPatch) -> None
     (guard,) = options["app_kwargs"]["middleware"]
     assert guard.cls is SameOriginMiddleware
     assert guard.kwargs["hosts"] == {"lab.example", "me-app.hf.space"}
+
+
+@pytest.mark.parametrize(
+    ("space", "policy"),
+    [
+        ("", "frame-ancestors 'self'"),
+        ("me/app", "frame-ancestors 'self' https://huggingface.co https://*.hf.space"),
+    ],
+)
+def test_no_other_site_may_show_the_page_in_a_frame(monkeypatch: pytest.MonkeyPatch, space: str, policy: str) -> None:
+    monkeypatch.setenv("SPACE_ID", space)
+    monkeypatch.delenv("SPACE_HOST", raising=False)
+    (guard,) = launch_options()["app_kwargs"]["middleware"]
+    app = TestClient(Starlette(routes=[Route("/run", lambda _: PlainTextResponse("ran"))], middleware=[guard]))
+    for headers in ({"host": OURS}, {"host": "evil.example"}):
+        assert app.get("/run", headers=headers).headers["content-security-policy"] == policy
+
+
+def test_variables_of_other_apps_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict.fromkeys((*UNWANTED, "GRADIO_ROOT_PATH", "GRADIO_TEMP_DIR"), "/etc"))
+    forget_variables()
+    assert sorted(os.environ) == ["GRADIO_ROOT_PATH", "GRADIO_TEMP_DIR"]  # a proxy and the user need these
 
 
 def test_gradio_runs_behind_the_guard() -> None:

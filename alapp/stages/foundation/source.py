@@ -72,7 +72,9 @@ def network_error(source: Source, error: Exception, kept: bool) -> AlappError:
 
     host, name = source.host, source.model.name
     answer = code(error)
-    if answer in (401, 403, 407):
+    if isinstance(error, requests.exceptions.InvalidSchema):  # the packages that SOCKS needs are not installed
+        why = "it cannot be fetched through a SOCKS proxy. Set HTTPS_PROXY to one that speaks HTTP"
+    elif answer in (401, 403, 407):
         why = f"{host} refused to send it (error {answer}). It may be blocked here: ask your network's administrator"
     elif answer in (404, 410):
         why = f"{host} no longer has it (error {answer}). Update the app"

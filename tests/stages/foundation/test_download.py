@@ -166,6 +166,16 @@ def test_offline_is_a_sentence() -> None:
     assert folder(model_of(url)) == []
 
 
+def test_a_socks_proxy_is_named(server, model, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "socks", None)  # as where the package that it needs is not installed
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
+    with pytest.raises(DownloadError, match=r"cannot be fetched through a SOCKS proxy\. Set HTTPS_PROXY"):
+        download.fetch(model, silent)
+
+
 @pytest.mark.parametrize("content", [b"<html>log in</html>", CONTENT[:-1] + b"?", b""])
 def test_other_content_is_thrown_away(server, model, content) -> None:
     server.content = content
