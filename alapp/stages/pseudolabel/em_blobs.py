@@ -13,7 +13,7 @@ from skimage.measure import regionprops
 from skimage.transform import resize
 
 from alapp.domain import Modality, Parameter
-from alapp.stages.pseudolabel.grayscale import BuiltIn, drop_small, gray_plane, stretch
+from alapp.stages.pseudolabel.grayscale import CHANNEL, BuiltIn, drop_small, gray_and_shown, stretch
 
 TYPICAL = 60.0
 WORKING = 30.0
@@ -46,19 +46,22 @@ class EmDarkBlobs(BuiltIn):
             "Contrast with the rim, less for small and for angular objects. Higher keeps only clear objects.",
         ),
         Parameter("min_size", "Smallest object", 0, 0, 50000, 50, "pixels", "0 follows from the diameter."),
+        CHANNEL,
     )  # fmt: skip
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """See `BuiltIn.label_plane`."""
         diameter = params["diameter"] or TYPICAL
-        plane = stretch(gray_plane(image), 1, 99)
+        gray, shown = gray_and_shown(image, int(params["channel"]))
+        plane = stretch(gray, 1, 99, shown)
         if plane.max() <= plane.min():
             return np.zeros(plane.shape, np.int32)
         factor = max(diameter / WORKING, 1.0)
         shape = tuple(max(round(side / factor), 1) for side in plane.shape)
         small = resize(plane, shape, order=1, anti_aliasing=True, preserve_range=True).astype(np.float32)
-        candidates = _candidates(small, diameter / factor)
+        seen = resize(shown, shape, order=0, anti_aliasing=False)
+        candidates = _candidates(small, seen, diameter / factor)
         clear = (item for item in candidates if item.clearness > params["clearness"])
         labels = np.zeros(shape, np.int32)
         for number, item in enumerate(sorted(clear, key=lambda item: -item.clearness), start=1):
@@ -66,6 +69,7 @@ class EmDarkBlobs(BuiltIn):
             if (window[item.mask] > 0).mean() <= 0.1:
                 window[item.mask & (window == 0)] = number
         full = resize(labels, plane.shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
+        full[~shown] = 0
         return drop_small(full, params["min_size"])
 
 
@@ -76,14 +80,14 @@ class _Candidate:
     mask: np.ndarray
 
 
-def _candidates(plane: np.ndarray, diameter: float) -> Iterator[_Candidate]:
-    """Compact dark components; a typical object is `diameter` pixels wide."""
+def _candidates(plane: np.ndarray, shown: np.ndarray, diameter: float) -> Iterator[_Candidate]:
+    """Compact dark components, half of which or more is `shown`; a typical object is `diameter` pixels wide."""
     scale = diameter / WORKING
     background = ndimage.gaussian_filter(plane, 40 * scale)
     smallest, largest = (np.pi * (share * diameter / 2) ** 2 for share in (NARROWEST, LARGEST))
     for sigma in SMOOTHING:
         dark = ndimage.gaussian_filter(plane, sigma * scale) - background
-        for level in np.unique(np.quantile(dark, LEVELS)):
+        for level in np.unique(np.quantile(dark[shown], LEVELS)):
             components, _ = ndimage.label(dark < level)
             sizes = np.bincount(components.ravel())
             windows = ndimage.find_objects(components)
@@ -91,7 +95,8 @@ def _candidates(plane: np.ndarray, diameter: float) -> Iterator[_Candidate]:
                 if number:
                     window = tuple(slice(max(0, side.start - 8), side.stop + 8) for side in windows[number - 1])
                     mask = _rounded(components[window] == number)
-                    yield _Candidate(_clearness(mask, plane[window], diameter), window, mask)
+                    if mask.any() and shown[window][mask].mean() >= 0.5:
+                        yield _Candidate(_clearness(mask, plane[window], diameter), window, mask)
 
 
 def _rounded(mask: np.ndarray) -> np.ndarray:

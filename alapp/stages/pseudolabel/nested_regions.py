@@ -10,20 +10,20 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
-from alapp.domain import Modality, Parameter
 from alapp.stages import component_tree
-from alapp.stages.component_tree import best, regions
-from alapp.stages.pseudolabel.grayscale import BuiltIn, drop_small, gray_plane
-from alapp.stages.pseudolabel.log_watershed import LogWatershed, above_background, object_diameter
-
-LEVELS = 24
-"""Thresholds, at even steps of the share of the foreground that lies above them."""
+from alapp.stages.pseudolabel.foreground import (
+    SMALLEST,
+    OnBackground,
+    above_background,
+    candidates,
+    object_diameter,
+    side_of,
+)
+from alapp.stages.pseudolabel.grayscale import drop_small, gray_and_shown
+from alapp.stages.pseudolabel.log_watershed import LogWatershed
 
 SMOOTHING = 0.05
 """Blur before the thresholds, as a part of the diameter: the texture of large objects would come apart."""
-
-SMALLEST = 0.2
-"""Regions below this part of a typical object's area are texture."""
 
 EDGELESS = 4
 """Flat objects that touch without any edge are one region at every threshold. Where blobs and watershed, which cuts at
@@ -31,7 +31,7 @@ necks too, finds objects that are worth so many times as much, its are taken. On
 1.7 times as much, but for one where neither was better (11 times); discs that overlap: 14 to 20."""
 
 
-class NestedRegions(BuiltIn):
+class NestedRegions(OnBackground):
     """Of all regions above any threshold, those that together are worth most, each grown by a watershed.
 
     See `alapp.stages.component_tree`.
@@ -39,29 +39,30 @@ class NestedRegions(BuiltIn):
 
     title: ClassVar[str] = "Nested thresholds"
     suits: ClassVar[str] = "Nuclei, cells, rods and other convex shapes, bright or dark, that may touch."
-    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.LIGHT})
-    parameters: ClassVar[tuple[Parameter, ...]] = LogWatershed.parameters
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     def label_plane(self, image: np.ndarray, params: dict[str, float]) -> np.ndarray:
         """See `BuiltIn.label_plane`."""
-        plane = gray_plane(image)
-        diameter = params["diameter"] or object_diameter(above_background(ndimage.gaussian_filter(plane, 1)))
-        bright = above_background(ndimage.gaussian_filter(plane, float(np.clip(SMOOTHING * diameter, 0.7, 3))))
+        plane, shown = gray_and_shown(image, int(params["channel"]))
+        smooth = ndimage.gaussian_filter(plane, 1)
+        side = side_of(smooth, shown, int(params["polarity"]), params["diameter"])
+        diameter = params["diameter"] or object_diameter(above_background(smooth, side, shown))
+        blur = float(np.clip(SMOOTHING * diameter, 0.7, 3))
+        bright = above_background(ndimage.gaussian_filter(plane, blur), side, shown)
         if not bright.any():
             return np.zeros(bright.shape, np.int32)
-        lowest = 0.5 * threshold_otsu(bright) / params["sensitivity"]
-        labels = self._nested(bright, lowest, diameter, params)
+        lowest = 0.5 * threshold_otsu(bright[shown]) / params["sensitivity"]
+        labels = self._nested(bright, shown, lowest, params | {"diameter": diameter})
         found = _worth(labels)
         # What all foreground is worth as objects of the smallest size that is kept: hardly more can be found.
         smallest = params["min_size"] or SMALLEST * np.pi * diameter**2 / 4
         if EDGELESS * found >= np.count_nonzero(bright > lowest) * smallest**-0.2:
             return labels
-        cut_at_necks = LogWatershed().label_plane(image, {**params, "diameter": diameter})
+        cut_at_necks = LogWatershed().label_plane(image, {**params, "diameter": diameter, "polarity": side.sign})
         return cut_at_necks if _worth(cut_at_necks) > EDGELESS * found else labels
 
-    def _nested(self, bright: np.ndarray, lowest: float, diameter: float, params: dict[str, float]) -> np.ndarray:
-        chosen = best(regions(bright, _levels(bright, lowest), max(20, SMALLEST * np.pi * diameter**2 / 4)))
+    def _nested(self, bright: np.ndarray, shown: np.ndarray, lowest: float, params: dict[str, float]) -> np.ndarray:
+        chosen = candidates(bright, lowest, params["diameter"])
         if not chosen:
             return np.zeros(bright.shape, np.int32)
         seeds = np.zeros(bright.shape, np.int32)
@@ -71,15 +72,8 @@ class NestedRegions(BuiltIn):
         area = float(np.median([region.area for region in chosen]))
         usual = ndimage.gaussian_filter(bright, 0.7 * 2 * np.sqrt(area / np.pi))
         mask = ndimage.binary_opening((bright > lowest) & (bright > usual)) | (seeds > 0)
-        labels = watershed(-bright, seeds, mask=ndimage.binary_fill_holes(mask))
+        labels = watershed(-bright, seeds, mask=ndimage.binary_fill_holes(mask) & shown)
         return drop_small(labels, params["min_size"] or 0.2 * area)
-
-
-def _levels(bright: np.ndarray, lowest: float) -> np.ndarray:
-    above = bright[bright > lowest]
-    if not len(above):
-        return np.array([lowest])
-    return np.unique([lowest, *np.quantile(above, np.linspace(0, 0.98, LEVELS)[1:])])
 
 
 def _worth(labels: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from alapp.stages.pseudolabel.base import MODEL
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 
-MAX_PARAMETERS = 4
+MAX_PARAMETERS = 5
 
 
 def offered(store: Store, project_id: int) -> list[Any]:
