@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from alapp.domain import InstanceScores
-from alapp.stages.metrics import pool
+from alapp.stages.metrics import MIN_PATCHES, pool
 
 RESAMPLES = 2000
-MIN_PATCHES = 5
-"""With fewer patches nothing is claimed: that five of five get worse (or better) by chance happens once in 16 times,
-of four once in 8."""
 
 
 @dataclass(frozen=True)

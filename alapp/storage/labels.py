@@ -15,6 +15,9 @@ from alapp.domain import LabelKind
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store, now, to_json
 
+_AT_ONCE = 2**22
+"""Pixels that `read_at` unpacks at a time."""
+
 
 @dataclass(frozen=True)
 class LabelMap:
@@ -81,6 +84,25 @@ def read(store: Store, item: LabelMap) -> np.ndarray:
 def read_slice(store: Store, item: LabelMap, z: int) -> np.ndarray:
     """int32 (Y, X): one slice of a map (Z, Y, X)."""
     return store.files.read_labels(item.path, (slice(z, z + 1), slice(None), slice(None)))[0]
+
+
+def read_at(store: Store, item: LabelMap, rows: np.ndarray, columns: np.ndarray, z: int | None = None) -> np.ndarray:
+    """int32 (rows, columns): only these pixels of a map of a whole image, of slice `z` in 3D. Both are ascending.
+
+    However large the map, only some rows of it are in memory at a time.
+    """
+    found = np.empty((len(rows), len(columns)), np.int32)
+    high = max(1, _AT_ONCE // (int(columns[-1]) + 1))
+    slices = () if z is None else (slice(z, z + 1),)
+    for start in range(0, int(rows[-1]) + 1, high):
+        first, end = np.searchsorted(rows, (start, start + high))
+        if first == end:
+            continue
+        wanted = rows[first:end]
+        window = (*slices, slice(int(wanted[0]), int(wanted[-1]) + 1), slice(0, int(columns[-1]) + 1))
+        part = store.files.read_labels(item.path, window)
+        found[first:end] = (part if z is None else part[0])[wanted - wanted[0]][:, columns]
+    return found
 
 
 def read_around(store: Store, item: LabelMap, patch: Patch) -> np.ndarray:

@@ -47,7 +47,8 @@ class Checkpoint:
     """A row of `checkpoint`. `round_id` is None for the one pre-trained on pseudo-labels; `removed_at` is when its
     file was removed to free disk space; `pinned`: the user wants to keep it; `n_rehearsed`: patches with pseudo-labels
     that a round learned from besides the `n_cases` labelled ones, see `rounds.train.rehearsal`; `n_labelled`: patches
-    that were finished when the round was trained, validation included, None if that was not kept."""
+    that were finished when the round was trained, validation included, of `n_patches` that could be picked then; each
+    None if it was not kept."""
 
     id: int
     project_id: int
@@ -67,6 +68,7 @@ class Checkpoint:
     removed_at: str | None
     n_rehearsed: int
     n_labelled: int | None = None
+    n_patches: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,13 @@ def images(store: Store, project_id: int) -> list[Image]:
     return [catalogue.image(store, row["id"]) for row in rows]
 
 
+def changed_since(store: Store, project_id: int, since: str) -> bool:
+    """Whether an image of a project was added, or removed, after `since` (as `db.now` tells it). When one came back is
+    not kept."""
+    sql = "SELECT 1 FROM image WHERE project_id = :p AND (created > :since OR deleted > :since) LIMIT 1"
+    return store.row(sql, {"p": project_id, "since": since}) is not None
+
+
 def boxes(store: Store, image_id: int) -> set[Box]:
     """The grid that an image is cut into, also of a removed one; repeats are no part of it."""
     rows = store.rows(

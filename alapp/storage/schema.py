@@ -424,3 +424,11 @@ def m018_vetoed(db: Database) -> None:
             json_each(selection.reason, '$.vetoed') AS veto WHERE veto.value = patch.id
     ) WHERE id IN (SELECT veto.value FROM selection, json_each(selection.reason, '$.vetoed') AS veto);
     """)
+
+
+@migrations()
+def m019_patches_then(db: Database) -> None:
+    """Of how many patches those that were finished are a share, which images that come and go change."""
+    db.executescript("""
+    ALTER TABLE checkpoint ADD COLUMN n_patches INTEGER;   -- that could be picked; NULL: of no round, or not kept yet
+    """)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from alapp.stages.metrics import annotated_only, bootstrap_interval, mask_iou, pool, score_instances
+from alapp.domain import InstanceScores
+from alapp.stages.metrics import annotated_only, f1_interval, mask_iou, pool, score_instances
 
 maps = arrays(np.int32, (6, 7), elements=st.integers(0, 4))
 
@@ -103,11 +104,51 @@ def test_the_interval_holds_the_score_and_narrows_with_more_images():
         truth = np.arange(1, 11)[None].repeat(2, 0)
         guess = np.where(rng.random((1, 10)) < 0.7, truth[:1], 0).repeat(2, 0)
         parts.append(score_instances(truth, guess))
-    low, high = bootstrap_interval(parts, rng=np.random.default_rng(1))
-    few_low, few_high = bootstrap_interval(parts[:5], rng=np.random.default_rng(1))
-    assert low < pool(parts).f1_50 < high
-    assert high - low < few_high - few_low
-    assert bootstrap_interval(parts[:1] * 3) == (parts[0].f1_50, parts[0].f1_50)
+    low, high = f1_interval(parts)
+    few_low, few_high = f1_interval(parts[:5])
+    assert 0 < few_low < low < pool(parts).f1_50 < high < few_high < 1
+
+
+def test_few_images_have_no_interval():
+    parts = [counts(9, 2), counts(6, 5), counts(8, 1), counts(9, 0), counts(3, 4)]
+    assert f1_interval(parts) is not None
+    assert f1_interval(parts[:4]) is f1_interval(parts[:1]) is f1_interval([]) is None
+
+
+@pytest.mark.parametrize(("tp", "wrong"), [(12, 0), (9, 4), (0, 7), (0, 0)])
+def test_images_that_agree_do_not_make_a_score_certain(tp, wrong):
+    low, high = f1_interval([counts(tp, wrong)] * 5)
+    assert 0 <= low <= pool([counts(tp, wrong)] * 5).f1_50 <= high <= 1
+    assert high - low > 0.05
+    more_low, more_high = f1_interval([counts(tp, wrong)] * 40)
+    assert high - low > more_high - more_low or tp == wrong == 0
+
+
+@pytest.mark.parametrize("good", [(6, 3), (20, 1.5), (99, 1), (2, 6)], ids=["usual", "high", "near 1", "low"])
+@pytest.mark.parametrize("n", [5, 8, 20])
+def test_a_95_percent_interval_holds_the_true_score_in_about_95_percent_of_cases(good, n):
+    rng = np.random.default_rng(0)
+    true_n = rng.integers(5, 20, (300_000,))
+    found, wrong = made(rng, true_n, good)
+    true = 2 * found.sum() / (2 * found.sum() + wrong.sum())
+    held = 0
+    for _ in range(400):
+        parts = [counts(*each) for each in zip(*made(rng, rng.integers(5, 20, n), good), strict=True)]
+        low, high = f1_interval(parts)
+        held += low <= true <= high
+    assert held / 400 >= 0.93
+
+
+def counts(tp: int, wrong: int) -> InstanceScores:
+    """Scores with so many objects found, and missed or invented."""
+    return InstanceScores(1, 1, 1, 1, 1, int(tp), int(tp + wrong), int(tp), int(wrong), 0)
+
+
+def made(rng, n_true, good):
+    """Objects found, and missed or invented, of images of which each has its own share that is found, from Beta."""
+    share = rng.beta(*good, n_true.shape)
+    found = rng.binomial(n_true, share)
+    return found, n_true - found + rng.poisson(0.6 * n_true * (1 - share))
 
 
 def test_what_is_not_annotated_is_left_out():

@@ -25,8 +25,9 @@ NAMES = [
     "m016_scored_against",
     "m017_labelled",
     "m018_vetoed",
+    "m019_patches_then",
 ]
-SHA256 = "3f14b027f284efb744dfc04ef1c4983d03e78aed88531367fed62596df8b01d6"
+SHA256 = "3d9372a67d89a11c20cc9d2afe1bfb6add6a0ac595d10ffba402061b9667650d"
 
 
 def schema(store: Store) -> str:

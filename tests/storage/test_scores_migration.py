@@ -55,6 +55,12 @@ def test_an_old_score_counts_unless_the_labels_are_newer(tmp_path: Path) -> None
     assert models.scored(store, 1, "validation") == {(1, 1): True, (1, 2): False, (1, 3): True}
 
 
+def test_of_how_many_patches_an_old_model_saw_labels_is_not_known(tmp_path: Path) -> None:
+    old(tmp_path / "s")
+    found = models.checkpoint(Store(tmp_path / "s"), 1)
+    assert (found.n_labelled, found.n_patches) == (None, None)
+
+
 def test_a_new_score_counts_for_the_label_map_that_it_is_against(tmp_path: Path) -> None:
     old(tmp_path / "s")
     store = Store(tmp_path / "s")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
 from alapp.domain import InstanceScores
 from alapp.rounds.annotate import annotation_region
-from alapp.stages.metrics import annotated_only, bootstrap_interval, pool, score_instances
+from alapp.stages.metrics import annotated_only, f1_interval, pool, score_instances
 from alapp.storage import labels, ledger
 from alapp.storage.db import Store
 
@@ -20,7 +18,7 @@ MIN_REPEATS = 3  # patches; with fewer the score is mostly chance
 class Agreement:
     """Of the first and the second annotation of `n` patches: F1 at IoU 0.5 over all their objects with its 95%
     interval over patches, and the mean IoU of matched objects. Scores are None with fewer than `MIN_REPEATS`
-    patches, `mean_iou` also where no object matches."""
+    patches, `interval` where `stages.metrics.f1_interval` gives none, `mean_iou` also where no object matches."""
 
     n: int
     f1_50: float | None = None
@@ -39,7 +37,7 @@ def agreement(store: Store, project_id: int) -> Agreement:
     pooled = pool(parts)
     # PQ is the mean IoU of matches times F1 (Kirillov et al. 2019, equation 2).
     mean_iou = pooled.pq / pooled.f1_50 if pooled.tp_50 else None
-    return Agreement(len(pairs), pooled.f1_50, bootstrap_interval(parts, rng=np.random.default_rng(0)), mean_iou)
+    return Agreement(len(pairs), pooled.f1_50, f1_interval(parts), mean_iou)
 
 
 @lru_cache(maxsize=512)

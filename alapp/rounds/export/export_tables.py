@@ -212,7 +212,7 @@ def _curve_row(point: results.CurvePoint) -> dict[str, Any]:
     row: dict[str, Any] = {
         "round": point.round_number,
         "labelled_patches": point.labelled,
-        "fraction_labelled": round(point.fraction, 4),
+        "fraction_labelled": "" if math.isnan(point.fraction) else round(point.fraction, 4),
     }
     for split, found in (("validation", point.validation), ("test", point.test)):
         low, high = (found.interval if found else None) or (None, None)

@@ -7,8 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
-
 from alapp import jobs
 from alapp.domain import ImageRole, InstanceScores, LabelKind, PatchRole, Report, part
 from alapp.errors import NotReadyError
@@ -16,7 +14,7 @@ from alapp.jobs import JobState
 from alapp.rounds.annotate import annotation_region, finished
 from alapp.rounds.predict import segmenting
 from alapp.rounds.timing import content_hash, timed
-from alapp.stages.metrics import annotated_only, bootstrap_interval, pool, score_instances
+from alapp.stages.metrics import annotated_only, f1_interval, pool, score_instances
 from alapp.stages.train.base import NETWORK, TRAINERS
 from alapp.storage import catalogue, labels, models, verdicts
 from alapp.storage import rounds as round_rows
@@ -36,8 +34,8 @@ Scored = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class Summary:
-    """Pooled scores of a checkpoint. `interval` is the 95% bootstrap interval of `f1_50` over patches (or
-    images); None with fewer than two."""
+    """Pooled scores of a checkpoint on `n` patches (or images). `interval` is the 95% interval of `f1_50` over them,
+    None where they are too few, see `stages.metrics.f1_interval`."""
 
     scores: InstanceScores
     n: int
@@ -194,9 +192,7 @@ def summary(store: Store, checkpoint_id: int, split: str, among: Collection[Scor
     parts = [row.scores for row in rows if among is None or (row.image_id, row.patch_id) in among]
     if not parts:
         return None
-    rng = np.random.default_rng(0)
-    interval = bootstrap_interval(parts, rng=rng) if len(parts) > 1 else None
-    return Summary(pool(parts), len(parts), interval)
+    return Summary(pool(parts), len(parts), f1_interval(parts))
 
 
 @dataclass(frozen=True)

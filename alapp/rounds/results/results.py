@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from alapp.domain import InstanceScores, LabelKind, PatchRole
-from alapp.rounds.annotate import annotation, ledger
+from alapp.rounds.annotate import annotation, finished, ledger
 from alapp.rounds.predict import evaluation, evidence
-from alapp.storage import catalogue, labels, models, verdicts
+from alapp.storage import catalogue, labels, models, removed, verdicts
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
@@ -24,8 +25,8 @@ SPLITS = ("validation", "test")
 @dataclass(frozen=True)
 class CurvePoint:
     """A checkpoint on the learning curve. Round 0 is the model from pseudo-labels alone. `labelled` counts the patches
-    that were finished when it was trained, validation included, `fraction` is their share of all patches of today (at
-    most 1: images may have been removed since); `validation` and `test` are None without such patches or images.
+    that were finished when it was trained, validation included, `fraction` is their share of all patches that there
+    were then, in [0, 1], NaN where that is not known; `validation` and `test` are None without such patches or images.
 
     All points are scored on the same patches and images. `left_out`: how many the model was scored on beside them, on
     images that came after another model of the curve."""
@@ -83,7 +84,6 @@ def shown_round(store: Store, project_id: int) -> int | None:
 
 def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:
     """Scores against labelled patches, one point a trained round, where all are scored on something in common."""
-    total = max(catalogue.count_patches(store, project_id), 1)
     found = labelled_by_round(store, project_id)
     scored = {split: [evaluation.scored_on(store, item.id, split) for _, item, _ in found] for split in SPLITS}
     common = {split: evaluation.in_all(keys) for split, keys in scored.items()}
@@ -91,8 +91,14 @@ def learning_curve(store: Store, project_id: int) -> list[CurvePoint]:
     for row, (number, checkpoint, labelled) in enumerate(found):
         scores = [evaluation.summary(store, checkpoint.id, split, common[split]) for split in SPLITS]
         left_out = sum(len(scored[split][row] - among) for split, among in common.items() if among)
-        points.append(CurvePoint(number, checkpoint.id, labelled, min(1.0, labelled / total), *scores, left_out))
+        share = _fraction(store, checkpoint, labelled)
+        points.append(CurvePoint(number, checkpoint.id, labelled, share, *scores, left_out))
     return points
+
+
+def labelled_now(store: Store, project_id: int) -> tuple[int, int]:
+    """How many patches are finished today, validation included, and how many there are; removed images do not count."""
+    return len(finished.maps(store, project_id)), catalogue.count_patches(store, project_id)
 
 
 def labelled_by_round(store: Store, project_id: int) -> list[tuple[int, Checkpoint, int]]:
@@ -198,6 +204,17 @@ def patch_views(store: Store, checkpoint_id: int, patch: Patch) -> tuple[np.ndar
         labels.read_patch(store, predicted, patch),
         labels.read(store, human) if human else None,
     )
+
+
+def _fraction(store: Store, checkpoint: Checkpoint, labelled: int) -> float:
+    """See `CurvePoint`. A model from before the number of patches was kept has the one of today, unless images came or
+    went since."""
+    if not labelled:
+        return 0.0
+    total = checkpoint.n_patches
+    if total is None and not removed.changed_since(store, checkpoint.project_id, checkpoint.created):
+        total = catalogue.count_patches(store, checkpoint.project_id)
+    return labelled / total if total and labelled <= total else math.nan
 
 
 def _validation_by_round(store: Store, project_id: int) -> Counter[int]:

@@ -51,6 +51,8 @@ class Run:
     """How many of the cases are pseudo-labels that a round rehearses."""
     labelled: int = 0
     """How many patches are finished, validation included."""
+    patches: int | None = None
+    """How many patches can be picked, finished ones included; None in pre-training."""
 
 
 def run_pretrain(
@@ -162,6 +164,7 @@ def fine_tuning(
         drawn,
         rehearsed=len(seen) - len(cases),
         labelled=len(finished.maps(store, project.id)),
+        patches=catalogue.count_patches(store, project.id),
     )
 
 
@@ -277,6 +280,7 @@ def _record(store: Store, project: Project, plan: Plan, run: Run, key: str, path
         "n_cases": len(run.cases) - run.rehearsed,
         "n_rehearsed": run.rehearsed,
         "n_labelled": run.labelled,
+        "n_patches": run.patches,
         "seed": run.seed,
         "seconds": seconds,
         "input_hash": key,

@@ -6,10 +6,10 @@ Images here are uint8 RGB (Y, X, 3); label maps int32 (Y, X), 0 background.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
-from skimage.segmentation import find_boundaries
-from skimage.transform import resize
+from PIL import Image
 
 PALETTE = np.array(
     [
@@ -42,15 +42,36 @@ def overlay(rgb: np.ndarray, labels: np.ndarray, filled: bool = True) -> np.ndar
     """
     if rgb.shape[:2] != labels.shape:
         raise ValueError(f"image {rgb.shape[:2]} and labels {labels.shape} differ in size")
-    colours = PALETTE[labels % len(PALETTE)]
     inside = labels > 0
     result = rgb.copy()
     if filled:
-        mixed = (1 - FILL) * rgb[inside].astype(np.float32) + FILL * colours[inside]
-        result[inside] = mixed.round().astype(np.uint8)
-    edge = find_boundaries(labels, mode="inner")
-    result[edge] = colours[edge]
+        kind = np.where(inside, labels % len(PALETTE), len(PALETTE)).astype(np.uint16) * 256
+        for part, table in enumerate(_tinted()):
+            result[..., part] = table[kind + rgb[..., part]]
+    edge = _border(labels) & inside
+    result[edge] = PALETTE[labels[edge] % len(PALETTE)]
     return result
+
+
+@cache
+def _tinted() -> np.ndarray:
+    """uint8 (3, 8 * 256): every value of red, green and blue under a fill of each colour, and as it is. Looked up, as
+    to mix a million pixels takes long."""
+    values = np.arange(256, dtype=np.float32)[None, :, None]
+    mixed = (1 - FILL) * values + FILL * PALETTE[:, None]
+    plain = np.broadcast_to(values, (1, 256, 3))
+    return np.concatenate([mixed.round(), plain]).astype(np.uint8).transpose(2, 0, 1).reshape(3, -1)
+
+
+def _border(labels: np.ndarray) -> np.ndarray:
+    """bool (Y, X): pixels that differ from one beside, above or below."""
+    rows, columns = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    found = np.zeros(labels.shape, bool)
+    found[1:] |= rows
+    found[:-1] |= rows
+    found[:, 1:] |= columns
+    found[:, :-1] |= columns
+    return found
 
 
 def side_by_side(*images: np.ndarray, gap: int = GAP) -> np.ndarray:
@@ -72,16 +93,38 @@ def step_for(shape: Sequence[int], max_side: int) -> int:
     return max(1, -(-max(shape[:2]) // (4 * max_side)))
 
 
+def shrink_for(shape: Sequence[int], max_side: int) -> int:
+    """By what whole number an image (Y, X, ...) is shrunk before objects are drawn on it, so that an outline is still
+    half a pixel wide at least where the longer side of the picture is `max_side`."""
+    return max(1, max(shape[:2]) // max_side)
+
+
+def shrunk(image: np.ndarray, factor: int) -> np.ndarray:
+    """The mean of squares of `factor` pixels; those at the lower and right edge may be smaller. uint8, as `image`."""
+    return image if factor == 1 else np.array(Image.fromarray(image).reduce(factor))
+
+
+def places(length: int, step: int, factor: int) -> np.ndarray:
+    """int64: of a side of an image of which every `step`-th pixel was taken and then shrunk by `factor`, the pixel in
+    the middle of what each pixel of the picture shows."""
+    taken = -(-length // step)
+    middle = np.arange(-(-taken // factor)) * factor + factor // 2
+    return np.minimum(middle, taken - 1) * step
+
+
+def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The image made smaller, to `shape` (Y, X), every pixel the mean of what it covers; uint8."""
+    return np.array(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BOX))
+
+
 def fit(image: np.ndarray, max_side: int) -> np.ndarray:
-    """The image with its longer side at `max_side` pixels at most; smaller ones are returned as they are."""
+    """The image, uint8, with its longer side at `max_side` pixels at most; smaller ones are returned as they are."""
     longest = max(image.shape[:2])
     if longest <= max_side:
         return image
     shape = tuple(max(1, round(side * max_side / longest)) for side in image.shape[:2])
     step = step_for(image.shape, max_side)
-    some = image[::step, ::step]
-    small = resize(some, (*shape, *image.shape[2:]), order=1, anti_aliasing=True, preserve_range=True)
-    return small.round().astype(image.dtype)
+    return resize(image[::step, ::step], (shape[0], shape[1]))
 
 
 def square(image: np.ndarray, side: int) -> np.ndarray:

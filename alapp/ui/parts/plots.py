@@ -36,7 +36,7 @@ def loss_curve(run: Sequence[Mapping[str, Any]], previous: Sequence[Mapping[str,
 
 
 def learning_curve(points: Sequence[CurvePoint]) -> go.Figure:
-    """F1 at IoU 0.5 against labelled patches, with 95% bootstrap intervals; a test curve where there is one.
+    """F1 at IoU 0.5 against labelled patches, with 95% intervals where there are any; a test curve where there is one.
 
     Rounds of a curve are labelled in the hover; the point of round 0 is the model from pseudo-labels alone.
     """

@@ -20,6 +20,7 @@ from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Image, Patch
 from alapp.storage.db import Store
 from alapp.ui.parts import gallery, tables
+from alapp.ui.parts.sampled import reader
 from alapp.wording import counted
 
 MOST_VIEWS = 60
@@ -253,17 +254,19 @@ def _of_patch(store: Store, checkpoint_id: int, patch: Patch) -> gallery.Compari
 
 
 def _of_image(store: Store, checkpoint_id: int, image: Image) -> gallery.Comparison:
-    predicted = labels.read(store, labels.of_checkpoint(store, checkpoint_id)[image.id])
-    pixels = np.asarray(catalogue.read_image(store, image))
+    predicted = labels.of_checkpoint(store, checkpoint_id)[image.id]
     scored = {row.image_id: row.scores for row in models.scores(store, checkpoint_id, "test")}
     reference = labels.latest_of_image(store, image.id, LabelKind.REFERENCE) if image.id in scored else None
-    words = _score_words(scored[image.id]) if reference else counted(_objects(predicted), "object")
-    truth = labels.read(store, reference) if reference else None
-    return gallery.Comparison(image.name, pixels, predicted, truth, words, truth="Reference")
-
-
-def _objects(labels: np.ndarray) -> int:
-    return int(np.count_nonzero(np.unique(labels)))
+    words = _score_words(scored[image.id]) if reference else counted(predicted.n_objects, "object")
+    return gallery.Comparison(
+        image.name,
+        catalogue.read_image(store, image),
+        reader(store, predicted, image),
+        reader(store, reference, image) if reference else None,
+        words,
+        truth="Reference",
+        channels=gallery.channels(store, image.path),
+    )
 
 
 def _check_owner(owner: int, project_id: int | None) -> None:

@@ -11,6 +11,7 @@ import gradio as gr
 from alapp.rounds.predict import evaluation
 from alapp.rounds.results import results
 from alapp.rounds.train import promotion
+from alapp.stages.metrics import MIN_PATCHES
 from alapp.storage import models
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
@@ -19,11 +20,13 @@ from alapp.ui.page import Page, Tab
 from alapp.ui.parts import downloads, plots, tables
 from alapp.ui.results import adviser, comparison, diagnostics, effort, forgetting, predictions
 from alapp.ui.rounds import lane
+from alapp.wording import counted
 
 EXPLANATION = (
     "F1 at IoU 0.5: an object counts as found when at least half of it (intersection over union) agrees with yours. "
     "F1 is 1 when every object is found and nothing else is; missed and invented objects both lower it. The bars show "
-    "the 95% interval: with few validation patches it is wide, and a small difference means nothing."
+    "the 95% interval: how far the score may be from that on very many such patches. The fewer patches there are, the "
+    f"wider it is. With fewer than {MIN_PATCHES} none can be given, and a difference may well be chance."
 )
 
 
@@ -81,13 +84,14 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
     shown = results.shown_round(store, project_id)
     in_use = max(trained) if shown is None else shown
     outdated = evaluation.queue_rescore(store, project_id)
-    points = results.learning_curve(store, project_id)
+    points, labelled = results.learning_curve(store, project_id), results.labelled_now(store, project_id)
+    cards = summary_cards(points, in_use, labelled)
     return [
         gr.HTML(visible=False),
         gr.Column(visible=True),
         gr.Column(visible=True),
         plots.learning_curve(points),
-        summary_cards(points, in_use) + outdated_note(outdated) + tables.note(promotion.news(store, project_id)),
+        cards + outdated_note(outdated) + tables.note(promotion.news(store, project_id)),
         *predictions.refresh(store, project_id, trained, in_use),
         *effort.refresh(store, project_id),
         timing_table(store, project_id),
@@ -118,17 +122,19 @@ def _nothing(store: Store, project_id: int | None) -> list[Any]:
     ]
 
 
-def summary_cards(points: list[results.CurvePoint], in_use: int) -> str:
-    """The score of the model in use, by its round number, and what the last round gained."""
-    newest = points[-1]
-    patches = "patch" if newest.labelled == 1 else "patches"
-    items = [(f"{newest.labelled}", f"{patches} labelled ({100 * newest.fraction:.0f}% of all)")]
+def summary_cards(points: list[results.CurvePoint], in_use: int, labelled: tuple[int, int]) -> str:
+    """The score of the model in use, by its round number, what the last round gained, and how many patches are
+    `labelled` today, of how many."""
+    newest, (done, total) = points[-1], labelled
+    # Rounded down: not all are labelled before the last one is.
+    share = f" ({100 * done // total}%)" if total else ""
+    items = [(f"{done}", f"of {counted(total, 'patch', 'patches')} labelled{share}")]
     for split in results.SPLITS:
         scored = [getattr(point, split) for point in points if getattr(point, split)]
         if not scored:
             continue
         last = next((getattr(point, split) for point in points if point.round_number == in_use), None) or scored[-1]
-        what = f"F1 on {comparison.scored_on(last.n, split)}{_range(last.interval)}"
+        what = f"F1 on {comparison.scored_on(last.n, split)} ({plots.told_interval(last.interval)})"
         items.insert(0, (tables.score(last.scores.f1_50), what))
         if len(scored) > 1:
             gain = scored[-1].scores.f1_50 - scored[-2].scores.f1_50
@@ -152,10 +158,6 @@ def outdated_note(outdated: int) -> str:
     return tables.note(
         f"{what} left out, because you corrected the labels after they were scored; a job scores them again."
     )
-
-
-def _range(interval: tuple[float, float] | None) -> str:
-    return f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
 
 
 STAGES = {
