@@ -64,6 +64,24 @@ def inspect_file(path: Path) -> Found:
         return Found(path, None, image_files.printable(str(error)))
 
 
+def misfits(store: Store, project_id: int | None, found: Sequence[Found]) -> list[str]:
+    """Of each file why it would not fit the project, or the files before it, if its axes are as it says; "" where it
+    does, or cannot be used anyway."""
+    kinds = _kinds(catalogue.images(store, project_id)) if project_id is not None else []
+    told = []
+    for item in found:
+        problem = ""
+        if item.info is not None:
+            try:
+                kind = _Kind(image_files.stem(item.path), image_files.is_3d(item.info), image_files.channels(item.info))
+                _check_fits(kinds, kind)
+                kinds.append(kind)
+            except (ImageError, InputError) as error:
+                problem = image_files.printable(str(error))
+        told.append(problem)
+    return told
+
+
 def run_import(
     store: Store,
     project_id: int,
@@ -164,7 +182,7 @@ def add_array(
     project = catalogue.project(store, project_id)
     is_3d = pixels.ndim == 4
     stack = pixels if is_3d else pixels[None]
-    _check_fits(catalogue.images(store, project_id), name, is_3d, stack.shape[3])
+    _check_fits(_kinds(catalogue.images(store, project_id)), _Kind(name, is_3d, stack.shape[3]))
     boxes = _boxes(project, stack.shape, is_3d) if role is ImageRole.TRAIN else []
     target = store.files.project(project_id) / "images" / f"{uuid.uuid4().hex}.npy"
     stored = store.files.write_array(target, np.ascontiguousarray(stack))
@@ -201,7 +219,7 @@ def restore_image(store: Store, image_id: int) -> Image:
     others = [item for item in catalogue.images(store, project.id) if item.id != image.id]
     if any(item.name == image.name for item in others):
         raise InputError(f"There is now another image called {image.name!r}. Remove that one first.")
-    _check_fits(others, image.name, image.is_3d, image.shape[3])
+    _check_fits(_kinds(others), *_kinds([image]))
     wanted = _boxes(project, image.shape, image.is_3d) if image.role is ImageRole.TRAIN else []
     if removed.boxes(store, image.id) == set(wanted):
         catalogue.set_image_deleted(store, image.id, False)
@@ -281,17 +299,31 @@ def _name_of(path: Path, file: Mapping[str, Any]) -> str:
     return file.get("name") or image_files.stem(path)
 
 
-def _check_fits(existing: Iterable[Image], name: str, is_3d: bool, channels: int) -> None:
+@dataclass(frozen=True)
+class _Kind:
+    """What must agree between the images of a project, but for their names, which must not."""
+
+    name: str
+    is_3d: bool
+    channels: int
+
+
+def _kinds(images: Iterable[Image]) -> list[_Kind]:
+    return [_Kind(image.name, image.is_3d, image.shape[3]) for image in images]
+
+
+def _check_fits(existing: Iterable[_Kind], new: _Kind) -> None:
+    name = new.name
     for image in existing:
         if image.name == name:
             raise InputError(f"{name}: there is already an image with this name. Rename the file, or remove the other.")
-        if image.is_3d != is_3d:
-            here, there = ("3D", "2D") if is_3d else ("2D", "3D")
+        if image.is_3d != new.is_3d:
+            here, there = ("3D", "2D") if new.is_3d else ("2D", "3D")
             raise InputError(f"{name} is {here}, but {image.name} in this project is {there}. Use a project for each.")
-        if image.shape[3] != channels:
+        if image.channels != new.channels:
             raise InputError(
-                f"{name} has {channels} channels, but {image.name} in this project has {image.shape[3]}. "
-                "All images of a project need the same channels."
+                f"{name} has {counted(new.channels, 'channel')}, but {image.name} in this project has "
+                f"{image.channels}. All images of a project need the same channels."
             )
 
 

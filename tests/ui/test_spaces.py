@@ -83,7 +83,7 @@ def test_own_projects_and_imports_are_switched_off(space):
     [
         lambda store, folder: project.create_project(store, "mine", "light", None, 0),
         lambda store, folder: spaces.create_sample(store, "hela", None),
-        lambda store, folder: importer.see_path(str(folder), None),
+        lambda store, folder: importer.see_path(str(folder), None, store, None),
         lambda store, folder: importer.start_import(store, 1, [], None, "train", None, None, 0),
     ],
 )
@@ -182,4 +182,4 @@ def test_another_visitors_project_is_not_opened(space):
 
 def test_a_visitor_cannot_have_files_looked_at(space, tmp_path):
     with pytest.raises(InputError, match="switched off on this public demo"):
-        importer.see_uploads([str(tmp_path / "a.tif")], None)
+        importer.see_uploads([str(tmp_path / "a.tif")], None, space, None)

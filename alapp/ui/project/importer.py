@@ -28,6 +28,10 @@ from alapp.wording import counted
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FILE, AXES, Z, Y, X = "File", "Axes", "z (µm)", "y (µm)", "x (µm)"
 HEADERS = [FILE, "Size", "Type", AXES, "Axes from", Z, Y, X, "Remark"]
+UNUSABLE, MISFIT = "cannot be used: ", "does not fit: "
+"""How the remark about a file begins that cannot be imported, or not into this project."""
+CORRECTABLE = " Or correct its axes."
+"""How that of a file ends which may fit when its axes are corrected."""
 EDITED = "The list of files changed while you edited it. Look at the files again."
 INTRODUCTION = """<style>
 #import-intro, #import-intro .html-container { padding: 0 !important; }
@@ -85,6 +89,7 @@ def build(page: Page) -> gr.HTML:
             visible=False,
             elem_id="import-masks",
         )
+        count = gr.HTML(padding=False, elem_id="import-count")
         with gr.Row(elem_classes="tight"):
             role = gr.Radio(ROLES, value=ImageRole.TRAIN, label="These images are")
             start = gr.Button("Import", variant="primary", scale=0, min_width=150, elem_id="import-start")
@@ -94,14 +99,20 @@ def build(page: Page) -> gr.HTML:
     dropped, taken = gr.State([]), gr.State([])
     shown = [confirm, sheet, paths, dropped]
     drop.change(  # an upload, but also a file that is taken out again
-        told(lambda files, *values: follow_drop(files or [], *values)),
-        [drop, dropped, paths, sheet, page.visitor],
+        told(lambda files, *values: follow_drop(files or [], *values, store=store)),
+        [drop, dropped, paths, sheet, page.visitor, page.project_id],
         shown,
         show_progress="minimal",
         api_visibility="private",
     )
-    look.click(told(lambda text, visitor: [*see_path(text, visitor), []]), [path, page.visitor], shown, **QUIET)
-    path.submit(told(lambda text, visitor: [*see_path(text, visitor), []]), [path, page.visitor], shown, **QUIET)
+    for event in (look.click, path.submit):
+        event(
+            told(lambda text, visitor, project_id: [*see_path(text, visitor, store, project_id), []]),
+            [path, page.visitor, page.project_id],
+            shown,
+            **QUIET,
+        )
+    sheet.change(counts, sheet, [count, start], **QUIET)
     role.change(lambda chosen: gr.Textbox(visible=chosen == ImageRole.TEST), role, masks, **QUIET)
     start.click(
         told(lambda *values: start_import(store, *values)),
@@ -121,15 +132,30 @@ def _fix(sheet: gr.Dataframe) -> None:
     sheet.row_count = (1, "fixed")  # how many rows there are is told by the value
 
 
-def see_uploads(files: Sequence[str], visitor: str | None, known: Mapping[str, list[str]] | None = None) -> list[Any]:
+def see_uploads(
+    files: Sequence[str],
+    visitor: str | None,
+    store: Store,
+    project_id: int | None,
+    known: Mapping[str, list[str]] | None = None,
+) -> list[Any]:
     """What the uploaded files say of themselves, or what is `known` of them, as rows of the sheet."""
     spaces.only_on_a_workstation(visitor, "Importing images")
-    rows = [(known or {}).get(file) or _row(importing.inspect_file(Path(file))) for file in files]
+    known = known or {}
+    found = [importing.inspect_file(Path(file)) for file in files]
+    read = zip(files, _read(store, project_id, found), strict=True)
+    rows = [known[file][:-1] + row[-1:] if file in known else row for file, row in read]
     return [gr.Column(visible=bool(rows)), gr.Dataframe(value=rows), list(files)]
 
 
 def follow_drop(
-    files: Sequence[str], before: Sequence[str], paths: Sequence[str], sheet: Any, visitor: str | None
+    files: Sequence[str],
+    before: Sequence[str],
+    paths: Sequence[str],
+    sheet: Any,
+    visitor: str | None,
+    project_id: int | None,
+    store: Store,
 ) -> list[Any]:
     """The sheet of what lies in the drop zone now, and what that is. `before` lay there when the sheet was filled from
     it; what was edited stays for those that stay. A sheet with the files of a path is left alone by an empty zone."""
@@ -140,31 +166,47 @@ def follow_drop(
     except InputError:  # rows that cannot be told apart any more are read anew
         rows = []
     known = {path: [_text(cell) for cell in row.values()] for path, row in zip(paths, rows, strict=False)}
-    return [*see_uploads(files, visitor, known), list(files)]
+    return [*see_uploads(files, visitor, store, project_id, known), list(files)]
 
 
 def _text(cell: Any) -> str:
     return "" if cell is None or cell != cell else str(cell)
 
 
-def see_path(text: str, visitor: str | None) -> list[Any]:
+def see_path(text: str, visitor: str | None, store: Store, project_id: int | None) -> list[Any]:
     """What the files behind a path say of themselves."""
     spaces.only_on_a_workstation(visitor, "Reading files of the computer that runs the app")
     if not (text or "").strip():
         raise InputError("Type a file, a folder or a pattern such as /data/run1/*.tif first.")
-    return _shown(importing.inspect(text.strip().strip('"')))
-
-
-def _shown(found: list[Found]) -> list[Any]:
-    rows = [_row(item) for item in found]
+    found = importing.inspect(text.strip().strip('"'))
+    rows = _read(store, project_id, found)
     return [gr.Column(visible=bool(rows)), gr.Dataframe(value=rows), [str(item.path) for item in found]]
 
 
-def _row(item: Found) -> list[str]:
+def counts(sheet: Any) -> tuple[str, Any]:
+    """How many files of the sheet can be imported, and how the button is called for them."""
+    remarks = [str(row[-1]) for row in sheet.values.tolist()]
+    bad = sum(remark.startswith((UNUSABLE, MISFIT)) for remark in remarks)
+    said = counted(len(remarks), "file")
+    if bad:
+        said += f", of which {bad} cannot be imported as {'it is' if bad == 1 else 'they are'}; see “Remark”"
+    # After a correction it may be one more.
+    good = 0 if any(remark.endswith(CORRECTABLE) for remark in remarks) else len(remarks) - bad
+    return f'<div class="al-say">{said}.</div>', gr.Button(f"Import {counted(good, 'image')}" if good else "Import")
+
+
+def _read(store: Store, project_id: int | None, found: Sequence[Found]) -> list[list[str]]:
+    fits = importing.misfits(store, project_id, found)
+    return [_row(item, misfit) for item, misfit in zip(found, fits, strict=True)]
+
+
+def _row(item: Found, misfit: str) -> list[str]:
     if item.info is None:
-        return [image_files.title(item.path), "", "", "", "", "", "", "", "cannot be used: " + item.problem]
+        return [image_files.title(item.path), "", "", "", "", "", "", "", UNUSABLE + item.problem]
     info, size = item.info, item.info.voxel_size
     remark = "confirm the axes" if item.must_confirm else " ".join(info.warnings)
+    if misfit:
+        remark = MISFIT + misfit + (CORRECTABLE if item.must_confirm else "")
     return [
         image_files.title(item.path),
         " × ".join(str(side) for side in info.shape),

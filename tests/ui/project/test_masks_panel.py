@@ -113,7 +113,7 @@ def test_images_to_test_on_are_imported_with_their_masks(store, opened, masks, t
     images.mkdir()
     for name in ("held <out>", "bare"):
         tifffile.imwrite(images / f"{name}.tif", discs(8)[0][..., 0])
-    sheet, paths = seen(images)
+    sheet, paths = seen(images, store)
     tifffile.imwrite(masks / "of another one.tif", np.zeros((128, 128), np.uint8))
 
     def start(role, text):

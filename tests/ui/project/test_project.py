@@ -42,14 +42,14 @@ def shown(sheet):
     return pd.DataFrame(rows, columns=importer.HEADERS)
 
 
-def seen(folder):
-    _, sheet, paths = importer.see_path(str(folder), None)
+def seen(folder, store, project_id=None):
+    _, sheet, paths = importer.see_path(str(folder), None, store, project_id)
     return shown(sheet), paths
 
 
 def test_what_was_seen_is_imported_and_every_file_is_reported(store, folder):
     made = catalogue.create_project(store, "mine", patch_size=32)
-    sheet, paths = seen(folder)
+    sheet, paths = seen(folder, store)
     assert len(paths) == 3
     importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
     run_inline(store, jobs.active(store, made.id)[0])
@@ -60,10 +60,31 @@ def test_what_was_seen_is_imported_and_every_file_is_reported(store, folder):
     assert "stack is 3D" in report
 
 
+def test_what_does_not_fit_is_told_before_the_import(store, folder):
+    made = catalogue.create_project(store, "mine", patch_size=32)
+    importing.add_array(store, made.id, "old", np.zeros((40, 40, 2), np.uint8))
+    sheet, _ = seen(folder, store, made.id)
+    remarks = dict(zip(sheet[importer.FILE], sheet["Remark"], strict=True))
+    assert remarks["broken.tif"].startswith(importer.UNUSABLE)
+    assert remarks["good.tif"].startswith("does not fit: good has 1 channel, but old in this project has 2.")
+    assert remarks["stack.tif"].startswith("does not fit: stack is 3D, but old in this project is 2D.")
+
+
+def test_the_button_says_how_many_can_be_imported(store, folder):
+    sheet, _ = seen(folder, store)
+    remarks = list(sheet["Remark"])
+    assert sum(remark.startswith(importer.MISFIT) for remark in remarks) == 1  # a stack beside a flat image
+    said, button = importer.counts(sheet)
+    assert "3 files, of which 2 cannot be imported" in said
+    assert button.value == ("Import" if any(r.endswith(importer.CORRECTABLE) for r in remarks) else "Import 1 image")
+    sheet["Remark"] = ["", "", importer.UNUSABLE]
+    assert importer.counts(sheet)[1].value == "Import 2 images"
+
+
 def test_uploads_wait_in_the_state_folder_and_are_removed_after_the_import(store, folder):
     made = catalogue.create_project(store, "mine", patch_size=32)
     files = [str(folder / "good.tif")]
-    _, sheet, paths = importer.see_uploads(files, None)
+    _, sheet, paths = importer.see_uploads(files, None, store, made.id)
     values = shown(sheet)
     importer.start_import(store, made.id, paths, values, "train", files, None, 0)
     (folder / "good.tif").unlink()
@@ -75,7 +96,7 @@ def test_uploads_wait_in_the_state_folder_and_are_removed_after_the_import(store
 def test_a_killed_import_does_not_complain_of_its_own_images(store, folder):
     made = catalogue.create_project(store, "mine", patch_size=32)
     files = [str(folder / "good.tif")]
-    _, sheet, paths = importer.see_uploads(files, None)
+    _, sheet, paths = importer.see_uploads(files, None, store, made.id)
     importer.start_import(store, made.id, paths, shown(sheet), "train", files, None, 0)
     (job,) = jobs.active(store, made.id)
     # The image is there, and then the worker was killed before it could say so.
@@ -89,7 +110,7 @@ def test_a_killed_import_does_not_complain_of_its_own_images(store, folder):
 def test_uploads_that_could_not_be_copied_leave_nothing_behind(store, folder, monkeypatch):
     made = catalogue.create_project(store, "mine", patch_size=32)
     files = [str(folder / "good.tif")]
-    _, sheet, paths = importer.see_uploads(files, None)
+    _, sheet, paths = importer.see_uploads(files, None, store, made.id)
 
     def full(source, target):
         raise OSError(28, "No space left on device")
@@ -108,7 +129,7 @@ def test_a_field_of_a_plate_is_imported(store, tmp_path):
     field.create_array("0", data=pixels)
     axes = [{"name": name, "type": "space"} for name in "yx"]
     field.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
-    sheet, paths = seen(tmp_path / "plate.ome.zarr" / "A" / "1" / "0")
+    sheet, paths = seen(tmp_path / "plate.ome.zarr" / "A" / "1" / "0", store)
     sheet.loc[0, importer.Y] = "?"
     with pytest.raises(InputError, match=r"plate\.ome\.zarr/A/1/0: the voxel size"):
         importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
@@ -124,7 +145,7 @@ def test_files_whose_names_are_no_utf8_are_shown_and_imported(store, folder):
     (folder / "stack.tif").unlink()
     for name in ("good", "broken"):
         (folder / f"{name}.tif").rename(folder / f"{name}\udce9.tif")
-    sheet, paths = seen(folder)
+    sheet, paths = seen(folder, store)
     assert sheet[importer.FILE].tolist() == ["broken?.tif", "good?.tif"]
     sheet.to_json(force_ascii=False).encode()  # the page is sent UTF-8
     importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
@@ -139,7 +160,7 @@ def test_a_time_series_is_told_so_after_the_import(store, folder):
         file.unlink()
     film = np.random.default_rng(0).integers(0, 255, (4, 80, 90), dtype=np.uint8)
     tifffile.imwrite(folder / "film.tif", film, imagej=True, metadata={"axes": "TYX"})
-    sheet, paths = seen(folder)
+    sheet, paths = seen(folder, store)
     importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
     run_inline(store, jobs.active(store, made.id)[0])
     assert "film.tif is a time series of 4 frames" in importer.last_report(store, made.id)
@@ -148,7 +169,7 @@ def test_a_time_series_is_told_so_after_the_import(store, folder):
 @pytest.mark.parametrize(("text", "words"), [("a lot", "not a number"), ("-1", "above 0"), ("inf", "must be a number")])
 def test_an_impossible_voxel_size_is_named(store, folder, text, words):
     made = catalogue.create_project(store, "mine")
-    sheet, paths = seen(folder)
+    sheet, paths = seen(folder, store)
     sheet.loc[1, importer.Y] = text
     with pytest.raises(InputError, match=rf"good.tif.*{words}"):
         importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
@@ -159,7 +180,7 @@ def test_a_voxel_size_typed_halfway_is_filled_in_and_told(store, folder, monkeyp
     told = []
     monkeypatch.setattr(gr, "Info", told.append)
     made = catalogue.create_project(store, "mine")
-    sheet, paths = seen(folder)
+    sheet, paths = seen(folder, store)
     sheet.loc[1, importer.X] = sheet.loc[2, importer.X] = "0,1"
     importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
     (job,) = jobs.active(store, made.id)
@@ -192,7 +213,7 @@ def other_order(sheet):
 @pytest.mark.parametrize("edit", [without_z, renamed, one_more_column, one_row_less, other_order])
 def test_a_sheet_whose_columns_or_rows_changed_is_refused(store, folder, edit):
     made = catalogue.create_project(store, "mine")
-    sheet, paths = seen(folder)
+    sheet, paths = seen(folder, store)
     sheet.loc[:, [importer.Z, importer.Y, importer.X]] = ["0.5", "0.2", "0.1"]
     with pytest.raises(InputError, match="list of files changed while you edited it"):
         importer.start_import(store, made.id, paths, edit(sheet), "train", None, None, 0)
@@ -323,7 +344,7 @@ def test_a_demo_visitor_keeps_one_project_and_cannot_import(store, tmp_path):
     assert second.expires is not None
     for attempt in (
         lambda: project.create_project(store, "mine", "light", VISITOR, 0),
-        lambda: importer.see_path(str(tmp_path), VISITOR),
+        lambda: importer.see_path(str(tmp_path), VISITOR, store, second.id),
         lambda: importer.start_import(store, second.id, [], None, "train", None, VISITOR, 0),
     ):
         with pytest.raises(InputError, match="demo"):
@@ -338,7 +359,7 @@ def test_two_uploads_with_one_name_are_not_mixed_up(store, tmp_path):
         (tmp_path / str(number)).mkdir()
         tifffile.imwrite(tmp_path / str(number) / "cell.tif", np.full((40, 40), number, np.uint8))
         files.append(str(tmp_path / str(number) / "cell.tif"))
-    _, sheet, paths = importer.see_uploads(files, None)
+    _, sheet, paths = importer.see_uploads(files, None, store, made.id)
     values = shown(sheet)
     importer.start_import(store, made.id, paths, values, "train", files, None, 0)
     run_inline(store, jobs.active(store, made.id)[0])
