@@ -15,6 +15,9 @@ from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 from alapp.storage.rounds import Round
 
+IMPORT = "Import your images"
+"""The words of the first step, which goes to a place on its tab."""
+
 
 class StepState(StrEnum):
     """State of a step on the rail."""
@@ -123,20 +126,24 @@ class _Facts:
         chosen = self.n_images > 0 and self.project.pseudo_method is not None
         return chosen and (self.trained or self.pseudo_left == 0)
 
+    @property
+    def _open_batch(self) -> bool:
+        return self.batch is not None and self.batch.left > 0
+
     def next(self) -> NextStep:
         """The first thing that is missing."""
         if self.n_images == 0:
             if self.project.sample:
                 return NextStep("Copy the sample images", "project", "sample", {"sample": self.project.sample})
-            return NextStep("Import your images", "project")
+            return NextStep(IMPORT, "project")
+        if self._open_batch:  # first of all, as no other batch can be selected before it is finished
+            return NextStep(f"Annotate the next patch ({self.batch.left} left)", "annotate")
         if self.project.pseudo_method is None:
             return NextStep("Choose the pseudo-labels", "pseudo")
         if not self.pseudo_off and not self.trained:
             return NextStep("Pre-train on the pseudo-labels", "train", "pretrain")
         if self.batch is None:
             return NextStep("Select the first batch", "rounds")
-        if self.batch.left:
-            return NextStep(f"Annotate the next patch ({self.batch.left} left)", "annotate")
         if not self.batch.trained and self.batch.total:  # none are left when their images were removed
             this = self.batch.round
             return NextStep(f"Train round {this.number}", "train", "train", {"round_id": this.id})
@@ -145,7 +152,8 @@ class _Facts:
         return NextStep(f"Select the batch of round {self.batch.round.number + 1}", "rounds")
 
     def steps(self) -> tuple[Step, ...]:
-        """The rail. The first step that is neither done nor off is the current one."""
+        """The rail. The current step is the round whose batch is open, else the first one that is neither done nor
+        off."""
         rail = [
             ("Images", self.n_images > 0, str(self.n_images) if self.n_images else ""),
             ("Pseudo-labels", self._pseudo_done, self._pseudo_detail()),
@@ -164,16 +172,16 @@ class _Facts:
         return tuple(self._mark(rail))
 
     def _mark(self, rail: list[tuple[str, bool, str]]) -> list[Step]:
-        steps, found_current = [], False
+        missing = [title for title, done, detail in rail if not done and detail != "off"]
+        current = f"Round {self.batch.round.number}" if self._open_batch else next(iter(missing), None)
+        steps = []
         for title, done, detail in rail:
             if detail == "off":
                 state = StepState.OFF
             elif done:
                 state = StepState.DONE
-            elif not found_current:
-                state, found_current = StepState.CURRENT, True
             else:
-                state = StepState.AHEAD
+                state = StepState.CURRENT if title == current else StepState.AHEAD
             steps.append(Step(title, state, detail))
         return steps
 

@@ -14,7 +14,9 @@ import gradio as gr
 from alapp import jobs
 from alapp.errors import InputError, NotReadyError, StorageError
 from alapp.jobs import Job, JobState
+from alapp.rounds import voxel_sizes
 from alapp.rounds.apply import apply
+from alapp.rounds.apply.apply_reading import FROM_PROJECT
 from alapp.stages import images as image_files
 from alapp.storage import catalogue
 from alapp.storage.db import Store
@@ -64,6 +66,14 @@ def build(page: Page) -> Tab:
                 max_lines=1,
                 elem_id="apply-target",
             )
+            pixel_size = gr.Textbox(
+                label="Pixel size of these images (µm)",
+                info="Leave empty to take that of each file; where a file tells none, that of the project's images is "
+                "taken, and the results say so.",
+                placeholder="e.g. 0.65",
+                max_lines=1,
+                elem_id="apply-pixel-size",
+            )
         with gr.Column(scale=5, min_width=420):
             bits = gr.Radio(
                 BITS, value=16, label="Masks", info="TIFF label maps: 0 is background, every other number one object."
@@ -87,7 +97,7 @@ def build(page: Page) -> Tab:
     )
     start.click(
         told(lambda *values: start_applying(store, *values)),
-        [page.project_id, drop, path, target, bits, extras, page.visitor, page.changed],
+        [page.project_id, drop, path, target, bits, extras, page.visitor, page.changed, pixel_size],
         [page.changed, drop, timer],
         **QUIET,
     )
@@ -197,7 +207,19 @@ def results(made: dict[str, Any]) -> str:
         "Typical object: half of the objects are smaller. The folder's summary.csv lists all images whose results lie "
         "there."
     )
-    return listed + tables.table(head, rows, text_columns=2) + tables.note(note)
+    return borrowed_note(made["rows"]) + listed + tables.table(head, rows, text_columns=2) + tables.note(note)
+
+
+def borrowed_note(rows: Sequence[dict[str, Any]]) -> str:
+    """That sizes in micrometres stand on what nobody knows of these images, where they do; else ""."""
+    borrowed = [row for row in rows if FROM_PROJECT in row["remark"] and row["size_um"] is not None]
+    if not borrowed:
+        return ""
+    which = f"{counted(len(borrowed), 'file')} {'tells' if len(borrowed) == 1 else 'tell'} no pixel size"
+    return (
+        f'{tables.STYLE}<div class="al-say warn">{which}, so that of the project was taken. Sizes in µm are right only '
+        "where the magnification is the same. If it is not, enter the pixel size above and apply the model again.</div>"
+    )
 
 
 def _typical(row: dict[str, Any]) -> str:
@@ -220,8 +242,10 @@ def start_applying(
     extras: Sequence[str],
     visitor: str | None,
     changed: int,
+    pixel_size: str = "",
 ) -> tuple[Any, ...]:
-    """Queue the run. Raises `InputError` for what cannot be used, `NotReadyError` before the first training."""
+    """Queue the run. `pixel_size` is a text of micrometres, "" for that of the files. Raises `InputError` for what
+    cannot be used, `NotReadyError` before the first training."""
     if project_id is None:
         raise NotReadyError("Open a project first.")
     if apply.model_name(store, project_id) is None:
@@ -234,6 +258,9 @@ def start_applying(
     if path and dropped:
         raise InputError("There are dropped images and a folder. Clear one of them, so that it is plain what is meant.")
     params: dict[str, Any] = {"options": {"bits": int(bits), **{name: name in extras for _, name in EXTRAS}}}
+    size, _ = voxel_sizes.typed("These images", {"x": pixel_size or ""})
+    if size.known:
+        params["pixel_size"] = size.x
     if dropped:
         spaces.check_uploads(store, visitor, dropped)
     found = [Path(file) for file in dropped] if dropped else apply.images_named(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import gradio as gr
 from alapp import jobs
 from alapp.errors import InputError
 from alapp.jobs import Job, JobState
-from alapp.rounds.progress import NextStep, Progress, progress
+from alapp.rounds.progress import IMPORT, NextStep, Progress, progress
 from alapp.storage import catalogue
 from alapp.storage.db import Store
 from alapp.ui.errors import told
@@ -116,6 +117,9 @@ def wire(header: Header, page: Page) -> None:
         [page.tabs, page.changed, page.iterations],
         **QUIET,
     )
+    # Somebody on the Project tab would see nothing happen.
+    js = f"(said) => {{ said === {json.dumps(IMPORT)} && alapp.showAdding(); }}"
+    header.next.click(None, header.next, None, js=js, **QUIET)
     job_actions: list[tuple[gr.Button, Callable[..., int]]] = [
         (header.pause, pause_job),
         (header.resume, resume_job),

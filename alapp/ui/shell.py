@@ -29,7 +29,7 @@ from alapp.ui.train import train
 TITLE = "Active-learning segmentation"
 HEAD = "".join(
     f"<script>{(Path(__file__).parent / name).read_text(encoding='utf-8')}</script>"
-    for name in ("clicks.js", "waiting.js")
+    for name in ("clicks.js", "waiting.js", "places.js")
 )
 """What a page that shows the app has in its head."""
 
@@ -63,6 +63,7 @@ def build(store: Store) -> gr.Blocks:
                     tabs.append(MODULES[name].build(page))
                 refresh_when_opened(page, shown, tabs[-1], current, sent)
         refresh_when_changed(page, tabs, current, sent)
+        follow_the_address(demo, switch)
         foundation.build(page)
         header.wire(top, page)
         project_id.change(lambda *ids: list(ids), [project_id, page.visitor], remembered, **QUIET)
@@ -91,10 +92,19 @@ def refresh_when_opened(page: Page, shown: gr.Tab, tab: Tab, current: gr.Textbox
         return {**updates, sent: now}
 
     name = json.dumps(tab.id)
-    shown.select(None, None, current, js=f"() => {{ alapp.hold({name}); return {name}; }}", **QUIET)
+    js = f"() => {{ alapp.hold({name}); alapp.arrived({name}); return {name}; }}"
+    shown.select(None, None, current, js=js, **QUIET)
     shown.select(told(opened), [page.project_id, sent], [*tab.outputs, sent], **QUIET).then(
         None, None, None, js=f"() => alapp.release({name})", **QUIET
     )
+
+
+def follow_the_address(demo: gr.Blocks, switch: gr.Tabs) -> None:
+    """Open the tab that the address names, when the page is loaded and when the browser goes back (places.js)."""
+    js = f"() => alapp.named({json.dumps(list(TABS))})"
+    go = gr.Button(visible="hidden", elem_id="go-to-named")
+    for event in (demo.load, go.click):
+        event(None, None, switch, js=js, **QUIET)
 
 
 def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.Textbox, sent: gr.State) -> None:

@@ -20,8 +20,8 @@ from tests.rounds.apply.conftest import folder, trained  # noqa: F401  (fixtures
 from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
 
 
-def start(store, project, dropped=None, path="", target="", visitor=None):  # noqa: F811
-    return apply.start_applying(store, project and project.id, dropped, path, target, 16, ["table"], visitor, 0)
+def start(store, project, dropped=None, path="", target="", visitor=None, size=""):  # noqa: F811
+    return apply.start_applying(store, project and project.id, dropped, path, target, 16, ["table"], visitor, 0, size)
 
 
 def texts(store, project_id):  # noqa: F811
@@ -57,6 +57,21 @@ def test_a_folder_is_queued_and_told_about(store, trained, folder):  # noqa: F81
     assert "b.tif" in listing
     assert "µm²" in listing
     assert not files.visible
+
+
+def test_a_pixel_size_that_is_the_projects_is_told(store, trained, folder):  # noqa: F811
+    voxel = '{"z": null, "y": 0.645, "x": 0.645}'
+    store.execute("UPDATE image SET voxel_size = ? WHERE project_id = ?", (voxel, trained.id))
+    start(store, trained, path=str(folder))
+    run_inline(store, jobs.active(store, trained.id)[0])
+    listing = texts(store, trained.id)[1]
+    assert "pixel size taken from the project: 0.645 µm" in listing  # beside the image
+    assert "1 file tells no pixel size" in listing  # b.tif tells its own
+    start(store, trained, path=str(folder), size="0,5")
+    run_inline(store, jobs.active(store, trained.id)[0])
+    listing = texts(store, trained.id)[1]
+    assert listing.count("pixel size as entered: 0.5 µm") == 2
+    assert "tells no pixel size" not in listing
 
 
 def test_dropped_files_are_kept_and_can_be_downloaded(store, trained, folder):  # noqa: F811
@@ -106,6 +121,8 @@ def test_what_cannot_be_done_is_refused(store, trained, folder):  # noqa: F811
         ({"project": trained, "path": str(folder / "none")}, InputError, "no file or folder"),
         ({"project": trained, "path": str(folder), "target": str(folder)}, InputError, "holds the images"),
         ({"project": trained, "path": str(folder), "dropped": [str(folder / "a.tif")]}, InputError, "Clear one"),
+        ({"project": trained, "path": str(folder), "size": "half"}, InputError, "not a number of micrometres"),
+        ({"project": trained, "path": str(folder), "size": "0"}, InputError, "above 0"),
     ]:
         with pytest.raises(error, match=words):
             start(store, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -17,6 +18,12 @@ HELD = """() => document.querySelector("#delete-project").dispatchEvent(
     new KeyboardEvent("keydown", {key: "Enter", repeat: true, bubbles: true, cancelable: true})
 )"""
 """Tells whether a key that is held down acts on the button."""
+
+BELOW = """each => {
+    while (/, 0\\)|transparent/.test(getComputedStyle(each).backgroundColor)) each = each.parentElement;
+    return getComputedStyle(each).backgroundColor;
+}"""
+"""The colour behind an element."""
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -90,6 +97,83 @@ def test_a_tab_takes_no_choice_that_its_filling_would_take_back(page, monkeypatc
     threading.Timer(0.5, goes_on.set).start()
     standard.check()
     expect(standard).to_be_checked()
+
+
+def test_the_address_keeps_the_tab(page):
+    expect = sync_api.expect
+
+    def is_open(name):
+        expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
+
+    for name in ("Rounds", "Train"):
+        page.get_by_role("tab", name=name, exact=True).click()
+        expect(page).to_have_url(re.compile(f"#{name.lower()}$"))
+    pages.reload(page)
+    is_open("Train")
+    expect(page.get_by_role("button", name="Nothing to train yet")).to_be_visible()  # it was filled, too
+    page.go_back()
+    is_open("Rounds")
+    expect(page.locator("#rounds-strategy input")).to_be_enabled()
+    page.go_back()
+    is_open("Project")
+    page.go_forward()
+    is_open("Rounds")
+    expect(page.locator("#header-next")).to_have_text("Choose the pseudo-labels")
+    page.click("#header-next")  # goes to another tab, too
+    is_open("Pseudo-labels")
+    expect(page).to_have_url(re.compile("#pseudo$"))
+    page.go_back()
+    is_open("Rounds")
+    page.evaluate("location.hash = '#nowhere'")
+    is_open("Rounds")
+
+
+def test_narrow_windows_hide_and_squeeze_nothing(page):
+    expect = sync_api.expect
+    picture, rail, button = page.locator(".sheet img").first, page.locator("#header-rail"), page.locator("#header-next")
+    expect(picture).to_be_visible()
+    for width in (1024, 420):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.wait_for_timeout(300)
+        assert picture.evaluate("each => each.getBoundingClientRect().width") == 44
+    steps, at = rail.bounding_box(), button.bounding_box()
+    assert steps["y"] >= at["y"] + at["height"] or at["y"] >= steps["y"] + steps["height"]
+    assert at["x"] + at["width"] <= 420
+
+
+def test_the_open_tab_can_be_read(page):
+    tab = page.get_by_role("tab", name="Project", exact=True)
+    for dark in (False, True):
+        page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
+        page.wait_for_timeout(500)  # colours change gradually
+        text = tab.evaluate("each => getComputedStyle(each).color")
+        below = tab.evaluate(BELOW)
+        assert contrast(text, below) >= 4.5, (dark, text, below)
+
+
+def contrast(*colours):
+    """Of two colours as CSS tells them: WCAG 2.2, 1.4.3."""
+    light = []
+    for colour in colours:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        light.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+def test_import_your_images_shows_where(chromium, store):
+    expect = sync_api.expect
+    catalogue.create_project(store, "empty")
+    with pages.app(store) as url, pages.tab(chromium, url, height=500) as tab:
+        expect(tab.locator("#header-next")).to_have_text("Import your images")
+        fold = tab.locator("#panel-project button.label-wrap", has_text="Add images")
+        expect(fold).to_have_class(re.compile("open"))
+        fold.click()
+        expect(fold).not_to_have_class(re.compile("open"))
+        tab.evaluate("scrollTo(0, 0)")
+        tab.click("#header-next")
+        expect(fold).to_have_class(re.compile("open"))
+        expect(fold).to_be_in_viewport()
 
 
 def test_a_double_click_deletes_one_project(store, opened, second, page):

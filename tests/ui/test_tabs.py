@@ -1,5 +1,6 @@
 """The tabs Rounds, Train and Results: refreshing in every state of a project, and their handlers."""
 
+import time
 from pathlib import Path
 
 import gradio as gr
@@ -9,6 +10,7 @@ import pytest
 from alapp import jobs
 from alapp.domain import LabelKind, PatchRole, silent
 from alapp.errors import InputError, NotReadyError
+from alapp.rounds import importing
 from alapp.rounds.annotate import annotation
 from alapp.rounds.export import export
 from alapp.rounds.pseudolabel import pseudo
@@ -24,7 +26,7 @@ from alapp.ui.results import results as results_tab
 from alapp.ui.rounds import patch_map, picks, rounds
 from alapp.ui.train import models as model_list
 from alapp.ui.train import plan, train
-from tests.rounds.conftest import fast, project, store  # noqa: F401  (fixtures)
+from tests.rounds.conftest import discs, fast, project, store  # noqa: F401  (fixtures)
 
 
 @pytest.fixture
@@ -89,6 +91,14 @@ def test_with_a_batch(tabs, store, project, batch):  # noqa: F811
 def sections(tabs, project_id):
     """Whether the sentence, what rests on a model and what rests on labels are shown on the Results tab."""
     return [update.visible for update in list(tabs[2].refresh(project_id))[:3]]
+
+
+def test_nothing_is_said_of_a_project_before_it_was_looked_at(store):  # noqa: F811
+    with gr.Blocks() as demo:
+        results_tab.build(Page(store, gr.State(None), gr.Tabs(), gr.State(0), gr.State(None), gr.State(None)))
+    panel = next(each for each in demo.blocks.values() if each.elem_id == "results-adviser")
+    assert "Being worked out" in panel.value
+    assert "after the first training" not in panel.value
 
 
 def test_results_show_only_what_there_is(tabs, store, project, fast):  # noqa: F811
@@ -201,6 +211,33 @@ def test_the_share_for_validation_is_told(store, project):  # noqa: F811
     assert "1 of 2 patches is chosen" in rounds.share_sentence(store, project.id, 2)
 
 
+def test_a_batch_is_not_larger_than_what_is_left(store, project):  # noqa: F811
+    told = rounds.share_sentence(store, project.id, 32)  # of 12 patches
+    assert "10 of 12 patches are trained on; 2 drawn at random" in told
+    assert "Only 12 patches: too few to choose from. On the Project tab, cut smaller, e.g. 32 px" in told
+    assert "too few" not in rounds.share_sentence(store, project.id, 11)
+    flat = catalogue.create_project(store, "one", patch_size=128)
+    importing.add_array(store, flat.id, "one", discs(0)[0])
+    assert "Only 1 patch: too few to choose from." in rounds.share_sentence(store, flat.id, 8)
+    assert "e.g. 64 px, or" in rounds.share_sentence(store, flat.id, 8)
+    assert "The one patch is trained on." in rounds.share_sentence(store, flat.id, 8)
+    stack = catalogue.create_project(store, "stack", patch_size=128)
+    importing.add_array(store, stack.id, "stack", np.zeros((7, 40, 100, 1), np.uint8))
+    assert "e.g. 48 px × 4 slices, or" in rounds.share_sentence(store, stack.id, 8)
+    assert rounds.share_sentence(store, catalogue.create_project(store, "empty").id, 8) == ""
+
+
+def test_what_is_left_after_a_batch_is_told(store, project, fast):  # noqa: F811
+    selection.run_select(store, project.id, silent, budget=9, strategy="random")
+    told = rounds.share_sentence(store, project.id, 8)
+    assert "Only 3 patches are left: the batch takes them all." in told
+    assert "2 of 3 patches are trained on; 1 drawn" in told
+    assert "Only" not in rounds.share_sentence(store, project.id, 2)
+    vetoed = next(p for p in catalogue.patches(store, project.id) if round_rows.pick_of(store, p.id) is None)
+    store.execute("UPDATE patch SET vetoed = '2026' WHERE id = ?", (vetoed.id,))
+    assert "Only 2 patches are left" in rounds.share_sentence(store, project.id, 8)
+
+
 def test_a_batch_size_from_the_browser_is_checked(store, project):  # noqa: F811
     for budget in (0, 1e9, None, "8"):
         with pytest.raises(InputError, match="1 to 200"):
@@ -249,8 +286,9 @@ def test_comparison_shows_image_prediction_and_labels(store, trained):  # noqa: 
     assert len(pictures) == 1
     assert "1 validation patch, the worst first" in text
     assert "objects found" in caption
-    cards = results_tab.summary_cards(results.learning_curve(store, trained.id), 1)
-    assert "F1 on 1 validation patch<" in cards
+    cards = results_tab.summary_cards(results.learning_curve(store, trained.id), 1, (4, 8))
+    assert "F1 on 1 validation patch (too few for an interval)<" in cards
+    assert "of 8 patches labelled (50%)" in cards
     assert panels.shape[1] > 2.9 * panels.shape[0]
     assert "Your labels" in titles
     assert button.visible
@@ -286,6 +324,20 @@ def test_the_model_table_is_newest_first(store, trained):  # noqa: F811
     html = model_list.table(lineage.models_of(store, trained.id))
     assert html.index(">9<") < html.index(">6<")
     assert len(models.checkpoints(store, trained.id)) == 2
+
+
+def test_when_a_model_was_made_is_told_by_the_clock_of_the_computer(store, trained, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        assert model_list.local_time("2026-11-30T20:31:00.123+00:00") == "2026-12-01 02:01"
+        (made,) = models.checkpoints(store, trained.id)
+        table = model_list.table(lineage.models_of(store, trained.id))
+        assert model_list.local_time(made.created) in table
+        assert "by the clock of the computer that runs the app" in table
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_run_that_has_just_begun_shows_the_finished_one_in_gray(store, trained):  # noqa: F811

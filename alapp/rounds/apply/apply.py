@@ -73,6 +73,7 @@ class _Run:
     target: Path
     images: Sequence[Image]
     uploaded: bool
+    pixel_size: float | None
     record: Record
 
 
@@ -110,14 +111,16 @@ def run_apply(
     target: str | None = None,
     options: dict[str, Any] | None = None,
     discard: str | None = None,
+    pixel_size: float | None = None,
 ) -> dict[str, Any]:
     """Segment the images that `source` names (a folder, a file or a pattern) or `files`, with the project's model.
 
     Results go into the folder `target`, by default `default_target`. `options`: see `Options`. `discard`: a folder of
     uploads of this project, relative to the state folder, to remove afterwards; results are then packed into one
-    archive, too. Returns {"target", "rows" (see `Row`), "problems" [{"file", "problem"}], "archive"}; problems are
-    files that could not be used or written. Raises `NotReadyError` before the first training, `InputError` when no
-    image is found or the folder cannot be used.
+    archive, too. `pixel_size`: that of all images, in micrometres; by default that of each file, else that of the
+    project, which the row's remark says. Returns {"target", "rows" (see `Row`), "problems" [{"file", "problem"}],
+    "archive"}; problems are files that could not be used or written. Raises `NotReadyError` before the first training,
+    `InputError` when no image is found or the folder cannot be used.
     """
     project, wanted = catalogue.project(store, project_id), Options(**(options or {}))
     model = verdicts.current_checkpoint(store, project_id)
@@ -127,7 +130,7 @@ def run_apply(
     paths = [Path(file) for file in files] or images_named(source or "")
     folder = prepare_target(Path(target).expanduser() if target else default_target(store, project_id, paths), paths)
     network = TRAINERS.create(NETWORK, mirroring=wanted.mirroring)
-    run = _Run(store, project, model, network, wanted, folder, images, bool(discard), Record(folder))
+    run = _Run(store, project, model, network, wanted, folder, images, bool(discard), pixel_size, Record(folder))
     made, problems = _all(run, paths, report)
     if made:
         problems += _write_summary(run)
@@ -183,7 +186,7 @@ def _all(run: _Run, paths: Sequence[Path], report: Report) -> tuple[dict[str, Ro
         label = f"{file} ({index + 1} of {len(paths)})"
         here(0, 1, label)
         try:
-            look = apply_reading.reading(run.images, path)
+            look = apply_reading.reading(run.images, path, run.pixel_size)
             of = fingerprint(path, origins[index], run.checkpoint.sha256, how, run.options, look)
             if done := run.record.done(name, of, run.options):
                 made.setdefault(name, done)  # the same upload may come twice
@@ -223,7 +226,7 @@ def _one(run: _Run, path: Path, name: str, of: dict[str, Any], look: Reading, re
                 report(0.99, 1, "Drawing the outlines")
                 apply_files.write_picture(work / PICTURE, found, source)
                 made.insert(0, PICTURE)
-            row = _row(run.options.bits, source, found, size, time.monotonic() - begin)
+            row = _row(run.options.bits, source, found, look, time.monotonic() - begin)
         run.record.check_free(name, of)  # another run into this folder may have been faster
         _place(run, work, made, name, of, row)
     return row
@@ -245,10 +248,11 @@ def _place(run: _Run, work: Path, made: Sequence[str], name: str, of: dict[str, 
         raise
 
 
-def _row(bits: int, source: LazyImage, found: Found, size: VoxelSize, seconds: float) -> Row:
+def _row(bits: int, source: LazyImage, found: Found, look: Reading, seconds: float) -> Row:
     """What the summary tells of an image whose label map was wanted with `bits`."""
     typical = float(np.median(found.sizes)) if len(found.sizes) else None
-    voxel = _voxel(size, source.is_3d)
+    voxel = _voxel(look.voxel_size, source.is_3d)
+    remarks = (_remark(bits, len(found.boxes)), look.remark(source.is_3d))
     return Row(
         image=image_files.title(source.path),
         objects=len(found.boxes),
@@ -256,7 +260,7 @@ def _row(bits: int, source: LazyImage, found: Found, size: VoxelSize, seconds: f
         size_um=None if typical is None or voxel is None else rounded(typical * voxel),
         shape=tuple(source.shape[:3] if source.is_3d else source.shape[1:3]),
         seconds=round(seconds, 1),
-        remark=_remark(bits, len(found.boxes)),
+        remark="; ".join(filter(None, remarks)),
     )
 
 

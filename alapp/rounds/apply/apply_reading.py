@@ -13,22 +13,47 @@ from alapp.stages import images as image_files
 from alapp.stages.lazy_images import LazyImage
 from alapp.storage.catalogue import Image
 
+FROM_PROJECT = "taken from the project"
+"""In the remark on an image whose voxel size its file does not tell."""
+
 _ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
 class Reading:
-    """`axes` to read a file with, None for its own, and the voxel size that its pixels are taken to have."""
+    """`axes` to read a file with, None for its own, and the voxel size that its pixels are taken to have. `borrowed`:
+    along which axes that is the project's ("yx", "zyx" or "z", "" for none), which nobody knows to hold for the file;
+    `entered`: whether y and x are what a person said."""
 
     axes: str | None
     voxel_size: VoxelSize
+    borrowed: str = ""
+    entered: bool = False
+
+    def remark(self, is_3d: bool) -> str:
+        """Where the size comes from that areas or volumes are told with, in words; "" where the file tells it."""
+        size = self.voxel_size
+        pixel = f"{size.y:g} µm" if size.known and size.y == size.x else f"{size.y} x {size.x} µm"
+        entered = [f"pixel size as entered: {pixel}"] if self.entered else []
+        if "y" in self.borrowed:
+            z = f", slices {size.z:g} µm apart" if is_3d and size.z is not None else ""
+            return f"pixel size {FROM_PROJECT}: {pixel}{z}"
+        if "z" in self.borrowed and is_3d:
+            entered.append(f"distance of slices {FROM_PROJECT}: {size.z:g} µm")
+        return "; ".join(entered)
 
 
-def reading(images: Sequence[Image], path: Path) -> Reading:
-    """How to read a file beside the `images` of a project. Raises `ImageError` for a file that cannot be used, or
-    whose axes neither it nor the project tells."""
+def reading(images: Sequence[Image], path: Path, pixel_size: float | None = None) -> Reading:
+    """How to read a file beside the `images` of a project. A `pixel_size` in micrometres stands in place of what the
+    file tells. Raises `ImageError` for a file that cannot be used, or whose axes neither it nor the project tells."""
     info = image_files.inspect(path)
-    return Reading(_axes(images, path.name, info), _voxel_size(images, info))
+    axes, entered = _axes(images, path.name, info), pixel_size is not None
+    if entered:
+        info = replace(info, voxel_size=replace(info.voxel_size, y=pixel_size, x=pixel_size))
+    size = _voxel_size(images, info)
+    own = info.voxel_size
+    borrowed = "".join(axis for axis in "zyx" if getattr(own, axis) is None and getattr(size, axis) is not None)
+    return Reading(axes, size, borrowed, entered)
 
 
 def _axes(images: Sequence[Image], name: str, info: ImageInfo) -> str | None:

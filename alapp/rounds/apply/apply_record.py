@@ -70,6 +70,8 @@ def fingerprint(
         files = [each.stat() for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path.stat()]
     except OSError as error:
         raise ImageError(f"{path.name} cannot be read ({error.strerror}).") from error
+    # Without what does not hold, as earlier versions wrote it: what they made of a file of known size is still good.
+    read = {key: value for key, value in asdict(reading).items() if value or key not in ("borrowed", "entered")}
     return {
         "file": origin.name,
         "folder": origin.folder,
@@ -79,7 +81,7 @@ def fingerprint(
         "model": model,
         "decoding": asdict(decoding),
         "options": asdict(options),
-        "reading": asdict(reading),
+        "reading": read,
     }
 
 
@@ -132,7 +134,8 @@ class Record:
             or not all((self.target / file).exists() for file in made_of(name, options))
         ):
             return None
-        return replace(Row(**entry["row"]), seconds=None, remark="done before")
+        row = Row(**entry["row"])
+        return replace(row, seconds=None, remark="; ".join(filter(None, ("done before", row.remark))))
 
     def check_free(self, name: str, of: dict[str, Any]) -> None:
         """Raises `InputError` rather than replace what was not made here, or was made of another image of this name."""

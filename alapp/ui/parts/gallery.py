@@ -19,11 +19,14 @@ from alapp.storage.catalogue import Image, Patch
 from alapp.storage.db import Store
 from alapp.storage.labels import LabelMap
 from alapp.ui.parts.overlay import fit, overlay, side_by_side, square, step_for
+from alapp.ui.parts.sampled import Instances, backdrop, drawn
 from alapp.ui.parts.tables import STYLE
 
 THUMBNAIL = 160
 MEDIUM = 320
 LARGE = 640
+SLICES_TRIED = 12
+"""Of a whole stack, how many slices are looked at for one with objects."""
 
 WORDS = {
     LabelKind.HUMAN: "your labels",
@@ -43,7 +46,7 @@ def best_labels(store: Store, patch: Patch) -> LabelMap | None:
 
 
 def thumbnail(store: Store, patch: Patch, side: int = THUMBNAIL) -> np.ndarray:
-    """The middle slice of a patch with the outlines of its best labels, uint8 (side, side, 3)."""
+    """A patch with the outlines of its best labels, uint8 (side, side, 3); of a stack, the slice of `slice_of`."""
     shown = best_labels(store, patch)
     return _thumbnail(store, patch, shown.id if shown else None, side)
 
@@ -55,13 +58,24 @@ def _thumbnail(store: Store, patch: Patch, label_id: int | None, side: int) -> n
 
 
 def patch_picture(store: Store, patch: Patch, item: LabelMap | None, filled: bool = True) -> np.ndarray:
-    """The middle slice of a patch with its objects on a map of it or of its image, uint8 (Y, X, 3), in the contrast of
-    its image."""
+    """A patch with its objects on a map of it or of its image, uint8 (Y, X, 3), in the contrast of its image; of a
+    stack, the slice of `slice_of`."""
+    instances = labels.read_patch(store, item, patch) if item else None
+    pixels, z = catalogue.read_patch(store, patch), slice_of(patch, instances)
+    return picture(pixels, instances, z, filled, channels(store, patch.image_path))
+
+
+def slice_of(patch: Patch, instances: np.ndarray | None) -> int | None:
+    """The slice of a 3D patch that a picture shows: the one with the largest area of the `instances` (Z, Y, X), for the
+    middle one may have none; the middle one without any. None in 2D."""
     z = middle(patch)
-    pixels = catalogue.read_patch(store, patch)
-    instances = labels.read_patch(store, item, patch, z) if item else None
-    plane = pixels if z is None else pixels[z]
-    return picture(plane, instances, None, filled, channels(store, patch.image_path))
+    return z if z is None or instances is None else fullest([np.count_nonzero(each) for each in instances], z)
+
+
+def fullest(areas: Sequence[int], middle: int) -> int:
+    """The place of the largest of `areas`; of several, the nearest to `middle`."""
+    largest = max(areas)
+    return min((z for z, area in enumerate(areas) if area == largest), key=lambda z: abs(z - middle))
 
 
 @lru_cache(maxsize=256)
@@ -77,15 +91,9 @@ def picture(
     z: int | None,
     filled: bool = True,
     shown: Sequence[Channel] | None = None,
-    side: int | None = None,
 ) -> np.ndarray:
     """One slice as uint8 (Y, X, 3), with its objects. `pixels` (Y, X, C) or (Z, Y, X, C); `instances` int32 of the
-    same size or None; `z` the slice, None in 2D; `shown`: its channels, by default as the pixels ask for. With `side`,
-    to which the picture is fitted later, no more pixels of a large image are drawn than that needs."""
-    if side is not None:
-        step = step_for(pixels.shape[-3:], side)
-        pixels = pixels[..., ::step, ::step, :]
-        instances = None if instances is None else instances[..., ::step, ::step]
+    same size or None; `z` the slice, None in 2D; `shown`: its channels, by default as the pixels ask for."""
     rgb = to_display(pixels, z, shown)
     if instances is None:
         return rgb
@@ -121,17 +129,17 @@ def framed(image: np.ndarray, side: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pixels, predicted and human objects of the same place. `pixels` (Y, X, C) or (Z, Y, X, C); `predicted` int32 of
+    """Pixels, predicted and human objects of the same place. `pixels` (Y, X, C) or (Z, Y, X, C); `predicted` objects of
     the same size; `human` likewise, or None; `other`: what another model predicted, or None. `models` names that one
     and the one of `predicted`; `truth` names `human`; `channels`: how they are shown, by default as the pixels ask for.
     """
 
     name: str
     pixels: np.ndarray
-    predicted: np.ndarray
-    human: np.ndarray | None
+    predicted: Instances
+    human: Instances | None
     words: str
-    other: np.ndarray | None = None
+    other: Instances | None = None
     models: tuple[str, str] = ("", "Prediction")
     truth: str = "Your labels"
     channels: tuple[Channel, ...] | None = None
@@ -149,10 +157,11 @@ class Comparison:
 
     def draw(self, z: int | None, filled: bool = True) -> np.ndarray:
         """The panels side by side, uint8 (Y, X, 3); `z` is the slice, None in 2D."""
-        maps = [instances for _, instances in self._panels()]
-        return side_by_side(*(large(picture(self.pixels, each, z, filled, self.channels, LARGE)) for each in maps))
+        rgb = backdrop(self.pixels, z, self.channels, LARGE)
+        maps = [None if each is None else drawn(each, z, LARGE) for _, each in self._panels()]
+        return side_by_side(*(large(rgb if each is None else overlay(rgb, each, filled)) for each in maps))
 
-    def _panels(self) -> list[tuple[str, np.ndarray | None]]:
+    def _panels(self) -> list[tuple[str, Instances | None]]:
         """What is shown from left to right, each with its name."""
         predicted = [(self.models[0], self.other), (self.models[1], self.predicted), (self.truth, self.human)]
         return [("Image", None)] + [(name, instances) for name, instances in predicted if instances is not None]
@@ -178,9 +187,19 @@ def image_thumbnail(store: Store, checkpoint_id: int, image: Image, side: int = 
 @lru_cache(maxsize=256)
 def _whole(store: Store, image: Image, checkpoint_id: int, side: int) -> np.ndarray:
     predicted, pixels = labels.of_checkpoint(store, checkpoint_id)[image.id], catalogue.read_image(store, image)
-    if image.is_3d:
-        z = image.shape[0] // 2
-        instances, plane = labels.read_slice(store, predicted, z), np.asarray(pixels[z])
-    else:
-        instances, plane = labels.read(store, predicted), np.asarray(pixels)
-    return framed(picture(plane, instances, None, shown=channels(store, image.path), side=side), side)
+    z = _slice_of_image(store, image, predicted) if image.is_3d else None
+    plane, step = pixels if z is None else pixels[z], step_for(image.shape[1:3], side)
+    rows, columns = (np.arange(0, length, step) for length in image.shape[1:3])
+    instances = labels.read_at(store, predicted, rows, columns, z)
+    return framed(picture(plane[::step, ::step], instances, None, shown=channels(store, image.path)), side)
+
+
+def _slice_of_image(store: Store, image: Image, item: LabelMap) -> int:
+    """The slice of a whole stack that its thumbnail shows: as `slice_of`, of a few of them, as all would take long."""
+    depth = image.shape[0]
+    middle, step = depth // 2, -(-depth // SLICES_TRIED)
+    tried = range(middle % step, depth, step)
+    if not item.n_objects:
+        return middle
+    areas = [np.count_nonzero(labels.read_slice(store, item, z)) for z in tried]
+    return tried[fullest(areas, tried.index(middle))]

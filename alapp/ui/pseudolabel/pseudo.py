@@ -17,8 +17,9 @@ from alapp.rounds.pseudolabel import provenance, pseudo
 from alapp.rounds.train import rehearsal
 from alapp.stages.pseudolabel.base import MODEL, PSEUDO_LABELLERS
 from alapp.storage import catalogue, labels
+from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
-from alapp.ui.errors import told
+from alapp.ui.errors import told, warn
 from alapp.ui.foundation import model_panel
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import gallery
@@ -34,6 +35,8 @@ NOTE = (
     f"{rehearsal.FEW_OBJECTS} objects. If no method gets near, do without: training then starts with your first "
     "batch."
 )
+NO_PREVIEW = "<h3>No preview yet</h3>Choose a method and look at what it does on ten patches."
+MAKING = "<h3>The preview is being made</h3>It appears here; the bar at the top tells how far it is."
 BUSY = (
     "Another preview waits or runs, so this one was not started. Wait until it has ended, or cancel it in the bar at "
     "the top; then press the button again."
@@ -72,7 +75,7 @@ def build(page: Page) -> Tab:
         shown, before = newest_and_before(store, project_id)
         comparable = gr.Checkbox(visible=before is not None)
         made = decision(project.pseudo_method) + labels_in_use(store, project_id)
-        text, pictures = preview_shown(store, shown)
+        text, pictures = preview_shown(store, shown, another=_previewing(store, project_id))
         cards_now = method_cards(store, project.modality)
         return [
             cards_now,
@@ -179,7 +182,7 @@ def start_preview(
     pseudo.patches_to_label(store, project_id)
     wanted = {"method": name, "params": _named(modality, name, values), "draw": draw}
     if jobs.enqueue(store, "preview", project_id, wanted).params != wanted:
-        gr.Warning(BUSY)
+        warn(BUSY)
         return changed
     return changed + 1
 
@@ -239,6 +242,10 @@ def previews(store: Store, project_id: int) -> Iterator[Job]:
             yield job
 
 
+def _previewing(store: Store, project_id: int) -> bool:
+    return any(job.kind == "preview" for job in jobs.active(store, project_id))
+
+
 def newest_and_before(store: Store, project_id: int) -> tuple[Job | None, Job | None]:
     """The newest preview, and the newest one before it that differs from it."""
     done = previews(store, project_id)
@@ -246,16 +253,17 @@ def newest_and_before(store: Store, project_id: int) -> tuple[Job | None, Job | 
     return newest, next((job for job in done if newest and job.params != newest.params), None)
 
 
-def preview_shown(store: Store, job: Job | None) -> list[Any]:
-    """Caption and pictures of a preview."""
+def preview_shown(store: Store, job: Job | None, another: bool = False) -> list[Any]:
+    """Caption and pictures of a preview, while `another` waits or runs."""
     if job is None:
-        empty = (
-            '<div class="empty"><h3>No preview yet</h3>Choose a method and look at what it does on ten patches.</div>'
-        )
-        return [empty, []]
+        return [f'<div class="empty">{MAKING if another else NO_PREVIEW}</div>', []]
     result = job.result
     maps = labels.of_ids(store, result["label_maps"])
-    pictures = [(_picture(store, item), counted(item.n_objects, "object")) for item in maps]
+    patches = [catalogue.patch(store, item.patch_id) for item in maps]
+    pictures = [
+        (gallery.patch_picture(store, patch, item), picture_words(store, patch, item))
+        for patch, item in zip(patches, maps, strict=True)
+    ]
     total = sum(item.n_objects for item in maps)
     method = PSEUDO_LABELLERS.load(result["method"])
     titles = {item.name: item.title.lower() for item in method.parameters}
@@ -265,12 +273,19 @@ def preview_shown(store: Store, job: Job | None) -> list[Any]:
     made = provenance.sentence(result["method"], result.get("provenance", {"reason": result["reason"]}))
     text = f"<p><strong>{html.escape(method.title)}</strong> found {counted(total, 'object')} in "
     text += f"{counted(len(maps), 'patch', 'patches')}"
-    return [f"{text}{f' ({html.escape(values)})' if values else ''}. {html.escape(made)}</p>", pictures]
+    slices = " Of each patch you see the slice with most of its objects." if any(p.is_3d for p in patches) else ""
+    before = "<p>Another preview is being made. Until then, this is the one before.</p>" if another else ""
+    return [f"{before}{text}{f' ({html.escape(values)})' if values else ''}. {html.escape(made)}{slices}</p>", pictures]
 
 
-def _picture(store: Store, item: labels.LabelMap) -> np.ndarray:
-    """The patch of a preview with its labels on it; the middle slice of a stack."""
-    return gallery.patch_picture(store, catalogue.patch(store, item.patch_id), item)
+def picture_words(store: Store, patch: Patch, item: labels.LabelMap) -> str:
+    """How many objects were found in a patch; of a stack, also which slice is shown, and how many are on it."""
+    if not patch.is_3d:
+        return counted(item.n_objects, "object")
+    instances = labels.read_patch(store, item, patch)
+    z = gallery.slice_of(patch, instances)
+    here = np.count_nonzero(np.unique(instances[z]))
+    return f"slice {z + 1} of {patch.box.depth}, {counted(here, 'object')} of {item.n_objects}"
 
 
 def comparison(store: Store, project_id: int | None, on: bool) -> list[Any]:

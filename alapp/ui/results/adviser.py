@@ -15,6 +15,9 @@ from alapp.ui.page import Page, fill_when_stale
 from alapp.ui.parts import tables
 from alapp.wording import counted
 
+WORKING = "Being worked out …"
+"""Until it is known whether there is anything to say."""
+
 TOO_EARLY = "Advice appears here after the first training."
 COMPARING = "How far the labels reach, and how much the predictions changed, is being computed."
 CAVEAT = (
@@ -35,7 +38,7 @@ CHANGING = "Another batch would hardly change the score, but the predictions sti
 def build(page: Page, stale: gr.State) -> None:
     """Lay out the section in the context that is open. It is filled whenever `stale` changes."""
     gr.Markdown("### One more batch?")
-    panel = gr.HTML(tables.note(TOO_EARLY), padding=False, elem_id="results-adviser")
+    panel = gr.HTML(tables.note(WORKING), padding=False, elem_id="results-adviser")
     fill_when_stale(page, stale, text, panel)
 
 

@@ -114,9 +114,12 @@ def _answer(act: Callable[[Store, dict[str, Any]], dict[str, Any]], store: Store
 
 
 def points(store: Store, message: dict[str, Any]) -> dict[str, Any]:
-    """All points of the project of the message, column by column; numbers are short, because there may be many."""
-    found = mapping.patch_map(store, read.whole(message, "project"))
+    """All points of the project of the message, column by column; numbers are short, because there may be many. Where
+    there are none, `empty` says why."""
+    project_id = read.whole(message, "project")
+    found = mapping.patch_map(store, project_id)
     return {
+        **({} if found else {"empty": why_empty(store, project_id)}),
         "id": [point.patch_id for point in found],
         "x": [round(point.x, 4) for point in found],
         "y": [round(point.y, 4) for point in found],
@@ -124,6 +127,13 @@ def points(store: Store, message: dict[str, Any]) -> dict[str, Any]:
         "round": [point.round_number for point in found],
         "doubt": [None if point.doubt is None else round(point.doubt, 4) for point in found],
     }
+
+
+def why_empty(store: Store, project_id: int) -> str:
+    """What the map waits for, in words."""
+    if any(job.kind == "select" for job in jobs.active(store, project_id)):
+        return "The batch is being selected. The map is made with it."
+    return "The map is made when you select the first batch."
 
 
 def look(store: Store, message: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from alapp import jobs
 from alapp.domain import PatchRole
 from alapp.errors import InputError, NotReadyError
 from alapp.rounds.annotate import annotation
@@ -18,10 +19,11 @@ from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Patch
 from alapp.storage.db import Store
 from alapp.storage.rounds import Round, Selected
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import gallery, tables
 from alapp.ui.rounds import place
+from alapp.wording import counted
 
 NEWEST = 0
 """The choice of the menu that follows the newest round; rounds count from 1."""
@@ -29,6 +31,9 @@ NEWEST = 0
 EACH_IN_TURN: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_id": "panel", "concurrency_limit": 1}
 """Of the events that show a patch in the panel: each click counts, also one while the last is being answered, and the
 last one stays. An event that waits for such an answer would come with the patch of the one before it."""
+
+NO_BATCH = "No batch yet. Choose a strategy and a size, then press the button above."
+SELECTING = "The batch is being selected. Its patches appear here when that is done."
 
 BESIDE = 112
 """Pixels of the pictures beside the text: the nearest patch, the place in the image."""
@@ -127,7 +132,8 @@ def show_round(store: Store, project_id: int | None, number: Any) -> tuple[Any, 
     """Menu, pictures and hint of the picks of a round; of the newest where there is no such round."""
     made = round_rows.rounds(store, project_id) if project_id is not None else []
     if not made:
-        nothing = "No batch yet. Choose a strategy and a size, then press the button above."
+        going_on = project_id is not None and any(job.kind == "select" for job in jobs.active(store, project_id))
+        nothing = SELECTING if going_on else NO_BATCH
         return gr.Dropdown(visible=False, value=NEWEST), gr.Gallery(value=[], visible=False), tables.empty(nothing)
     shown = _round(made, number)
     picked = round_rows.picked(store, shown.id)
@@ -142,7 +148,7 @@ def show_round(store: Store, project_id: int | None, number: Any) -> tuple[Any, 
     return (
         gr.Dropdown(choices, value=value, visible=True, interactive=len(made) > 1),
         gr.Gallery(value=pictures, visible=bool(pictures)),
-        hint(picked, states),
+        hint(shown, picked, states),
     )
 
 
@@ -151,13 +157,25 @@ def _round(made: list[Round], number: Any) -> Round:
     return next((item for item in made if item.number == number), made[-1])
 
 
-def hint(picks: list[Selected], states: dict[int, str]) -> str:
-    """What the picks show."""
+def hint(shown: Round, picks: list[Selected], states: dict[int, str]) -> str:
+    """What was selected, and what the picks show."""
     done = sum(states.get(pick.patch_id) in (annotation.DONE, annotation.SKIPPED) for pick in picks)
     numbers = "Numbers are distances to the nearest labelled patch (0: alike, 2: opposite)." if any(
         "distance" in pick.reason for pick in picks
     ) else ""  # fmt: skip
-    return tables.note(f"{done} of {len(picks)} finished. Click a pick to see why it was chosen.", numbers)
+    return tables.note(
+        selected_words(shown, picks),
+        f"{done} of {len(picks)} finished. Click a pick to see why it was chosen.",
+        numbers,
+    )
+
+
+def selected_words(shown: Round, picks: list[Selected]) -> str:
+    """What the batch of a round has, and that it is smaller than was asked for, where it is."""
+    held = sum(pick.role is PatchRole.VALIDATION for pick in picks)
+    text = f"Round {shown.number} has {counted(len(picks), 'patch', 'patches')}: {len(picks) - held} to train on, "
+    text += f"{held} for validation."
+    return f"{text} You asked for {shown.budget}; there were no more." if len(picks) < shown.budget else text
 
 
 def caption(pick: Selected, states: dict[int, str]) -> str:
@@ -252,7 +270,7 @@ def swap(store: Store, project_id: int | None, patch_id: int | None, changed: in
         raise NotReadyError("Choose a pick of the newest round first.")
     new = selection.swap_pick(store, latest.id, patch_id)
     click_ahead.queue(store, project_id)
-    gr.Info(f"{catalogue.patch(store, new).name} takes its place.")
+    info(f"{catalogue.patch(store, new).name} takes its place.")
     return *show_patch(store, project_id, new), changed + 1
 
 

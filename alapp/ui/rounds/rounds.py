@@ -16,12 +16,13 @@ from alapp.rounds.train import promotion
 from alapp.stages.select.base import SELECTORS
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
+from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import tables
 from alapp.ui.results import adviser
-from alapp.ui.rounds import compared_by, lane
+from alapp.ui.rounds import compared_by, lane, scarce
 from alapp.ui.rounds import patch_map as patch_maps
 from alapp.ui.rounds import picks as picks_panel
 from alapp.ui.rounds import strategies as strategy_menu
@@ -59,7 +60,7 @@ def build(page: Page) -> Tab:
 
     patch_maps.connect(page, patch_map, stale, chosen, panel)
     picks_panel.connect(page, picks, panel, stale, chosen)
-    for trigger in (stale.change, budget.change):
+    for trigger in (page.project_id.change, stale.change, budget.change):  # the first: the map may take a moment
         trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **quick)
     last: dict[str, Any] = {"trigger_mode": "always_last", **quick}
     for measure in (control, repeat):
@@ -144,22 +145,31 @@ def refresh(store: Store, project_id: int | None) -> list[Any]:
 
 def share_sentence(store: Store, project_id: int | None, budget: Any) -> str:
     """How a batch of this size is divided."""
-    n = checked_budget(budget)
+    wanted = checked_budget(budget)
     if project_id is None:
         return ""
-    project = catalogue.project(store, project_id)
+    project, free = catalogue.project(store, project_id), scarce.n_unpicked(store, project_id)
+    n = min(wanted, free)
+    if not n:
+        return ""  # the button says why
+    return scarce.warning(store, project, free, wanted) + _share_note(project, n, n == free)
+
+
+def _share_note(project: Project, n: int, everything: bool) -> str:
+    """How `n` patches are divided; a strategy chooses nothing where they are `everything` that is left."""
+    how = "trained on" if everything else "chosen by the strategy and trained on"
     held = selection.validation_count(n, project.validation_share)
     drawn = lane.sentence(project, n - held)
     if not held:
         which = "The one patch is" if n == 1 else f"All {n} patches are"
         return tables.note(
-            f"{which} chosen by the strategy and trained on. The batch is too small to set one aside for validation, "
+            f"{which} {how}. The batch is too small to set one aside for validation, "
             "so the next model gets no new score.",
             drawn,
         )
     which = f"{n - held} of {n} patches {'is' if n - held == 1 else 'are'}"
     return tables.note(
-        f"{which} chosen by the strategy and trained on; {held} drawn at random for validation: the network "
+        f"{which} {how}; {held} drawn at random for validation: the network "
         "never learns from them, so that its score is honest.",
         drawn,
     )
@@ -226,7 +236,7 @@ def discard_selection(store: Store, project_id: int | None, changed: int) -> int
     if project_id is None:
         raise NotReadyError("Open a project first.")
     selection.discard_round(store, project_id)
-    gr.Info("The selection was discarded. Nothing else was changed.")
+    info("The selection was discarded. Nothing else was changed.")
     return changed + 1
 
 
@@ -240,7 +250,7 @@ def offer_again(store: Store, project_id: int | None, changed: int) -> int:
     if project_id is None:
         raise NotReadyError("Open a project first.")
     round_rows.lift_vetoes(store, project_id)
-    gr.Info("The next batch may have them.")
+    info("The next batch may have them.")
     return changed + 1
 
 
@@ -250,7 +260,7 @@ def answer_by_reference(store: Store, project_id: int | None, changed: int) -> i
         raise NotReadyError("Open a project first.")
     count = oracle.answer(store, project_id)
     patches = counted(count, "patch", "patches")
-    gr.Info(f"The reference masks annotated {patches}. Every one can be reopened on the Annotate tab.")
+    info(f"The reference masks annotated {patches}. Every one can be reopened on the Annotate tab.")
     return changed + 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import gradio as gr
@@ -14,19 +15,20 @@ from alapp.rounds.train.lineage import Model
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
-from alapp.ui.errors import told
+from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
 from alapp.wording import counted
 
 HEAD = (
     "Model", "Round", "State", "Started from", "Preset", "Iterations", "Patches", "Time", "On disk",
-    "F1 (95% interval)", "Made (UTC)",
+    "F1 (95% interval)", "Made",
 )  # fmt: skip
 EXPLANATION = (
     "The model in use makes the suggestions, is exported, is applied to new images, and is what the next training goes "
     "on from. You can go back to any earlier one; nothing is deleted by that."
 )
+WHOSE_TIME = "Made: by the clock of the computer that runs the app."
 NO_MODELS = "Every training leaves a model here, with its score and its size on disk."
 
 
@@ -110,9 +112,13 @@ def choice_text(model: Model) -> str:
 def table(found: list[Model]) -> str:
     """All models, newest first; `found` is oldest first."""
     numbers: dict[int | None, str] = {model.checkpoint.id: str(index) for index, model in enumerate(found, start=1)}
-    return tables.table(HEAD, [_row(model, numbers) for model in reversed(found)], text_columns=5) + _same_patches(
-        found
-    )
+    listed = tables.table(HEAD, [_row(model, numbers) for model in reversed(found)], text_columns=5)
+    return listed + _same_patches(found) + tables.note(WHOSE_TIME)
+
+
+def local_time(stamp: str) -> str:
+    """A time of the database (UTC) as the clock of this computer shows it."""
+    return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _same_patches(found: list[Model]) -> str:
@@ -140,7 +146,7 @@ def _row(model: Model, numbers: dict[int | None, str]) -> list[str]:
         tables.minutes(item.seconds),
         "file deleted" if model.size is None else tables.size(model.size),
         tables.score(score.scores.f1_50, score.interval) if score else tables.DASH,
-        item.created[:16].replace("T", " "),
+        local_time(item.created),
     ]
 
 
@@ -202,9 +208,9 @@ def _switched(store: Store, project_id: int, checkpoint_id: int, changed: int) -
     name = lineage.names(store, project_id)[checkpoint_id]
     if promotion.needs_predicting(store, project_id):
         jobs.enqueue(store, "predict", project_id, behind_running=True)
-        gr.Info(f"{name} is in use. It is being applied to the images that it has not seen.")
+        info(f"{name} is in use. It is being applied to the images that it has not seen.")
     else:
-        gr.Info(f"{name} is in use.")
+        info(f"{name} is in use.")
     return changed + 1
 
 

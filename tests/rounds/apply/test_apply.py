@@ -144,11 +144,21 @@ def test_what_the_project_lends_a_file_counts(store, trained, folder):
         voxel = f'{{"z": null, "y": {size}, "x": {size}}}'
         store.execute("UPDATE image SET voxel_size = ? WHERE project_id = ?", (voxel, trained.id))
         # b.tif has a voxel size of its own
-        assert remarks() == ["", "done before"]
-        assert remarks() == ["done before", "done before"]
+        borrowed = f"pixel size taken from the project: {size} µm"
+        assert remarks() == [borrowed, "done before"]
+        assert remarks() == [f"done before; {borrowed}", "done before"]
     target = apply.default_target(store, trained.id, [folder / "a.tif"])
     rows = table(target / "a_objects.csv")
     assert all(float(row["area_um2"]) == int(row["area_px"]) * 0.25**2 for row in rows)
+    assert [row["remark"] for row in table(target / "summary.csv")] == [borrowed, ""]
+
+
+def test_a_pixel_size_that_was_entered_counts_for_all_files(store, trained, folder):
+    made = apply.run_apply(store, trained.id, silent, str(folder), pixel_size=0.5)
+    assert [row["remark"] for row in made["rows"]] == ["pixel size as entered: 0.5 µm"] * 2
+    assert [row["size_um"] for row in made["rows"]] == [row["size"] * 0.25 for row in made["rows"]]
+    own = apply.run_apply(store, trained.id, silent, str(folder))["rows"]
+    assert [(row["size_um"] is None, row["remark"]) for row in own] == [(True, ""), (False, "")]
 
 
 def test_objects_that_would_be_read_differently_are_read_again(store, trained, folder, monkeypatch):

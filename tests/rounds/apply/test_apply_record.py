@@ -95,8 +95,14 @@ def test_axes_and_voxel_size_are_part_of_the_fingerprint(tmp_path):
         for axes in (None, "ZYX", "CYX")
         for size in sizes
     ]
+    made += [
+        apply_record.fingerprint(path, here, "m", Decoding(), apply_record.Options(), Reading(None, sizes[1], *whence))
+        for whence in (("yx", False), ("", True))
+    ]
     assert all(one != other for i, one in enumerate(made) for other in made[:i])
     assert json.loads(json.dumps(made)) == made
+    # as earlier versions wrote it down
+    assert made[1]["reading"] == {"axes": None, "voxel_size": {"z": None, "y": 0.5, "x": 0.5}}
 
 
 def test_the_fingerprint_of_an_upload_is_that_of_its_content(tmp_path):
@@ -121,10 +127,42 @@ def like(axes, is_3d, channels, source="confirmed", size=VoxelSize(None, 0.5, 0.
 def test_axes_come_from_the_project_where_the_file_does_not_tell(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.ones((20, 40, 50), np.uint8), metadata=None)
     channels = like("CYX", False, 20)
-    assert reading([channels], tmp_path / "a.tif") == Reading("CYX", VoxelSize(None, 0.5, 0.5))
+    assert reading([channels], tmp_path / "a.tif") == Reading("CYX", VoxelSize(None, 0.5, 0.5), "yx")
     assert reading([like("YXC", False, 20), channels], tmp_path / "a.tif").axes == "CYX"  # has the same channels then
     with pytest.raises(ImageError, match="no image of the project tells either"):
         reading([like("CYX", False, 20, "ImageJ metadata")], tmp_path / "a.tif")
+
+
+def test_it_is_told_whose_voxel_size_an_image_is_taken_to_have(tmp_path):
+    tifffile.imwrite(tmp_path / "silent.tif", np.ones((40, 50), np.uint8))
+    tifffile.imwrite(tmp_path / "told.tif", np.ones((40, 50), np.uint8), resolution=(5, 5), imagej=True,
+                     metadata={"unit": "um"})  # fmt: skip
+    flat = like("YX", False, 1, size=VoxelSize(None, 0.645, 0.645))
+    remarks = {
+        (name, size): reading([flat], tmp_path / name, size).remark(False)
+        for name in ("silent.tif", "told.tif")
+        for size in (None, 0.5)
+    }
+    assert remarks == {
+        ("silent.tif", None): "pixel size taken from the project: 0.645 µm",
+        ("silent.tif", 0.5): "pixel size as entered: 0.5 µm",
+        ("told.tif", None): "",
+        ("told.tif", 0.5): "pixel size as entered: 0.5 µm",
+    }
+    assert reading([flat], tmp_path / "told.tif").voxel_size == VoxelSize(None, 0.2, 0.2)
+    assert reading([flat], tmp_path / "told.tif", 0.5).voxel_size == VoxelSize(None, 0.5, 0.5)
+
+
+def test_it_is_told_what_of_the_voxel_size_of_a_stack_is_the_projects():
+    size = VoxelSize(2.0, 0.2, 0.1)
+    assert Reading(None, size, "zyx").remark(True) == (
+        "pixel size taken from the project: 0.2 x 0.1 µm, slices 2 µm apart"
+    )
+    assert Reading(None, size, "z").remark(True) == "distance of slices taken from the project: 2 µm"
+    assert Reading(None, VoxelSize(2.0, 0.2, 0.2), "z", True).remark(True) == (
+        "pixel size as entered: 0.2 µm; distance of slices taken from the project: 2 µm"
+    )
+    assert Reading(None, size).remark(True) == ""
 
 
 @pytest.mark.parametrize("told", ["TYX", "CYX"])
@@ -158,7 +196,7 @@ def test_the_step_in_z_comes_from_the_project_where_the_file_has_no_place_for_it
     options = {"resolution": (1e5, 5e4), "resolutionunit": "CENTIMETER", "photometric": "minisblack"}
     tifffile.imwrite(tmp_path / "a.tif", stack, metadata=None, **options)
     images = [like("ZYX", True, 1, size=size) for size in sizes]
-    assert reading(images, tmp_path / "a.tif") == Reading("ZYX", VoxelSize(z, 0.2, 0.1))
+    assert reading(images, tmp_path / "a.tif") == Reading("ZYX", VoxelSize(z, 0.2, 0.1), "z" if z else "")
 
 
 def test_files_that_tell_their_step_in_z_and_single_images_keep_their_size(tmp_path):

@@ -7,8 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from alapp.domain import LabelKind
+from alapp.rounds import importing
 from alapp.stages.display import Channel
-from alapp.ui.parts import gallery, overlay
+from alapp.storage import catalogue, labels
+from alapp.ui.parts import gallery, overlay, sampled
 
 WHITE = Channel(True, 0.0, 255.0, (255, 255, 255), 0.0, 255.0)
 
@@ -28,9 +31,58 @@ def sizes(monkeypatch):
         monkeypatch.setattr(module, name, watched)
 
     watch(gallery, "to_display")
+    watch(sampled, "to_display")
     watch(gallery, "overlay")
     watch(overlay, "resize")
     return found
+
+
+def added(store, kind, found, image_id, patch_id=None):
+    """The row of a map of the only project."""
+    return labels.add(
+        store, kind, found, project_id=1, image_id=image_id, patch_id=patch_id, backend="b", input_hash="h"
+    )  # fmt: skip
+
+
+@pytest.fixture
+def stack(store):
+    """A stack of 9 slices in one patch, and its labels: objects on slice 1 only, none on the middle one."""
+    made = catalogue.create_project(store, "stack", patch_size=64)
+    image = importing.add_array(store, made.id, "stack", np.full((9, 64, 64, 1), 20, np.uint8))
+    found = np.zeros((9, 64, 64), np.int32)
+    found[1, 10:20, 10:20], found[1, 40:50, 40:50], found[2, 10:12, 10:12] = 1, 2, 1
+    return catalogue.image(store, image.id), catalogue.patches(store, made.id)[0], found
+
+
+def test_of_a_stack_the_slice_with_objects_is_shown(store, stack):
+    _, patch, found = stack
+    item = added(store, LabelKind.HUMAN, found, patch.image_id, patch.id)
+    drawn = gallery.patch_picture(store, patch, item)
+    assert (drawn[15, 15] != drawn[0, 0]).any()  # inside an object of slice 1
+    assert (gallery.thumbnail(store, patch, 64) != gallery.patch_picture(store, patch, None)).any()
+    assert gallery.slice_of(patch, None) == gallery.slice_of(patch, np.zeros_like(found)) == 4
+
+
+def test_of_a_whole_stack_a_slice_with_objects_is_shown(store, stack, monkeypatch):
+    image, _, found = stack
+    item = added(store, LabelKind.PREDICTED, found, image.id)
+    monkeypatch.setattr(gallery.labels, "of_checkpoint", lambda store, checkpoint_id: {image.id: item})
+    drawn = gallery.image_thumbnail(store, 1, image, 64)
+    assert (drawn[15, 15] != drawn[0, 0]).any()
+
+
+def test_of_a_deep_stack_few_slices_are_read(store, stack, monkeypatch):
+    read = []
+
+    def one(store, item, z):
+        read.append(z)
+        return np.full((2, 2), z > 150, np.int32)
+
+    monkeypatch.setattr(gallery.labels, "read_slice", one)
+    image = SimpleNamespace(shape=(200, 2, 2, 1))
+    assert gallery._slice_of_image(store, image, SimpleNamespace(n_objects=1)) > 150
+    assert 100 in read
+    assert len(read) <= gallery.SLICES_TRIED
 
 
 def test_fitting_looks_at_few_pixels_of_a_large_image(sizes):
@@ -67,7 +119,7 @@ def test_the_thumbnail_of_a_whole_large_image_is_drawn_small(sizes, monkeypatch)
     image = SimpleNamespace(id=1, shape=(1, 1000, 2000, 1), is_3d=False, path="image.npy")
     monkeypatch.setattr(gallery, "channels", lambda store, path: (WHITE,))
     monkeypatch.setattr(gallery.labels, "of_checkpoint", lambda store, checkpoint_id: {1: None})
-    monkeypatch.setattr(gallery.labels, "read", lambda store, item: np.ones((1000, 2000), np.int32))
+    monkeypatch.setattr(gallery.labels, "read_at", lambda store, item, y, x, z: np.ones((len(y), len(x)), np.int32))
     monkeypatch.setattr(gallery.catalogue, "read_image", lambda store, item: np.zeros((1000, 2000, 1), np.uint8))
     assert gallery._whole.__wrapped__(None, image, 1, 100).shape == (100, 100, 3)
     assert {size[:2] for size in sizes} == {(200, 400)}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gradio as gr
+import numpy as np
 import pytest
 
 from alapp import jobs
-from alapp.domain import silent
+from alapp.domain import LabelKind, silent
 from alapp.errors import InputError
+from alapp.rounds import importing
 from alapp.rounds.pseudolabel import pseudo as rounds_pseudo
 from alapp.running import run_inline
-from alapp.storage import catalogue, processes
+from alapp.storage import catalogue, labels, processes
 from alapp.storage import jobs as job_rows
 from alapp.ui.page import Page
 from alapp.ui.pseudolabel import method_menu, pseudo
@@ -39,12 +41,26 @@ def test_the_weights_of_a_method_can_be_chosen(store, project, weighty):  # noqa
 
 
 def test_sliders_become_parameters_by_name(store, project):  # noqa: F811
-    pseudo.start_preview(store, project.id, "log_watershed", 0, 0, ("", 20, 1.5, 0, 0))
-    pseudo.start_preview(store, project.id, "auto", 1, 0, ("", 20, 1.5, 0, 0))
+    pseudo.start_preview(store, project.id, "log_watershed", 0, 0, ("", 20, 1.5, 0, 1, 2))
+    pseudo.start_preview(store, project.id, "auto", 1, 0, ("", 20, 1.5, 0, 1, 2))
     (job,) = jobs.active(store, project.id)
-    assert job.params["params"] == {"diameter": 20.0, "sensitivity": 1.5, "min_size": 0.0}
+    assert job.params["params"] == {
+        "diameter": 20.0, "sensitivity": 1.5, "min_size": 0.0, "polarity": 1.0, "channel": 2.0,
+    }  # fmt: skip
     pseudo.use(store, project.id, "auto", 0, ("", 20, 1.5, 0, 0))
     assert catalogue.project(store, project.id).pseudo_params == {}
+
+
+def test_choices_that_an_older_version_did_not_have_are_shown_as_automatic(store, project):  # noqa: F811
+    rounds_pseudo.decide(store, project.id, "nested_regions", {"diameter": 20, "sensitivity": 1, "min_size": 0})
+    _, _, *sliders = method_menu.method_controls(store, project.id, "nested_regions")
+    shown = {slider.label: slider.value for slider in sliders if slider.visible}
+    assert shown["Object diameter (pixels)"] == 20
+    assert (shown["Bright or dark"], shown["Channel"]) == (0, 0)
+    pseudo.use(store, project.id, "nested_regions", 0, ("", 20, 1, 0, -1, 2))
+    assert catalogue.project(store, project.id).pseudo_params == {
+        "diameter": 20, "sensitivity": 1, "min_size": 0, "polarity": -1, "channel": 2,
+    }  # fmt: skip
 
 
 def test_another_method_is_run_behind_the_one_that_runs(store, project):  # noqa: F811
@@ -87,6 +103,24 @@ def test_a_preview_that_is_not_queued_is_told(store, project, monkeypatch, name,
     assert len(jobs.active(store, project.id)) == 1
 
 
+def test_a_preview_that_is_being_made_is_told(store, project):  # noqa: F811
+    with gr.Blocks():
+        tab = pseudo.build(Page(store, gr.State(None), gr.Tabs(), gr.State(0), gr.State(None), gr.State(None)))
+
+    def text():
+        return list(tab.refresh(project.id))[2]
+
+    assert "No preview yet" in text()
+    pseudo.start_preview(store, project.id, "log_watershed", 0, 0, ("", 20))
+    assert "No preview yet" not in text()
+    assert "The preview is being made" in text()
+    run_inline(store, jobs.active(store, project.id)[0])
+    assert "being made" not in text()
+    pseudo.start_preview(store, project.id, "log_watershed", 0, 0, ("", 30))
+    assert "Another preview is being made" in text()
+    assert "diameter 20" in text()
+
+
 def test_no_patches_are_left_out_when_others_could_not_be_shown(store, project, monkeypatch):  # noqa: F811
     monkeypatch.setattr(pseudo.gr, "Warning", lambda text: None)
     assert pseudo.other_patches(store, project.id, "auto", 0, 5, ("",)) == [1, 6]
@@ -118,6 +152,26 @@ def test_what_is_compared_with_follows_the_newest_preview_and_the_project(store,
     assert pair(project.id) == before != pair(other.id)
     assert shown(other.id) is None
     assert not pseudo.follow_pair(store, before, False)[1].visible
+
+
+def test_of_a_stack_it_is_told_which_slice_is_shown(store):
+    stack = catalogue.create_project(store, "stack", patch_size=64)
+    pixels = np.full((12, 64, 64, 1), 20, np.uint8)
+    pixels[2:5, 10:22, 10:22] = pixels[3:9, 40:44, 40:44] = 200
+    importing.add_array(store, stack.id, "stack", pixels)
+    (patch,) = catalogue.patches(store, stack.id)
+    found = np.zeros((12, 64, 64), np.int32)
+    found[2:5, 10:22, 10:22], found[3:9, 40:44, 40:44], found[10, 0, 0] = 1, 2, 3
+    item = labels.add(
+        store, LabelKind.PSEUDO, found, project_id=stack.id, image_id=patch.image_id, patch_id=patch.id, backend="b",
+        input_hash="h",
+    )  # fmt: skip
+    assert pseudo.picture_words(store, patch, item) == "slice 5 of 12, 2 objects of 3"
+    pseudo.start_preview(store, stack.id, "auto", 0, 0, ("",))
+    run_inline(store, jobs.active(store, stack.id)[0])
+    text, ((_, words),) = pseudo.preview_shown(store, pseudo.newest_and_before(store, stack.id)[0])
+    assert "the slice with most of its objects" in text
+    assert words.startswith("slice ")
 
 
 def test_the_page_says_how_labels_were_made(store, project, weighty, monkeypatch):  # noqa: F811

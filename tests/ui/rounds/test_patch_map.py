@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from alapp import jobs
 from alapp.domain import silent
 from alapp.rounds.pseudolabel import pseudo
 from alapp.rounds.select import selection
@@ -31,6 +32,14 @@ def test_points_are_sent_column_by_column(ask, project, batch):  # noqa: F811
     assert [answer["id"][at] for at in range(12) if answer["round"][at] == 1] == sorted(batch)
     assert answer["status"].count("selected") == 4
     assert set(answer["doubt"]) == {None}
+
+
+def test_a_map_without_points_says_what_it_waits_for(ask, store):  # noqa: F811
+    other = catalogue.create_project(store, "other")
+    assert ask["map_points"]({"project": other.id})["empty"] == "The map is made when you select the first batch."
+    jobs.enqueue(store, "select", other.id, {"budget": 8})
+    assert "The batch is being selected" in ask["map_points"]({"project": other.id})["empty"]
+    assert "answer.empty" in scatter.script()
 
 
 def test_a_card_says_why_a_patch_was_picked(ask, store, project, batch):  # noqa: F811

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from alapp import jobs
 from alapp.domain import silent
 from alapp.errors import NotReadyError
 from alapp.rounds.pseudolabel import pseudo
@@ -29,7 +30,7 @@ def test_picks_of_earlier_rounds_can_be_looked_at(store, project, batch):  # noq
     menu, shown, hint = picks.show_round(store, project.id, picks.NEWEST)
     assert [value for _, value in menu.choices] == [picks.NEWEST, 1]
     assert (menu.value, len(shown.value)) == (picks.NEWEST, 3)
-    assert "0 of 3 finished" in hint
+    assert "Round 2 has 3 patches: 2 to train on, 1 for validation. 0 of 3 finished" in hint
     menu, shown, hint = picks.show_round(store, project.id, 1)
     assert (menu.value, len(shown.value)) == (1, 4)
     assert "4 of 4 finished" in hint
@@ -40,11 +41,19 @@ def test_picks_of_earlier_rounds_can_be_looked_at(store, project, batch):  # noq
         picks.show_pick(store, project.id, picks.NEWEST, 3)
 
 
+def test_what_was_selected_is_told(store, project, fast):  # noqa: F811
+    selection.run_select(store, project.id, silent, budget=32)
+    hint = picks.show_round(store, project.id, picks.NEWEST)[2]
+    assert "Round 1 has 12 patches: 10 to train on, 2 for validation. You asked for 32; there were no more." in hint
+
+
 def test_a_round_that_is_gone_shows_the_newest(store, project, batch):  # noqa: F811
     assert picks.show_round(store, project.id, 99)[0].value == picks.NEWEST
     other = catalogue.create_project(store, "other")
     assert not picks.show_round(store, other.id, 1)[1].visible
     assert "No batch yet" in picks.show_round(store, None, 1)[2]
+    jobs.enqueue(store, "select", other.id, {"budget": 8})
+    assert "The batch is being selected" in picks.show_round(store, other.id, 1)[2]
 
 
 def test_the_panel_shows_the_nearest_patch_and_the_place(store, project, batch):  # noqa: F811

@@ -32,7 +32,7 @@ class Scatter {
     if (!isOf(this.value)) return undefined; // a newer value came meanwhile
     this.card.forget();
     this.part("empty").hidden = !answer.error && answer.id.length > 0;
-    if (answer.error) this.part("empty").textContent = answer.error;
+    if (answer.error || answer.empty) this.part("empty").textContent = answer.error || answer.empty;
     const moved = answer.error || String(answer.x) !== String(this.points.x) || String(answer.y) !== String(this.points.y);
     this.points = answer.error ? NOTHING : { ...answer, order: drawingOrder(answer.status) };
     this.at = -1;
