@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from skimage.metrics import contingency_table
@@ -43,6 +44,14 @@ def grid(shape_zyx: Sequence[int], size: int, depth: int, overlap: int, is_3d: b
         for y in _starts(n_y, size, overlap)
         for x in _starts(n_x, size, overlap)
     ]
+
+
+def most_shared(boxes: Sequence[Box]) -> int:
+    """The most pixels in y or x that two neighbours of a `grid` share."""
+    rows = sorted({(box.y, box.height) for box in boxes})
+    columns = sorted({(box.x, box.width) for box in boxes})
+    shared = (start + side - following for line in (rows, columns) for (start, side), (following, _) in pairwise(line))
+    return max(shared, default=0)
 
 
 def draw_grid(display_rgb: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alapp.domain import Box
 from alapp.errors import InputError
-from alapp.stages.patches import GRID_COLOUR, draw_grid, grid, stitch
+from alapp.stages.patches import GRID_COLOUR, draw_grid, grid, most_shared, stitch
 
 
 def test_1024_in_256_gives_exactly_16_patches() -> None:
@@ -23,6 +23,14 @@ def test_last_patch_moves_inwards_and_small_images_give_a_small_patch() -> None:
     assert grid((1, 40, 300), 256, 1, 0, False) == [Box(0, 0, 0, 1, 40, 256), Box(0, 0, 44, 1, 40, 256)]
     assert [box.z for box in grid((12, 256, 256), 256, 5, 0, True)] == [0, 5, 7]
     assert grid((3, 256, 256), 256, 5, 0, True)[0].depth == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "overlap", "shared"),
+    [((1, 128, 192), 0, 0), ((1, 64, 100), 0, 28), ((1, 160, 64), 32, 32), ((1, 9, 9), 0, 0)],
+)
+def test_the_most_that_neighbours_share(shape: tuple[int, ...], overlap: int, shared: int) -> None:
+    assert most_shared(grid(shape, 64, 1, overlap, False)) == shared
 
 
 def test_overlap() -> None:

@@ -35,7 +35,7 @@ ignored/    regions of patches that nobody annotated: 1 there, 0 elsewhere. They
             when you train or score. A patch without such a file is annotated everywhere
 patches.csv every patch of human/ with its role (validation patches are never trained on), its number of objects,
             its state ("empty, checked": a person looked, and there is no object) and the share not annotated
-predicted/  what the newest model found on each whole image
+predicted/  what the model in use found on each whole image
 predicted.csv  the image that each file of predicted/ belongs to
 Names of patches end in the position of their corner in the image, in pixels. Axes are (y, x) or (z, y, x); several
 channels of a patch come before (y, x). Where the voxel size is known the files have it, in micrometres. Stacks and
@@ -137,8 +137,8 @@ class Format:
 FORMATS: dict[str, Format] = {
     "labels": Format(
         "Label maps",
-        "Masks as TIFF for Fiji, napari, QuPath or CellProfiler: your labels with their patches, and the newest "
-        "predictions of whole images.",
+        "Masks as TIFF for Fiji, napari, QuPath or CellProfiler: your labels with their patches, and what "
+        "the model in use found on whole images.",
         _label_maps,
     ),
     "measurements": Format(
@@ -152,7 +152,7 @@ FORMATS: dict[str, Format] = {
     ),
     "coco": Format("COCO", "The objects in the COCO format, to train or compare other networks.", export_coco.members),
     "model": Format(
-        "Model", "The newest network as an nnU-Net folder, to predict elsewhere without this app.", export_model.members
+        "Model", "The model in use as an nnU-Net folder, to predict elsewhere without this app.", export_model.members
     ),
     "effort": Format(
         "Effort",

@@ -12,6 +12,7 @@ from alapp.domain import ImageRole, Modality, Preset
 from alapp.errors import InputError
 from alapp.rounds import importing
 from alapp.rounds.annotate import annotation_classes
+from alapp.stages import patches as patch_grid
 from alapp.stages.sample import SAMPLES
 from alapp.storage import annotations, catalogue
 from alapp.storage.db import Store
@@ -20,6 +21,7 @@ from alapp.ui.annotate import click_choice
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page, Tab
 from alapp.ui.project import deleted, image_menu, importer, masks_panel, sheets
+from alapp.wording import counted, is_or_are
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MODALITIES = [("Light microscopy", Modality.LIGHT), ("Electron microscopy", Modality.EM)]
@@ -134,9 +136,9 @@ def _settings(page: Page) -> list[gr.Radio]:
         info="Drawn at random and never trained on, so that the score you see is not flattered.",
     )  # fmt: skip
     with gr.Row():
-        size = gr.Number(label="Patch size (pixels)", precision=0, minimum=32, info="What you annotate at a time.")
-        depth = gr.Number(label="Patch depth (slices)", precision=0, minimum=1, info="3D images only.")
-        overlap = gr.Number(label="Overlap (pixels)", precision=0, minimum=0, info="0 unless objects are huge.")
+        size = gr.Number(label="Patch size (pixels)", precision=0, info="What you annotate at a time.")
+        depth = gr.Number(label="Patch depth (slices)", precision=0, info="3D images only.")
+        overlap = gr.Number(label="Overlap (pixels)", precision=0, info="0 unless objects are huge.")
     cut = gr.Button("Show the grid", size="sm")
     apply = gr.Button("Cut the images like this", size="sm", variant="primary")
     preview = gr.Image(label="Patch grid", interactive=False, height=360, buttons=[], visible=False)
@@ -303,8 +305,13 @@ def show_grid(store: Store, project_id: int | None, size: float, depth: float, o
     images = catalogue.images(store, project.id, ImageRole.TRAIN)
     if not images:
         raise InputError("Import an image first, then the grid can be drawn on it.")
-    drawn = importing.preview_grid(store, project.id, images[0].id, *_whole(size, depth, overlap))
-    return gr.Image(drawn, visible=True, label=f"Patch grid on {images[0].name}")
+    values = _whole(size, depth, overlap)
+    drawn = importing.preview_grid(store, project.id, images[0].id, *values)
+    boxes = patch_grid.grid(images[0].shape[:3], *values, images[0].is_3d)
+    said = counted(len(boxes), "patch", "patches")
+    if (shared := patch_grid.most_shared(boxes)) > values[2]:
+        said += f"; the last ones are moved in, and share up to {shared} pixels with their neighbours"
+    return gr.Image(drawn, visible=True, label=f"Patch grid on {images[0].name}: {said}")
 
 
 def apply_grid(
@@ -313,6 +320,10 @@ def apply_grid(
     """Cut all images anew."""
     project = _opened(store, project_id)
     importing.regrid(store, project.id, *_whole(size, depth, overlap))
+    images = catalogue.images(store, project.id, ImageRole.TRAIN)
+    patches = counted(catalogue.count_patches(store, project.id), "patch", "patches")
+    if images:
+        info(f"{counted(len(images), 'image')} {is_or_are(len(images))} now cut into {patches}.")
     return gr.Image(visible=False), changed + 1
 
 

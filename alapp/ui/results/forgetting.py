@@ -90,8 +90,15 @@ def verdict(pair: Difference | None) -> str:
 def _columns(pair: Difference | None, with_change: bool) -> list[str]:
     if pair is None:
         return [tables.DASH] * (4 if with_change else 3)
-    cells = [str(pair.n), tables.score(pair.before), tables.score(pair.after)]
+    # To the third decimal: rounded more, two scores that differ by a little would contradict their difference.
+    cells = [str(pair.n), f"{pair.before:.3f}", f"{pair.after:.3f}"]
     if not with_change:
         return cells
-    interval = f" ({pair.interval[0]:+.2f} to {pair.interval[1]:+.2f})" if pair.interval else ""
-    return [*cells, f"{pair.change:+.2f}{interval}"]
+    interval = f" ({_signed(pair.interval[0])} to {_signed(pair.interval[1])})" if pair.interval else ""
+    return [*cells, f"{_signed(pair.change)}{interval}"]
+
+
+def _signed(value: float) -> str:
+    """With a sign, but for what is nothing when it is rounded."""
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text

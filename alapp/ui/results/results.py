@@ -182,4 +182,5 @@ def timing_table(store: Store, project_id: int) -> str:
         ]
         for number, stages in sorted(spent.items())
     ]
-    return tables.table(["", *STAGES.values()], rows)
+    said = tables.note("With what comes before and after in each stage; the table of the Train tab has training alone.")
+    return said + tables.table(["", *STAGES.values()], rows)

@@ -315,13 +315,28 @@ def test_an_image_whose_file_is_missing_can_be_removed(store, opened, spoil, wor
     assert words not in page()[0]
 
 
-def test_the_grid_is_shown_before_it_is_applied(store, opened):
+def test_the_grid_is_shown_before_it_is_applied(store, opened, monkeypatch):
     made = opened
     before = len(catalogue.patches(store, made.id))
-    project.show_grid(store, made.id, 32, 1, 0)
+    drawn = project.show_grid(store, made.id, 32, 1, 0)
+    assert drawn.label == "Patch grid on image_0: 16 patches"
     assert len(catalogue.patches(store, made.id)) == before
+    said = []
+    monkeypatch.setattr(project, "info", said.append)
     project.apply_grid(store, made.id, 32, 1, 0, 0)
     assert len(catalogue.patches(store, made.id)) == 2 * 16
+    assert said == ["2 images are now cut into 32 patches."]
+
+
+def test_patches_that_had_to_be_moved_in_are_told(store, opened):
+    label = project.show_grid(store, opened.id, 96, 1, 0).label  # of 128 pixels
+    assert label.endswith("4 patches; the last ones are moved in, and share up to 64 pixels with their neighbours")
+    assert "moved in" not in project.show_grid(store, opened.id, 80, 1, 32).label  # as much as was asked for
+
+
+def test_a_grid_that_cannot_be_has_a_sentence(store, opened):
+    with pytest.raises(InputError, match="A patch size of 10 pixels is too small: choose at least 32"):
+        project.apply_grid(store, opened.id, 10, 1, 0, 0)
 
 
 def test_the_table_counts_one_image_and_one_patch(store):
