@@ -330,10 +330,10 @@ def test_when_a_model_was_made_is_told_by_the_clock_of_the_computer(store, train
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     try:
-        assert model_list.local_time("2026-11-30T20:31:00.123+00:00") == "2026-12-01 02:01"
+        assert tables.local_time("2026-11-30T20:31:00.123+00:00") == "2026-12-01 02:01"
         (made,) = models.checkpoints(store, trained.id)
         table = model_list.table(lineage.models_of(store, trained.id))
-        assert model_list.local_time(made.created) in table
+        assert tables.local_time(made.created) in table
         assert "by the clock of the computer that runs the app" in table
     finally:
         monkeypatch.undo()

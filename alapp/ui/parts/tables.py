@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from html import escape
 
 STYLE = """<style class="al-style">
@@ -102,6 +103,11 @@ def score(value: float | None, interval: tuple[float, float] | None = None) -> s
     if value is None:
         return DASH
     return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})" if interval else f"{value:.2f}"
+
+
+def local_time(stamp: str) -> str:
+    """A time of the database (UTC) as the clock of this computer shows it."""
+    return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M}"
 
 
 def size(n_bytes: float) -> str:

@@ -128,9 +128,9 @@ def closed() -> list[Any]:
 
 
 def _choices(found: Sequence[Project]) -> list[tuple[str, int]]:
-    """Names for the menu; of those with the same name, when they were deleted (UTC) tells them apart."""
+    """Names for the menu; of those with the same name, when they were deleted tells them apart."""
     names = Counter(item.name for item in found)
-    times = [f" ({(item.deleted or '')[:16].replace('T', ' ')})" if names[item.name] > 1 else "" for item in found]
+    times = [f" ({tables.local_time(item.deleted)})" if item.deleted and names[item.name] > 1 else "" for item in found]
     return [(f"{item.name}{time}", item.id) for item, time in zip(found, times, strict=True)]
 
 

@@ -123,7 +123,7 @@ def usage(store: Store, project_id: int) -> str:
 def name(store: Store, item: Checkpoint) -> str:
     """A model in a few words."""
     made = f"round {round_rows.round_by_id(store, item.round_id).number}" if item.round_id else "pre-training"
-    return f"{made}, {item.preset}, {item.iterations:,} iterations, {item.created[:16].replace('T', ' ')}"
+    return f"{made}, {item.preset}, {item.iterations:,} iterations, {tables.local_time(item.created)}"
 
 
 def question(store: Store, project_id: int, found: Removable) -> str:

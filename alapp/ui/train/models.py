@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import gradio as gr
@@ -116,11 +115,6 @@ def table(found: list[Model]) -> str:
     return listed + _same_patches(found) + tables.note(WHOSE_TIME)
 
 
-def local_time(stamp: str) -> str:
-    """A time of the database (UTC) as the clock of this computer shows it."""
-    return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M}"
-
-
 def _same_patches(found: list[Model]) -> str:
     """That patches are left out, where models were scored on different ones."""
     if not any(model.left_out for model in found):
@@ -146,7 +140,7 @@ def _row(model: Model, numbers: dict[int | None, str]) -> list[str]:
         tables.minutes(item.seconds),
         "file deleted" if model.size is None else tables.size(model.size),
         tables.score(score.scores.f1_50, score.interval) if score else tables.DASH,
-        local_time(item.created),
+        tables.local_time(item.created),
     ]
 
 
