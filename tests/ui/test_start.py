@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -65,7 +66,11 @@ def test_the_app_starts_on_a_shared_computer_behind_a_socks_proxy(tmp_path: Path
     inherited = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     command = [sys.executable, str(ROOT / "app.py"), "--state", str(state), "--host", "::1", "--no-browser"]
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=tmp_path, env=inherited | odd, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=inherited | odd, stdout=output, stderr=output,
+            # Tests that run in the background of a shell ignore Ctrl+C, and what they start would, too.
+            preexec_fn=None if sys.platform == "win32" else partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
     try:
         page = address(process, log)
         assert page.startswith("http://[::1]:17")
