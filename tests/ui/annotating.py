@@ -19,6 +19,8 @@ class Visitor:
         self.context = chromium.new_context(viewport={"width": 1280, "height": 800}, **options)
         self.context.add_init_script(script)
         self.page = self.context.new_page()
+        # From the start: Chromium under load lets a request pass that is sent right after the first route was set.
+        self.page.route("**/component_server/**", lambda route: route.continue_())
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
