@@ -101,12 +101,13 @@ def intensities(store: Store, patch_id: int, z: int, y: int, x: int) -> list[flo
 
 
 def _defaults(store: Store, patch: Patch) -> tuple[Channel, ...]:
-    return _sampled(store.files, patch.image_path)
+    return image_channels(store.files, patch.image_path)
 
 
 @lru_cache(maxsize=256)
-def _sampled(files: Files, path: str) -> tuple[Channel, ...]:
-    """Sampling an image takes longer than showing a slice; the file of an image never changes."""
+def image_channels(files: Files, path: str) -> tuple[Channel, ...]:
+    """How the image at this path is shown at first. To look at all of it takes longer than to show a slice; the file
+    of an image never changes."""
     return default_channels(files.read_array(path))
 
 

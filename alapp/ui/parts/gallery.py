@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image as PictureFile
 
 from alapp.domain import LabelKind
-from alapp.stages.display import Channel, default_channels, to_display
+from alapp.rounds.annotate.annotation_pictures import image_channels
+from alapp.stages.display import Channel, to_display
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage.catalogue import Image, Patch
 from alapp.storage.db import Store
@@ -78,11 +79,10 @@ def fullest(areas: Sequence[int], middle: int) -> int:
     return min((z for z, area in enumerate(areas) if area == largest), key=lambda z: abs(z - middle))
 
 
-@lru_cache(maxsize=256)
 def channels(store: Store, path: str) -> tuple[Channel, ...]:
     """How the image at this path is shown. A patch is shown in the same way: by its own darkest and brightest pixels,
     one without objects would be all noise, and patches would not compare."""
-    return default_channels(store.files.read_array(path))
+    return image_channels(store.files, path)
 
 
 def picture(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from alapp.stages.patches import MIN_SIZE
 from alapp.storage import catalogue
 from alapp.storage import rounds as round_rows
 from alapp.storage.catalogue import Project
 from alapp.storage.db import Store
 from alapp.ui.parts import tables
 from alapp.wording import counted
-
-SMALLEST = 32
-"""Pixels of the smallest side that patches can have."""
 
 
 def n_unpicked(store: Store, project_id: int) -> int:
@@ -39,7 +37,7 @@ def _smaller(store: Store, project: Project) -> str:
     """A size of patches that makes several out of one, in words; "" where patches are small already."""
     first = catalogue.patches(store, project.id)[0]
     side = min(max(first.box.height, first.box.width), project.patch_size) // 2
-    side = max(SMALLEST, side // 16 * 16)
+    side = max(MIN_SIZE, side // 16 * 16)
     depth = -(-min(first.box.depth, project.patch_depth) // 2)
     if side >= max(first.box.height, first.box.width) and depth >= first.box.depth:
         return ""
