@@ -277,6 +277,8 @@ def _import_file(store: Store, project_id: int, path: Path, file: Mapping[str, A
     axes = file.get("axes") or None
     if info.axes_source == "assumed" and axes is None:
         raise ImageError(f"{path.name}: its axes are not in the file. Confirm them (for example {info.axes}) first.")
+    if axes == info.axes and info.axes_source != "assumed":
+        axes = None  # nobody had to confirm what the file says
     pixels = image_files.read(path, axes)
     info = replace(info, warnings=info.warnings + image_files.pixel_warnings(pixels))
     is_3d = image_files.is_3d(info, axes)

@@ -51,7 +51,9 @@ def suits(layout: Layout, cases: Sequence[Case], machine: Machine) -> bool | Non
 
 
 def same_spacing(layout: Layout, cases: Sequence[Case]) -> bool:
-    """Whether a plan that was made on `cases` would take slices to be as thick."""
+    """Whether a plan that was made on `cases` would take slices to be as thick; not if its file is lost."""
+    if not layout.plan.exists():
+        return False
     plan = layout.read_plan()
     return bool(plan["spacing"] == spacing_of(cases, plan["image_dimensions"]))
 

@@ -85,7 +85,8 @@ def keep(
 
 
 def _text(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
+    # All digits: who only looks must not change it.
+    return "" if value is None else repr(value).removesuffix(".0")
 
 
 def _image(store: Store, project_id: int | None, chosen: int | None) -> Image:

@@ -62,6 +62,8 @@ def test_a_corrected_thickness_of_slices_is_another_spacing(tmp_path):
     plan_small(tmp_path, cases(1.0))
     assert NnUNet().same_spacing(tmp_path, cases(1.0))
     assert not NnUNet().same_spacing(tmp_path, cases(2.0))
+    Layout(tmp_path).plan.unlink()  # a lost plan can be made anew
+    assert not NnUNet().same_spacing(tmp_path, cases(1.0))
 
 
 def test_the_thickness_of_slices_is_nothing_to_flat_images(workspace):

@@ -163,3 +163,13 @@ def test_a_voxel_size_is_corrected_after_the_import(store, opened, told):
     for chosen in (one.id, 0, None):
         with pytest.raises(InputError, match="Choose an image in the menu"):
             voxel_panel.look(store, opened.id, chosen)
+
+
+def test_a_voxel_size_that_was_only_looked_at_stays(store, opened):
+    image = catalogue.images(store, opened.id)[0]
+    exact = VoxelSize(None, 0.10833333333333334, 2.0)
+    catalogue.set_voxel_size(store, [image.id], exact)
+    _, _, _, y, x, asked = voxel_panel.look(store, opened.id, image.id)
+    assert (y.value, x.value) == ("0.10833333333333334", "2")
+    voxel_panel.keep(store, opened.id, asked, "", y.value, x.value, 0)
+    assert catalogue.image(store, image.id).voxel_size == exact

@@ -60,6 +60,17 @@ def test_what_was_seen_is_imported_and_every_file_is_reported(store, folder):
     assert "stack is 3D" in report
 
 
+def test_only_assumed_axes_count_as_confirmed_by_a_person(store, tmp_path):
+    made = catalogue.create_project(store, "mine", patch_size=32)
+    tifffile.imwrite(tmp_path / "told.tif", np.zeros((5, 40, 40), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "untold.tif", np.zeros((5, 40, 40), np.uint8), photometric="minisblack")
+    sheet, paths = seen(tmp_path, store, made.id)
+    importer.start_import(store, made.id, paths, sheet, "train", None, None, 0)
+    run_inline(store, jobs.active(store, made.id)[0])
+    sources = {image.name: image.axes_source for image in catalogue.images(store, made.id)}
+    assert sources == {"told": "ImageJ metadata", "untold": "confirmed"}
+
+
 def test_what_does_not_fit_is_told_before_the_import(store, folder):
     made = catalogue.create_project(store, "mine", patch_size=32)
     importing.add_array(store, made.id, "old", np.zeros((40, 40, 2), np.uint8))
