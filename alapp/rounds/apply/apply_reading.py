@@ -33,7 +33,9 @@ class Reading:
     def remark(self, is_3d: bool) -> str:
         """Where the size comes from that areas or volumes are told with, in words; "" where the file tells it."""
         size = self.voxel_size
-        pixel = f"{size.y:g} µm" if size.known and size.y == size.x else f"{size.y:g} x {size.x:g} µm"
+        if not size.known:
+            return ""  # there is no size that an area could be told with
+        pixel = f"{size.y:g} µm" if size.y == size.x else f"{size.y:g} x {size.x:g} µm"
         entered = [f"pixel size as entered: {pixel}"] if self.entered else []
         if "y" in self.borrowed:
             z = f", slices {size.z:g} µm apart" if is_3d and size.z is not None else ""

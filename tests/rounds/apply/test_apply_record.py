@@ -163,6 +163,7 @@ def test_it_is_told_what_of_the_voxel_size_of_a_stack_is_the_projects():
         "pixel size as entered: 0.2 µm; distance of slices taken from the project: 2 µm"
     )
     assert Reading(None, size).remark(True) == ""
+    assert Reading(None, VoxelSize(None, None, None)).remark(False) == ""  # neither the file nor the project tells
 
 
 @pytest.mark.parametrize("told", ["TYX", "CYX"])
