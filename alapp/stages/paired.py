@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from alapp.domain import InstanceScores
+from alapp.stages.jackknife import combined, spread
 from alapp.stages.metrics import MIN_PATCHES, pool
 
 RESAMPLES = 2000
@@ -42,50 +44,58 @@ class Difference:
 def paired_difference(before: Sequence[InstanceScores], after: Sequence[InstanceScores]) -> Difference:
     """The difference between two models that were scored on the same patches, in the same order.
 
-    The interval is the percentile bootstrap over patches, which are drawn in pairs (Efron 1979), so that what makes
-    a patch hard for both cancels out. Deterministic. Raises `ValueError` for lists that are empty or differ in length.
+    The interval is Student's t with the jackknife over patches, which are left out in pairs, so that what makes a patch
+    hard for both cancels out. It is never narrower than if every object that only one of them found had been found by
+    chance (McNemar 1947): patches that happen to agree do not make a difference certain. Raises `ValueError` for lists
+    that are empty or differ in length.
     """
     if len(before) != len(after):
         raise ValueError(f"The models have scores on different patches: {len(before)} and {len(after)}.")
-    interval = None
-    if len(before) >= MIN_PATCHES:
-        rows = np.random.default_rng(0).integers(0, len(before), (RESAMPLES, len(before)))
-        low, high = np.quantile(resampled_f1(after, rows) - resampled_f1(before, rows), (0.025, 0.975))
-        interval = (float(low), float(high))
-    return Difference(len(before), pool(before).f1_50, pool(after).f1_50, interval)
+    first, second = pool(before).f1_50, pool(after).f1_50
+    if len(before) < MIN_PATCHES:
+        return Difference(len(before), first, second, None)
+    both = np.hstack([counts(before), counts(after)])
+    half = max(spread(both, lambda sums: f1_of_sums(sums[..., 2:]) - f1_of_sums(sums[..., :2])).half, _floor(both))
+    change = second - first
+    return Difference(len(before), first, second, (max(change - half, -1.0), min(change + half, 1.0)))
+
+
+def _floor(both: np.ndarray) -> float:
+    """Half the width of the 95% interval if every object, of float (n, 4) `counts` by two models, that only one of them
+    found were found by chance. F1 is the share of objects found, if what was only missed, or invented, counts half."""
+    found, mistakes = np.abs(both[:, 2:] - both[:, :2]).sum(axis=0)
+    sums = both.sum(axis=0)
+    of = max(sums[0] + sums[1] / 2, sums[2] + sums[3] / 2, 1)
+    return float(ndtri(0.975) * np.sqrt(max(found + mistakes / 2, 1) / 2) / of)
 
 
 def probability_lower(first: Sequence[InstanceScores], second: Sequence[InstanceScores]) -> float:
-    """How likely F1 of `second` is lower than that of `first`, in [0, 1], by the bootstrap of `paired_difference`; ties
-    count half.
+    """How likely F1 of `second` is lower than that of `first`, in [0, 1], by the bootstrap over patches, drawn in
+    pairs (Efron 1979); ties count half.
 
     With few patches it is too sure of itself. Raises `ValueError` for lists that are empty or differ in length.
     """
     if not first or len(first) != len(second):
         raise ValueError(f"A paired comparison needs the same images: {len(first)} and {len(second)} were given.")
     rows = np.random.default_rng(0).integers(0, len(first), (RESAMPLES, len(first)))
-    before, after = resampled_f1(first, rows), resampled_f1(second, rows)
+    before, after = (f1_of_sums(counts(parts)[rows].sum(axis=1)) for parts in (first, second))
     return float(np.mean(after < before) + 0.5 * np.mean(after == before))
 
 
 def unpaired_interval(first: Sequence[InstanceScores], second: Sequence[InstanceScores]) -> tuple[float, float]:
-    """The 95% interval of F1 of `first` minus F1 of `second`, of different patches: both are resampled, each for
-    itself. Raises `ValueError` for empty lists."""
-    if not first or not second:
-        raise ValueError("There is nothing to resample.")
-    rng = np.random.default_rng(0)
-    drawn = [resampled_f1(parts, rng.integers(0, len(parts), (RESAMPLES, len(parts)))) for parts in (first, second)]
-    low, high = np.quantile(drawn[0] - drawn[1], (0.025, 0.975))
-    return float(low), float(high)
+    """The 95% interval of F1 of `first` minus F1 of `second`, of different patches: Student's t with the jackknife over
+    the patches of each. Raises `ValueError` for fewer than two patches of either."""
+    half = combined([spread(counts(parts), f1_of_sums) for parts in (first, second)]).half
+    change = pool(first).f1_50 - pool(second).f1_50
+    return max(change - half, -1.0), min(change + half, 1.0)
 
 
-def resampled_f1(parts: Sequence[InstanceScores], rows: np.ndarray) -> np.ndarray:
-    """float64 (resamples,): pooled F1 of each row of indices into `parts`."""
-    counts = np.array([(part.tp_50, part.fp_50 + part.fn_50) for part in parts], dtype=float)
-    return f1_of_sums(counts[rows].sum(axis=1))
+def counts(parts: Sequence[InstanceScores]) -> np.ndarray:
+    """float64 (n, 2) at IoU 0.5: objects found, and mistakes (missed and invented), of each patch."""
+    return np.array([(part.tp_50, part.fp_50 + part.fn_50) for part in parts], dtype=float)
 
 
 def f1_of_sums(sums: np.ndarray) -> np.ndarray:
-    """F1 of float (..., 2): objects found, and mistakes (missed and invented). Nothing of both is perfect."""
+    """F1 of float (..., 2) `counts`. Nothing of both is perfect."""
     tp, wrong = np.moveaxis(sums, -1, 0)
     return np.where(tp + wrong > 0, 2 * tp / np.maximum(2 * tp + wrong, 1), 1.0)

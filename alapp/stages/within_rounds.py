@@ -6,14 +6,11 @@ rounds, the kind with more patches in the later ones would look better for that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alapp.stages.paired import RESAMPLES
-
-Value = Callable[[np.ndarray], np.ndarray]
-"""Makes one number of the sums over patches, float (..., 2) -> (...)."""
+from alapp.stages.jackknife import Spread, Value, combined, influences
 
 
 def weights(sizes: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -31,28 +28,26 @@ def average(rounds: Sequence[np.ndarray], weight: np.ndarray, value: Value) -> f
     return float(weight @ [value(part.sum(axis=0)) for part in rounds])
 
 
-def resampled(rounds: Sequence[np.ndarray], weight: np.ndarray, value: Value, rng: np.random.Generator) -> np.ndarray:
-    """float (RESAMPLES,): `average` of resamples of the patches, each drawn within its round (Efron 1979).
+def spread(rounds: Sequence[np.ndarray], weight: np.ndarray, value: Value) -> Spread:
+    """That of `average`, by the jackknife over the patches of each round.
 
-    Where a round has a single patch of the kind, nothing could vary: it is drawn together with its neighbours. What
-    resamples differ by is centred, as neighbours differ, and made larger by sqrt(n / (n - 1)), by which n patches vary
-    less among themselves than those they stand for. Raises `ValueError` for fewer than two patches.
+    Where a round has a single patch of the kind, nothing could vary: how patches vary there is taken from its
+    neighbours and itself. Raises `ValueError` for fewer than two patches.
     """
-    found = np.full(RESAMPLES, average(rounds, weight, value))
+    parts = []
     for group in _groups([len(part) for part in rounds]):
         known = np.concatenate([rounds[number] for number in group])
-        drawn = np.zeros(RESAMPLES)
-        for number in group:
-            rows = rng.integers(0, len(known), (RESAMPLES, len(rounds[number])))
-            drawn += weight[number] * value(known[rows].sum(axis=1))
-        found += (drawn - drawn.mean()) * np.sqrt(len(known) / (len(known) - 1))
-    return found
+        n = len(known)
+        of_a_patch = np.sum(influences(known, value) ** 2) / (n - 1)
+        share = sum(weight[number] ** 2 / len(rounds[number]) for number in group)
+        parts.append(Spread(float(of_a_patch * share), n - 1))
+    return combined(parts)
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of rounds that are drawn together, in order: as few as have two patches."""
+    """Numbers of rounds that are taken together, in order: as few as have two patches."""
     if sum(sizes) < 2:
-        raise ValueError("It takes two patches to resample them.")
+        raise ValueError("It takes two patches to tell how they vary.")
     group: list[int] = []
     for number in range(len(sizes)):
         group.append(number)

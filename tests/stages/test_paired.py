@@ -34,6 +34,28 @@ def test_pairing_sees_what_hides_in_the_spread_between_patches():
     assert unpaired_interval(after, before)[0] < 0
 
 
+def test_what_all_patches_show_alike_is_not_certain():
+    before = [scored(10, 20)] * 6
+    found = paired_difference(before, [scored(12, 20)] * 6)
+    assert found.interval[0] < found.change < found.interval[1]
+    assert not paired_difference(before, before).better
+    assert not paired_difference([scored(1, 2)] * 6, [scored(1, 2)] * 5 + [scored(2, 2)]).better
+
+
+@pytest.mark.parametrize("n", [5, 12])
+def test_the_interval_holds_the_truth_as_often_as_it_says(n):
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        chance = rng.uniform(0.4, 0.9, n)
+        pairs = [
+            [scored(int(rng.binomial(20, p)), 20) for p in (chance[i], np.clip(chance[i] + rng.normal(0, 0.1), 0, 1))]
+            for i in range(n)
+        ]
+        low, high = paired_difference(*zip(*pairs, strict=True)).interval
+        held += low <= 0 <= high
+    assert 0.93 <= held / 400 <= 0.98
+
+
 def test_few_patches_claim_nothing():
     found = paired_difference([scored(0, 20)] * 4, [scored(20, 20)] * 4)
     assert (found.interval, found.better) == (None, False)

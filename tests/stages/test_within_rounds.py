@@ -30,33 +30,31 @@ def test_rounds_are_averaged_by_their_weights():
 
 def test_what_differs_between_rounds_only_does_not_spread():
     rounds = [values(1, 1, 1), values(9, 9)]
-    drawn = within_rounds.resampled(rounds, np.array([0.5, 0.5]), mean, np.random.default_rng(0))
-    assert drawn == pytest.approx(np.full(len(drawn), 5))
+    assert within_rounds.spread(rounds, np.array([0.5, 0.5]), mean).variance == pytest.approx(0)
 
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (1, 1, 1, 1), (3, 1), (1, 3), (2, 1, 1, 2), (1, 2, 1)])
 def test_single_patches_vary_too(sizes):
     rng = np.random.default_rng(0)
     rounds = [values(*rng.normal(0, 1, size)) for size in sizes]
-    weight = np.full(len(sizes), 1 / len(sizes))
-    drawn = within_rounds.resampled(rounds, weight, mean, rng)
-    assert drawn.mean() == pytest.approx(within_rounds.average(rounds, weight, mean))
-    assert drawn.std() > 0
+    found = within_rounds.spread(rounds, np.full(len(sizes), 1 / len(sizes)), mean)
+    assert found.variance > 0
+    assert 1 <= found.freedom <= sum(sizes) - 1
 
 
 def test_the_spread_is_as_wide_as_that_of_new_patches():
     rng, weight, made, said = np.random.default_rng(0), np.full(4, 0.25), [], []
-    for _ in range(150):
+    for _ in range(500):
         rounds = [values(*rng.normal(level, 1, 2)) for level in (0, 5, 9, 11)]
         made.append(within_rounds.average(rounds, weight, mean))
-        said.append(within_rounds.resampled(rounds, weight, mean, rng).var())
-    assert np.mean(said) == pytest.approx(1 / 8, rel=0.2)
-    assert np.var(made) == pytest.approx(1 / 8, rel=0.3)
+        said.append(within_rounds.spread(rounds, weight, mean).variance)
+    assert np.mean(said) == pytest.approx(1 / 8, rel=0.1)
+    assert np.var(made) == pytest.approx(1 / 8, rel=0.15)
 
 
 def test_one_patch_tells_nothing_of_the_others():
     with pytest.raises(ValueError, match="two patches"):
-        within_rounds.resampled([values(1)], np.ones(1), mean, np.random.default_rng(0))
+        within_rounds.spread([values(1)], np.ones(1), mean)
 
 
 def test_nothing_found_where_nothing_is_is_perfect():

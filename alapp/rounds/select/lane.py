@@ -20,7 +20,8 @@ from alapp.errors import InputError
 from alapp.rounds.annotate.measuring import share_count
 from alapp.rounds.predict import evidence
 from alapp.stages import within_rounds
-from alapp.stages.paired import MIN_PATCHES, f1_of_sums
+from alapp.stages.jackknife import combined
+from alapp.stages.paired import MIN_PATCHES, counts, f1_of_sums
 from alapp.stages.select.base import SELECTORS, Context, Pick
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
@@ -137,14 +138,13 @@ def compare(store: Store, project_id: int) -> Comparison | None:
 def comparison(rounds: Sequence[tuple[Sequence[InstanceScores], Sequence[InstanceScores]]]) -> Comparison:
     """The scores of the strategy's patches and the lane's of each round, neither empty."""
     weight = within_rounds.weights([(len(strategy), len(control)) for strategy, control in rounds])
-    tables = [[_table(pair[kind]) for pair in rounds] for kind in (0, 1)]
+    tables = [[counts(pair[kind]) for pair in rounds] for kind in (0, 1)]
     strategy, control = (_arm(parts, weight) for parts in tables)
     interval = None
     if min(strategy.n, control.n) >= MIN_PATCHES:
-        rng = np.random.default_rng(0)
-        drawn = [within_rounds.resampled(parts, weight, f1_of_sums, rng) for parts in tables]
-        low, high = np.quantile(drawn[0] - drawn[1], (0.025, 0.975))
-        interval = (float(low), float(high))
+        half = combined([within_rounds.spread(parts, weight, f1_of_sums) for parts in tables]).half
+        change = strategy.f1 - control.f1
+        interval = (max(change - half, -1.0), min(change + half, 1.0))
     return Comparison(len(rounds), strategy, control, interval)
 
 
@@ -160,8 +160,3 @@ def _arm(rounds: Sequence[np.ndarray], weight: np.ndarray) -> Arm:
     f1 = within_rounds.average(rounds, weight, f1_of_sums)
     mistakes = float(weight @ [part[:, 1].mean() for part in rounds])
     return Arm(sum(len(part) for part in rounds), f1, mistakes)
-
-
-def _table(scores: Sequence[InstanceScores]) -> np.ndarray:
-    """float (patches, 2): objects found, and mistakes."""
-    return np.array([(score.tp_50, score.fp_50 + score.fn_50) for score in scores], float)
