@@ -26,9 +26,9 @@ from alapp.ui.header import time_left
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import tables
 from alapp.ui.parts.downloads import offered
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 TABLE, OUTLINES, MIRRORING = "table", "pictures", "mirroring"
 EXTRAS = [
     ("A table of the objects of each image (CSV: area, position, shape, brightness)", TABLE),

@@ -18,9 +18,8 @@ from alapp.storage import catalogue
 from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page
+from alapp.ui.quiet import QUIET
 from alapp.ui.train import plan, train
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 BLOCKING = frozenset({"import", "sample", "pseudo_label", "pretrain", "select", "train"})
 """Jobs whose end decides what comes next."""

@@ -10,6 +10,7 @@ import gradio as gr
 
 from alapp.storage.db import Store
 from alapp.ui.errors import told
+from alapp.ui.quiet import QUIET
 
 TABS = {
     "project": "Project",
@@ -61,7 +62,7 @@ def fill_when_stale(page: Page, stale: gr.State, content: Callable[[Store, int |
     def fill(project_id: int | None, stamp: float) -> Any:
         return content(page.store, project_id) if stamp else gr.skip()
 
-    stale.change(told(fill), [page.project_id, stale], panels, show_progress="hidden", api_visibility="private")
+    stale.change(told(fill), [page.project_id, stale], panels, **QUIET)
 
 
 @dataclass(frozen=True)

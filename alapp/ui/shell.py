@@ -22,6 +22,7 @@ from alapp.ui.foundation import foundation
 from alapp.ui.page import TABS, Page, Tab
 from alapp.ui.project import project
 from alapp.ui.pseudolabel import pseudo
+from alapp.ui.quiet import QUIET
 from alapp.ui.results import results
 from alapp.ui.rounds import rounds
 from alapp.ui.train import train
@@ -44,7 +45,6 @@ MODULES = {
     "apply": apply,
     "experiments": experiments,
 }
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(store: Store) -> gr.Blocks:

@@ -38,6 +38,8 @@ def test_no_event_is_public(store):
     demo = shell.build(store)
     assert demo.fns
     assert {fn.api_visibility for fn in demo.fns.values()} == {"private"}
+    # Else every event makes the page look for all components of which any ever had a status.
+    assert all(fn.show_progress_on == [] for fn in demo.fns.values() if fn.show_progress == "hidden")
 
 
 def test_the_last_of_two_quick_choices_counts(store):

@@ -14,6 +14,7 @@ from alapp.ui.annotate.annotate_server import server_functions
 from alapp.ui.annotate.canvas import annotator
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
+from alapp.ui.quiet import QUIET
 
 _turns = itertools.count(1)
 
@@ -39,10 +40,9 @@ def build(page: Page) -> Tab:
         told(open_patch),
         [page.project_id, page.open_patch],
         [canvas, page.open_patch],
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
-    canvas.changed(told(changed), page.changed, page.changed, show_progress="hidden", api_visibility="private")
+    canvas.changed(told(changed), page.changed, page.changed, **QUIET)
     return Tab("annotate", [canvas, *choice], lambda project_id: [_value(project_id), *refresh_choice(project_id)])
 
 

@@ -17,8 +17,8 @@ from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.foundation import model_panel
 from alapp.ui.page import Page
+from alapp.ui.quiet import QUIET
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 QUESTION = "What answers your clicks?"
 WHY = (
     "A click on an object in Annotate is answered with its outline. The built-in method works at once, on every "

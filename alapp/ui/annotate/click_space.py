@@ -15,8 +15,8 @@ from alapp.ui import spaces
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 GB = 10**9
 INFO = (
     "Where a foundation model answers clicks, what it needs seconds to compute for a slice is kept, for all projects; "

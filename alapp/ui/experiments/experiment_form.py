@@ -15,6 +15,7 @@ from alapp.experiments.study import CHAIN, SCHEDULES, SINGLE, Source, Study
 from alapp.stages.sample import SAMPLES
 from alapp.stages.select.base import SELECTORS
 from alapp.storage.db import Store
+from alapp.ui.quiet import QUIET
 from alapp.ui.rounds import strategies
 
 SAMPLE, FOLDERS, PROJECT = "sample", "folders", "project"
@@ -75,8 +76,7 @@ def _images() -> dict[str, Any]:
         lambda chosen: [gr.Row(visible=chosen == SAMPLE), gr.Column(visible=chosen == FOLDERS)],
         origin,
         [samples, folders],
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
     return {
         "name": name, "origin": origin, "sample": sample, "frames": frames, "images": images, "labels": labels,

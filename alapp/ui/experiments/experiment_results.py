@@ -19,6 +19,7 @@ from alapp.ui import spaces
 from alapp.ui.errors import told
 from alapp.ui.parts import data_table, plots, tables
 from alapp.ui.parts.downloads import offered
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted
 
 COLUMNS = {
@@ -42,7 +43,6 @@ READING = (
 )
 EVERY = "all"
 MOST_SENTENCES = 60
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def freshness(experiment_id: int | None, finished: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from alapp.ui.experiments import experiment_form, experiment_results
 from alapp.ui.header import time_left
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import data_table, tables
+from alapp.ui.quiet import QUIET
 
 ABOUT = (
     "For labelled images: find out what works on data like yours, before you label. The app trains again and again "
@@ -49,7 +50,6 @@ COLUMNS = {
     "Remark": None,
 }
 WIDTHS = ["21%", "12%", "17%", "7%", "9%", "8%", "6%", "8%", "12%"]
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from alapp.ui.foundation import model_panel, model_rows
 from alapp.ui.page import Page
 from alapp.ui.parts import gallery
 from alapp.ui.project import sheets
+from alapp.ui.quiet import QUIET
 
 Message = dict[str, Any]
 
@@ -39,7 +40,6 @@ CLOSED = (
     "On this public demo models cannot be downloaded, imported or removed, because all visitors share one computer. "
     "Install the app on yours to use them."
 )
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(page: Page) -> None:

@@ -18,9 +18,9 @@ from alapp.ui import spaces
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 EXPLANATION = "They take as much disk space as before, until they are erased."
 
 

@@ -14,8 +14,8 @@ from alapp.storage.db import Store
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.project import masks_panel, sheets, voxel_panel
+from alapp.ui.quiet import QUIET
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 NO_IMAGE = ("Choose an image …", 0)
 
 

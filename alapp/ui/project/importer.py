@@ -23,9 +23,9 @@ from alapp.storage.db import Store, now
 from alapp.ui import spaces
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FILE, AXES, Z, Y, X = "File", "Axes", "z (µm)", "y (µm)", "x (µm)"
 HEADERS = [FILE, "Size", "Type", AXES, "Axes from", Z, Y, X, "Remark"]
 UNUSABLE, MISFIT = "cannot be used: ", "does not fit: "

@@ -23,9 +23,9 @@ from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
 from alapp.ui.project import importer
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 EXPLANATION = (
     "A model is scored on an image to test on by masks that you drew elsewhere. Give one label image for each, of the "
     "name and size of its image: 0 is background, and every object has a number of its own. A single file may have any "

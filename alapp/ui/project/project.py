@@ -21,9 +21,9 @@ from alapp.ui.annotate import click_choice
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page, Tab
 from alapp.ui.project import deleted, image_menu, importer, masks_panel, sheets
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted, is_or_are
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MODALITIES = [("Light microscopy", Modality.LIGHT), ("Electron microscopy", Modality.EM)]
 KINDS_INFO = (
     "Leave it as it is if you segment one kind of object. Else name each, with commas between them, e.g. healthy "

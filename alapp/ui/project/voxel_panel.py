@@ -14,9 +14,8 @@ from alapp.storage.db import Store
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(page: Page, chosen: gr.Dropdown, ask: gr.Button) -> None:

@@ -15,8 +15,8 @@ from alapp.rounds.train import finetune_sam
 from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
+from alapp.ui.quiet import QUIET
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 KIND = "finetune_sam"
 NOTE = (
     "micro_sam can learn from the patches that you finished: which outlines you draw, and what is one object. It "

@@ -26,9 +26,9 @@ from alapp.ui.parts import gallery
 from alapp.ui.pseudolabel import finetune
 from alapp.ui.pseudolabel.method_cards import method_cards
 from alapp.ui.pseudolabel.method_menu import MAX_PARAMETERS, follow, method_controls, offered, parameters
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 NOTE = (
     "Pseudo-labels are labels that nobody checked. nnU-Net configures itself on them and learns a first, rough idea "
     "of your objects, which your own labels then correct. Your labels are learned from alone as soon as they show "

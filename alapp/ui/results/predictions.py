@@ -18,6 +18,7 @@ from alapp.storage.models import Checkpoint
 from alapp.ui.errors import told
 from alapp.ui.page import Page
 from alapp.ui.parts import data_table, tables
+from alapp.ui.quiet import QUIET
 from alapp.ui.results import comparison
 from alapp.wording import counted
 
@@ -241,9 +242,8 @@ def round_title(number: int, in_use: int) -> str:
 def _connect(page: Page, parts: _Parts) -> None:
     """What the controls of the section Predictions do."""
     store = page.store
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     # One after the other, in the order of the acts: an answer that is overtaken would take back what came after it.
-    in_turn: dict[str, Any] = {**quick, "concurrency_id": "predictions", "concurrency_limit": 1}
+    in_turn: dict[str, Any] = {**QUIET, "concurrency_id": "predictions", "concurrency_limit": 1}
     inputs = [page.project_id, parts.rounds, parts.against]
     for menu in (parts.rounds, parts.against):
         menu.input(
@@ -283,6 +283,6 @@ def _connect(page: Page, parts: _Parts) -> None:
             **in_turn,
         )
     parts.apply.click(
-        told(lambda p, c: start_applying(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+        told(lambda p, c: start_applying(store, p, c)), [page.project_id, page.changed], page.changed, **QUIET
     )
-    parts.open_button.click(told(comparison.open_in_annotate), parts.shown, [page.tabs, page.open_patch], **quick)
+    parts.open_button.click(told(comparison.open_in_annotate), parts.shown, [page.tabs, page.open_patch], **QUIET)

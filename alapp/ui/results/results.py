@@ -18,6 +18,7 @@ from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import downloads, plots, tables
+from alapp.ui.quiet import QUIET
 from alapp.ui.results import adviser, comparison, diagnostics, effort, forgetting, predictions
 from alapp.ui.rounds import lane
 from alapp.wording import counted
@@ -70,8 +71,7 @@ def _exports(page: Page) -> tuple[gr.HTML, gr.File]:
             told(partial(downloads.start_export, page.store, name)),
             [page.project_id, page.changed],
             [status, page.changed],
-            show_progress="hidden",
-            api_visibility="private",
+            **QUIET,
         )
     return status, files
 

@@ -14,6 +14,7 @@ from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 
 HELP = (
     "Which patches count as alike decides which ones core-set picks, and where they lie on the map. It takes effect "
@@ -23,7 +24,6 @@ HELP = (
 
 def build(page: Page) -> list[Any]:
     """Lay out the choice inside the caller's column; returns the outputs of `refresh`."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with gr.Accordion("What patches are compared by", open=False, elem_id="rounds-compared-by"):
         choice = gr.Radio(choices(), value=embedding.BACKEND, show_label=False, info=HELP)
         note = gr.HTML(padding=False)
@@ -32,7 +32,7 @@ def build(page: Page) -> list[Any]:
         [page.project_id, choice],
         note,
         trigger_mode="always_last",
-        **quick,
+        **QUIET,
     )
     return [choice, note]
 

@@ -16,6 +16,7 @@ from alapp.storage.db import Store
 from alapp.ui.errors import told
 from alapp.ui.page import Page, fill_when_stale
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 
 TITLE = "Does the strategy beat chance?"
 WAITING = "It is told here once a round has finished patches of both kinds, and a model was trained before that round."
@@ -24,7 +25,6 @@ CAVEAT = (
     "patches helps more: patches can also be hard because they are blurred or rare. Only training twice can show that "
     "(see “experiment” in the README)."
 )
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def menu(page: Page, stale: gr.State) -> gr.Dropdown:

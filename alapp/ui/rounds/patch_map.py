@@ -23,6 +23,7 @@ from alapp.ui.annotate import annotate_messages as read
 from alapp.ui.errors import sentence, told
 from alapp.ui.page import Page
 from alapp.ui.parts import gallery, tables
+from alapp.ui.quiet import QUIET
 from alapp.ui.rounds import picks
 from alapp.ui.rounds.scatter import scatter
 
@@ -52,10 +53,9 @@ def connect(page: Page, parts: PatchMap, stale: gr.State, chosen: gr.State, pane
     """Fetch the points again when `stale` changes, and put a ring around the patch that is `chosen`, whose `panel` is
     filled by a click on it."""
     store = page.store
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     inputs = [page.project_id, stale, chosen]
-    stale.change(told(lambda *now: draw_anew(store, *now)), inputs, [parts.canvas, panel.row], **quick)
-    chosen.change(told(value), inputs, parts.canvas, **quick)
+    stale.change(told(lambda *now: draw_anew(store, *now)), inputs, [parts.canvas, panel.row], **QUIET)
+    chosen.change(told(value), inputs, parts.canvas, **QUIET)
 
     def on_map(project: int | None, event: gr.EventData) -> Any:
         return picks.show_patch(store, project, event.patch)
@@ -63,8 +63,8 @@ def connect(page: Page, parts: PatchMap, stale: gr.State, chosen: gr.State, pane
     def on_open(project: int | None, event: gr.EventData) -> Any:
         return picks.open_clicked(store, project, event.patch)
 
-    parts.canvas.picked(told(on_map), page.project_id, [*panel.outputs, chosen], **quick, **picks.EACH_IN_TURN)
-    parts.canvas.opened(told(on_open), page.project_id, [page.tabs, page.open_patch, chosen], **quick)
+    parts.canvas.picked(told(on_map), page.project_id, [*panel.outputs, chosen], **QUIET, **picks.EACH_IN_TURN)
+    parts.canvas.opened(told(on_open), page.project_id, [page.tabs, page.open_patch, chosen], **QUIET)
 
 
 def value(project_id: int | None, stamp: float, chosen: int | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from alapp.storage.rounds import Round, Selected
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import gallery, tables
+from alapp.ui.quiet import QUIET
 from alapp.ui.rounds import place
 from alapp.wording import counted
 
@@ -101,19 +102,18 @@ def lay_out_panel() -> Panel:
 def connect(page: Page, picks: Picks, panel: Panel, stale: gr.State, chosen: gr.State) -> None:
     """List the picks when `stale` or the menu changes; a click on one shows it in the panel and makes it `chosen`."""
     store = page.store
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     inputs = [page.project_id, picks.menu]
     listed = [picks.menu, picks.gallery, picks.hint]
     for trigger in (stale.change, picks.menu.input):
         trigger(
-            told(lambda p, number: show_round(store, p, number)), inputs, listed, trigger_mode="always_last", **quick
+            told(lambda p, number: show_round(store, p, number)), inputs, listed, trigger_mode="always_last", **QUIET
         )
 
     def on_pick(project: int | None, number: Any, event: gr.SelectData) -> Any:
         return show_pick(store, project, number, event.index)
 
-    picks.gallery.select(told(on_pick), inputs, [*panel.outputs, chosen], **quick, **EACH_IN_TURN)
-    panel.open_button.click(told(open_patch), chosen, [page.tabs, page.open_patch], **quick)
+    picks.gallery.select(told(on_pick), inputs, [*panel.outputs, chosen], **QUIET, **EACH_IN_TURN)
+    panel.open_button.click(told(open_patch), chosen, [page.tabs, page.open_patch], **QUIET)
     panel.swap_button.click(
         told(lambda p, one, c: swap(store, p, one, c)),
         [page.project_id, chosen, page.changed],

@@ -21,6 +21,7 @@ from alapp.storage.db import Store
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 from alapp.ui.results import adviser
 from alapp.ui.rounds import compared_by, lane, scarce
 from alapp.ui.rounds import patch_map as patch_maps
@@ -56,13 +57,12 @@ def build(page: Page) -> Tab:
         stale, patch_map.note, strategy, control, repeat, select_button, discard, offer, reference, timeline,
     ]  # fmt: skip
     store = page.store
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     patch_maps.connect(page, patch_map, stale, chosen, panel)
     picks_panel.connect(page, picks, panel, stale, chosen)
     for trigger in (page.project_id.change, stale.change, budget.change):  # the first: the map may take a moment
-        trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **quick)
-    last: dict[str, Any] = {"trigger_mode": "always_last", **quick}
+        trigger(told(lambda p, n: share_sentence(store, p, n)), [page.project_id, budget], share, **QUIET)
+    last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
     for measure in (control, repeat):
         measure.input(
             told(lambda p, c, r: keep_shares(store, p, c, r)), [page.project_id, control, repeat], None, **last
@@ -72,14 +72,14 @@ def build(page: Page) -> Tab:
         told(lambda p, n, s, c: start_selection(store, p, n, s, c)),
         [page.project_id, budget, strategy, page.changed],
         [select_button, page.changed],
-        **quick,
+        **QUIET,
     )
     discard.click(
-        told(lambda p, c: discard_selection(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+        told(lambda p, c: discard_selection(store, p, c)), [page.project_id, page.changed], page.changed, **QUIET
     )
-    offer.click(told(lambda p, c: offer_again(store, p, c)), [page.project_id, page.changed], page.changed, **quick)
+    offer.click(told(lambda p, c: offer_again(store, p, c)), [page.project_id, page.changed], page.changed, **QUIET)
     reference.click(
-        told(lambda p, c: answer_by_reference(store, p, c)), [page.project_id, page.changed], page.changed, **quick
+        told(lambda p, c: answer_by_reference(store, p, c)), [page.project_id, page.changed], page.changed, **QUIET
     )
     return Tab(
         "rounds",

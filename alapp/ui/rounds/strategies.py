@@ -6,6 +6,7 @@ import gradio as gr
 
 from alapp.stages.select.base import SELECTORS, Need
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 
 GROUPS = {
     "Recommended": ("auto",),
@@ -35,7 +36,7 @@ def menu() -> tuple[gr.Dropdown, gr.HTML]:
 
 def follow(strategy: gr.Dropdown, note: gr.HTML) -> None:
     """Show below the menu what is chosen in it."""
-    strategy.change(about, strategy, note, show_progress="hidden", api_visibility="private")
+    strategy.change(about, strategy, note, **QUIET)
 
 
 def choices() -> list[tuple[str, str]]:

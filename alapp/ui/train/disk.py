@@ -18,8 +18,8 @@ from alapp.ui.annotate import click_space
 from alapp.ui.errors import info, told, warn
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 RULE = (
     "After each training the files of older models are removed. These are always kept: the newest ones (as many as you "
     "say here), the one with the best score, the pre-trained one, those that the next training starts from, and those "

@@ -17,6 +17,7 @@ from alapp.storage.db import Store
 from alapp.ui.errors import info, told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 from alapp.wording import counted
 
 HEAD = (
@@ -52,15 +53,14 @@ def build(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]:
         no = gr.Button("No", size="sm", scale=0, min_width=80)
     asked = gr.State(None)
 
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     panel = [confirm, question, asked]
-    ask.click(told(lambda p, one: ask_to_use(store, p, one)), [page.project_id, menu], panel, **quick)
-    anyway.click(told(lambda p: ask_to_use_refused(store, p)), page.project_id, panel, **quick)
-    no.click(lambda: [gr.Row(visible=False), "", None], None, panel, **quick)
+    ask.click(told(lambda p, one: ask_to_use(store, p, one)), [page.project_id, menu], panel, **QUIET)
+    anyway.click(told(lambda p: ask_to_use_refused(store, p)), page.project_id, panel, **QUIET)
+    no.click(lambda: [gr.Row(visible=False), "", None], None, panel, **QUIET)
     yes.click(
-        told(lambda p, one, c: use(store, p, one, c)), [page.project_id, asked, page.changed], page.changed, **quick
+        told(lambda p, one, c: use(store, p, one, c)), [page.project_id, asked, page.changed], page.changed, **QUIET
     )
-    undo.click(told(lambda p, c: undo_use(store, p, c)), [page.project_id, page.changed], page.changed, **quick)
+    undo.click(told(lambda p, c: undo_use(store, p, c)), [page.project_id, page.changed], page.changed, **QUIET)
     return [news, anyway, undo, listing, choice, menu, *panel], lambda project: refresh(store, project)
 
 

@@ -20,8 +20,8 @@ from alapp.ui import spaces
 from alapp.ui.errors import told
 from alapp.ui.page import Page
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 TRAINING = ("pretrain", "train")
 AUTOMATIC = "Chosen for you"
 VIEWS = {AUTOMATIC: None, "2D": False, "3D": True}

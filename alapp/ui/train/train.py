@@ -26,6 +26,7 @@ from alapp.storage.models import Checkpoint
 from alapp.ui.errors import told
 from alapp.ui.page import Page, Tab
 from alapp.ui.parts import tables
+from alapp.ui.quiet import QUIET
 from alapp.ui.train import disk, stopped
 from alapp.ui.train import models as model_list
 from alapp.ui.train import plan as plan_part
@@ -96,9 +97,8 @@ def build(page: Page) -> Tab:
     store = page.store
     live = [status, loss, log, timer]
     outputs = [plan, preset, why, start, check, *live]
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    timer.tick(told(lambda p: watch_all(store, p)), page.project_id, [plan, *live], queue=False, **quick)
-    last: dict[str, Any] = {"trigger_mode": "always_last", **quick}
+    timer.tick(told(lambda p: watch_all(store, p)), page.project_id, [plan, *live], queue=False, **QUIET)
+    last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
     preset.input(
         told(lambda p, value: choose_preset(store, p, value)), [page.project_id, preset], [plan, why, start], **last
     )
@@ -107,7 +107,7 @@ def build(page: Page) -> Tab:
         told(lambda p, n, c: start_training(store, p, plan_part.chosen_iterations(n), c)),
         [page.project_id, page.iterations, page.changed],
         [start, timer, page.iterations, page.changed],
-        **quick,
+        **QUIET,
     )
     return Tab(
         "train",
