@@ -171,6 +171,12 @@ def predict(
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Average over flipped images: slower, more accurate.")
     ] = True,
+    pixel_size: Annotated[
+        str,
+        typer.Option(
+            metavar="MICROMETRES", help="Size of a pixel of all images; by default what each says, else the project's."
+        ),
+    ] = "",
     state: ExistingStateOption = None,
 ) -> None:
     """Apply a project's model to a folder of images. Files that are done already are skipped.
@@ -178,15 +184,16 @@ def predict(
     Exit code 1 if some files could not be used or written, 2 if none could.
     """
     from alapp.environment import prepare
+    from alapp.rounds import voxel_sizes
     from alapp.rounds.apply.apply import run_apply
     from alapp.storage.db import Store
 
     prepare()
     store = Store(state)
     options = {"bits": bits, "table": table, "pictures": outlines, "mirroring": mirror}
-    made = run_apply(
-        store, project_called(store, project), printer(), images, target=str(out) if out else None, options=options
-    )
+    size, _ = voxel_sizes.typed("--pixel-size", {"x": pixel_size})
+    target, number = str(out) if out else None, project_called(store, project)
+    made = run_apply(store, number, printer(), images, target=target, options=options, pixel_size=size.x)
     for row in made["rows"]:
         print(f"{row['image']}: {counted(row['objects'], 'object')}" + (f" ({row['remark']})" if row["remark"] else ""))
     for problem in made["problems"]:

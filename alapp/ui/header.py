@@ -241,7 +241,8 @@ def time_left(job: Job) -> str:
     if job.state is JobState.QUEUED:
         return "waiting for its turn"
     if job.paused:
-        return "all is saved"
+        # Whether a training goes on where it was takes reading what it learns from: too slow for every second.
+        return "the Train tab says how it goes on" if job.kind in ("pretrain", "train") else "all is saved"
     if job.cancel_requested:
         return "is being cancelled, within a minute"
     if job.pause_requested:

@@ -103,8 +103,8 @@ def change_words(advice: Advice) -> str:
         return f"{where}: neither model finds an object there, which does not tell whether they have settled."
     settled = "they have settled" if change.settled else "they still change"
     return (
-        f"{where}: {change.pixels:.1%} of the pixels and {change.objects:.0%} of the objects changed; {settled} (kappa "
-        f"{change.kappa:.2f}, settled from {SETTLED:.2f} on)."
+        f"{where}: {change.pixels:.1%} of the pixels and {change.objects:.0%} of the objects changed; {settled} "
+        f"(pixels agree beyond chance, Cohen's kappa: {change.kappa:.2f} of 1; settled from {SETTLED:.2f} on)."
     )
 
 
