@@ -264,15 +264,19 @@ def recorded_files(store: Store) -> Iterator[tuple[str, str]]:
 def _unrecorded(store: Store, recorded: set[Path]) -> tuple[list[Path], list[Path]]:
     """Unfinished temporary files, and finished files that no row points to.
 
-    Folders of nnU-Net's own (`plan.workspace`) have no row for each file.
+    Folders of nnU-Net's own (`plan.workspace`) have no row for each file. What is unfinished in a project with a job
+    that waits, runs or is paused belongs to that.
     """
+    unfinished = store.rows("SELECT DISTINCT project_id FROM job WHERE state IN ('queued', 'running', 'paused')")
+    at_work = [store.files.project(row["project_id"]).resolve() for row in unfinished if row["project_id"] is not None]
     workspaces = [(store.root / row["workspace"]).resolve() for row in store.rows("SELECT workspace FROM plan")]
     temporary, orphans = [], []
     for path in sorted(store.root.rglob("*")):
         if not path.is_file():
             continue
         if any(name.startswith(".tmp-") for name in path.relative_to(store.root).parts):
-            temporary.append(path)
+            if not any(path.resolve().is_relative_to(folder) for folder in at_work):
+                temporary.append(path)
             continue
         free = path.is_relative_to(store.root / "projects") and path.resolve() not in recorded
         derived = any(path.match(pattern) for pattern in DERIVED) or any(

@@ -71,6 +71,19 @@ def test_damage_is_named_and_nothing_is_changed(store: Store) -> None:
     assert "Damaged files" not in by_title(store, hashes=False)
 
 
+def test_slices_of_a_paused_job_are_not_left_over(store: Store) -> None:
+    project = catalogue.create_project(store, "cells").id
+    part = store.files.project(project) / "labels" / ".tmp-parts-1" / "z0.tif"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x")
+    assert "z0.tif" in by_title(store, hashes=False)["Temporary files"].detail
+    job = jobs.enqueue(store, "pseudo_label", project)
+    jobs.pause(store, job.id)
+    assert "Temporary files" not in by_title(store, hashes=False)
+    jobs.cancel(store, job.id)
+    assert "Temporary files" in by_title(store, hashes=False)
+
+
 def test_every_table_with_a_hash_is_checked(store: Store) -> None:
     with store.connect() as db:
         hashed = {
