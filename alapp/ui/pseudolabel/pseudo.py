@@ -266,10 +266,11 @@ def preview_shown(store: Store, job: Job | None, another: bool = False) -> list[
     ]
     total = sum(item.n_objects for item in maps)
     method = PSEUDO_LABELLERS.load(result["method"])
-    titles = {item.name: item.title.lower() for item in method.parameters}
     values = ", ".join(
-        f"{titles[name]} {value:g}" for name, value in result["params"].items() if name in titles
-    )  # the weights are told below
+        f"{item.title.lower()} {result['params'][item.name]:g} {item.unit}".strip()
+        for item in method.parameters
+        if result["params"].get(item.name, item.default) != item.default
+    )
     made = provenance.sentence(result["method"], result.get("provenance", {"reason": result["reason"]}))
     text = f"<p><strong>{html.escape(method.title)}</strong> found {counted(total, 'object')} in "
     text += f"{counted(len(maps), 'patch', 'patches')}"

@@ -118,7 +118,7 @@ def test_a_preview_that_is_being_made_is_told(store, project):  # noqa: F811
     assert "being made" not in text()
     pseudo.start_preview(store, project.id, "log_watershed", 0, 0, ("", 30))
     assert "Another preview is being made" in text()
-    assert "diameter 20" in text()
+    assert "(object diameter 20 pixels)" in text()  # of what was changed only
 
 
 def test_no_patches_are_left_out_when_others_could_not_be_shown(store, project, monkeypatch):  # noqa: F811
