@@ -44,6 +44,7 @@ from alapp.storage import experiments
 from alapp.storage.db import Store
 from alapp.storage.files import atomic_write
 from benchmarks import evidence_page as page
+from benchmarks import evidence_words as words
 from benchmarks.clicks_to_mask import DATA
 
 BUDGETS = (0.0625, 0.125, 0.25)
@@ -134,8 +135,8 @@ def write(store: Store, names: Sequence[str], folder: Path, before: Known) -> di
     for name, lines in known.items():
         found |= page.figures(name, lines)
     found |= page.figures_of_everything(known)
-    parts = [page.INTRODUCTION, page.beside_the_paper(known), page.told_of_everything(known)]
-    parts += [page.WHY] if all(known.get(name) for name in page.WITH_OBJECTS) else []
+    parts = [words.INTRODUCTION, page.beside_the_paper(known), page.by_start(known), page.told_of_everything(known)]
+    parts += [words.WHY] if all(known.get(name) for name in words.WITH_OBJECTS) else []
     parts += [page.told(name, lines) for name, lines in known.items() if lines]
     result = {
         "figures": found,
@@ -143,7 +144,7 @@ def write(store: Store, names: Sequence[str], folder: Path, before: Known) -> di
             "budgets": BUDGETS,
             "default": page.DEFAULT,
             "finished_runs": {name: sum(len(line.f1) for line in lines) for name, lines in known.items()},
-            "paper": page.PAPER_VALUES,
+            "paper": words.PAPER_VALUES,
         },
     }
     folder.mkdir(parents=True, exist_ok=True)
