@@ -15,6 +15,7 @@ from alapp.rounds.annotate import annotation_classes
 from alapp.stages import patches as patch_grid
 from alapp.stages.sample import SAMPLES
 from alapp.storage import annotations, catalogue
+from alapp.storage import rounds as round_rows
 from alapp.storage.db import Store
 from alapp.ui import spaces
 from alapp.ui.annotate import click_choice
@@ -50,7 +51,7 @@ def build(page: Page) -> Tab:
 
     def refresh(project_id: int | None) -> list[Any]:
         if project_id is None:
-            hidden = [gr.HTML(visible=True), gr.Column(visible=False), *[gr.skip()] * (4 + len(shown) + len(clicks))]
+            hidden = [gr.HTML(visible=True), gr.Column(visible=False), *[gr.skip()] * (5 + len(shown) + len(clicks))]
             return [*hidden, *refresh_gone(None)]
         images = catalogue.images(page.store, project_id)
         project = catalogue.project(page.store, project_id)
@@ -63,6 +64,7 @@ def build(page: Page) -> Tab:
             importer.last_report(page.store, project_id),
             gr.Radio(value=project.modality),
             gr.Radio(value=project.preset),
+            cut_button(page.store, project_id),
             *refresh_clicks(project_id),
             *refresh_gone(project_id),
         ]
@@ -116,8 +118,15 @@ def _projects(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]
     return gone, refresh_gone
 
 
-def _settings(page: Page) -> list[gr.Radio]:
-    """Lay out the settings; gives those that may be changed elsewhere, for the tab to refresh."""
+def cut_button(store: Store, project_id: int) -> gr.Button:
+    """To cut the images anew, which the first batch ends."""
+    if round_rows.latest(store, project_id) is None:
+        return gr.Button("Cut the images like this", interactive=True)
+    return gr.Button("The patches are fixed since the first batch", interactive=False)
+
+
+def _settings(page: Page) -> list[gr.Radio | gr.Button]:
+    """Lay out the settings; gives those that change with what is done elsewhere, for the tab to refresh."""
     store = page.store
     target = gr.Textbox(label="What are you segmenting?", info="In your words; it appears in exports.", max_lines=1)
     kinds = gr.Textbox(
@@ -183,7 +192,7 @@ def _settings(page: Page) -> list[gr.Radio]:
         [preview, page.changed],
         **QUIET,
     )
-    return [modality, preset]
+    return [modality, preset, apply]
 
 
 def _kinds(page: Page, field: gr.Textbox, target_kept: Any) -> None:

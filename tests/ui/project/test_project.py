@@ -12,12 +12,12 @@ import tifffile
 import zarr
 
 from alapp import jobs
-from alapp.domain import silent
+from alapp.domain import PatchRole, silent
 from alapp.errors import InputError
 from alapp.rounds import importing
 from alapp.rounds.annotate import annotation, annotation_classes
 from alapp.running import run_inline
-from alapp.storage import catalogue
+from alapp.storage import catalogue, rounds
 from alapp.ui import spaces
 from alapp.ui.page import Page
 from alapp.ui.project import image_menu, importer, project, sheets
@@ -337,6 +337,19 @@ def test_the_grid_is_shown_before_it_is_applied(store, opened, monkeypatch):
     project.apply_grid(store, made.id, 32, 1, 0, 0)
     assert len(catalogue.patches(store, made.id)) == 2 * 16
     assert said == ["2 images are now cut into 32 patches."]
+
+
+def test_the_images_are_not_offered_to_be_cut_after_the_first_batch(store, opened):
+    with gr.Blocks():
+        tab = project.build(Page(store, gr.State(None), gr.Tabs(), gr.State(0), gr.State(None), gr.State(None)))
+    shown = tab.refresh(opened.id)
+    assert len(shown) == len(tab.outputs) == len(tab.refresh(None))
+    at = next(i for i, each in enumerate(shown) if isinstance(each, gr.Button) and each.value.startswith("Cut"))
+    assert tab.outputs[at].value == shown[at].value
+    assert shown[at].interactive
+    rounds.add(store, opened.id, "random", 1, 0, [(catalogue.patches(store, opened.id)[0].id, PatchRole.TRAIN, {})])
+    after = tab.refresh(opened.id)[at]
+    assert (after.value, after.interactive) == ("The patches are fixed since the first batch", False)
 
 
 def test_patches_that_had_to_be_moved_in_are_told(store, opened):
