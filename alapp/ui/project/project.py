@@ -122,7 +122,7 @@ def cut_button(store: Store, project_id: int) -> gr.Button:
     """To cut the images anew, which the first batch ends."""
     if round_rows.latest(store, project_id) is None:
         return gr.Button("Cut the images like this", interactive=True)
-    return gr.Button("The patches are fixed since the first batch", interactive=False)
+    return gr.Button("The patches have been fixed since the first batch", interactive=False)
 
 
 def _settings(page: Page) -> list[gr.Radio | gr.Button]:

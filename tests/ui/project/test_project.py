@@ -349,7 +349,7 @@ def test_the_images_are_not_offered_to_be_cut_after_the_first_batch(store, opene
     assert shown[at].interactive
     rounds.add(store, opened.id, "random", 1, 0, [(catalogue.patches(store, opened.id)[0].id, PatchRole.TRAIN, {})])
     after = tab.refresh(opened.id)[at]
-    assert (after.value, after.interactive) == ("The patches are fixed since the first batch", False)
+    assert (after.value, after.interactive) == ("The patches have been fixed since the first batch", False)
 
 
 def test_patches_that_had_to_be_moved_in_are_told(store, opened):
