@@ -92,7 +92,7 @@ def refresh_when_opened(page: Page, shown: gr.Tab, tab: Tab, current: gr.Textbox
         return {**updates, sent: now}
 
     name = json.dumps(tab.id)
-    js = f"() => {{ alapp.hold({name}); alapp.arrived({name}); return {name}; }}"
+    js = f"() => {{ alapp.hold({name}, {name}); alapp.arrived({name}); return {name}; }}"
     shown.select(None, None, current, js=js, **QUIET)
     shown.select(told(opened), [page.project_id, sent], [*tab.outputs, sent], **QUIET).then(
         None, None, None, js=f"() => alapp.release({name})", **QUIET
@@ -120,7 +120,7 @@ def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.Textbox, s
         updates, now = refreshed(page.store, by_id[visible], project_id, before)
         return {**updates, sent: now}  # what is not named stays as it is
 
-    page.project_id.change(None, current, None, js="(tab) => alapp.hold(tab)", **QUIET)
+    page.project_id.change(None, current, None, js="(tab) => alapp.hold(tab, 'new project')", **QUIET)
     gr.on(
         [page.project_id.change, page.changed.change],
         told(changed),
@@ -128,7 +128,7 @@ def refresh_when_changed(page: Page, tabs: Sequence[Tab], current: gr.Textbox, s
         [*(output for tab in tabs for output in tab.outputs), sent],
         trigger_mode="always_last",
         **QUIET,
-    ).then(None, current, None, js="(tab) => alapp.release(tab)", **QUIET)
+    ).then(None, None, None, js="() => alapp.release('new project')", **QUIET)
 
 
 def refreshed(

@@ -67,7 +67,7 @@ def tab(chromium, url: str, height: int = 900, harmless: Callable[[str], bool] =
         yield page
     finally:
         context.close()
-    assert not page.errors
+    assert not page.errors, page.errors
 
 
 def was_cut_short(text: str) -> bool:

@@ -99,6 +99,17 @@ def test_a_tab_takes_no_choice_that_its_filling_would_take_back(page, monkeypatc
     expect(standard).to_be_checked()
 
 
+def test_a_tab_that_is_held_for_two_reasons_waits_for_both(page):
+    clicks = "() => getComputedStyle(document.querySelector('#panel-train')).pointerEvents"
+    page.get_by_role("tab", name="Train", exact=True).click()
+    sync_api.expect(page.get_by_role("button", name="Nothing to train yet")).to_be_visible()
+    page.wait_for_function(f"({clicks})() === 'auto'")
+    page.evaluate("alapp.hold('train', 'train'); alapp.hold('train', 'new project'); alapp.release('new project')")
+    assert page.evaluate(clicks) == "none"
+    page.evaluate("alapp.release('train')")
+    assert page.evaluate(clicks) == "auto"
+
+
 def test_the_address_keeps_the_tab(page):
     expect = sync_api.expect
 

@@ -76,7 +76,7 @@ def test_the_table_of_memories():
     by_image = {"a": paired_difference(good[:1], bad[:1]), "b": paired_difference(good[:5], good[:5])}
     memory = Memory(2, paired_difference(good, bad), paired_difference(good[:2], good[:2]), by_image)
     html = forgetting.table([Memory(1, None, paired_difference(bad, good), {}), memory])
-    assert "<td>-0.300 (-0.300 to -0.300)</td>" in html
+    assert "<td>-0.300 (-0.398 to -0.202)</td>" in html
     assert "<td>forgot</td>" in html
     images = forgetting.image_table(memory)
     assert images.index("<td class=al-text>a</td>") < images.index("<td class=al-text>b</td>")
