@@ -91,7 +91,12 @@ def experts(page: Page, preset: gr.Radio) -> None:
                 yes = gr.Button("Start a new network", variant="stop", elem_id="plan-yes")
                 no = gr.Button("Keep the present one", elem_id="plan-no")
     meant_for = gr.State(None)
-    page.project_id.change(told(forget_iterations), [page.project_id, meant_for], [meant_for, page.iterations], **QUIET)
+    page.project_id.change(
+        told(forget_iterations),
+        [page.project_id, meant_for, page.iterations],
+        [meant_for, page.iterations],
+        **QUIET,
+    )
     shown = gr.State((None, None, NOTHING))
     filled: Callable[..., Any] = told(lambda project_id, last: fill(store, project_id, None, last))
     page.project_id.change(filled, [page.project_id, shown], [shown, *fields], **QUIET)
@@ -111,10 +116,11 @@ def experts(page: Page, preset: gr.Radio) -> None:
     no.click(lambda: gr.Group(visible=False), None, confirm, **QUIET)
 
 
-def forget_iterations(project_id: int | None, meant_for: int | None) -> tuple[int | None, Any]:
-    """The open project, and the field with the iterations of its next training: empty, unless it is the first one, for
-    which somebody may be typing them already."""
-    return project_id, gr.skip() if meant_for in (None, project_id) else ""
+def forget_iterations(project_id: int | None, meant_for: int | None, written: str | None) -> tuple[int | None, Any]:
+    """The open project, and the field with the iterations of its next training, of which was `written` what was meant
+    for another one: emptied then. Left as it is where it was empty, or for the first project: by the time the answer
+    comes, somebody may be typing."""
+    return project_id, "" if written and meant_for not in (None, project_id) else gr.skip()
 
 
 def chosen_iterations(written: Any) -> int | None:

@@ -7,6 +7,7 @@ import pytest
 from alapp import jobs
 from alapp.rounds.pseudolabel import pseudo
 from alapp.storage import catalogue
+from alapp.ui.train import plan
 from tests.ui import pages
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -52,3 +53,9 @@ def test_they_are_not_those_of_another_project(page):
     field.fill("70")
     open_project(page, "the other one")
     expect(field).to_have_value("")
+
+
+def test_an_empty_field_is_left_to_who_may_be_typing():
+    assert plan.forget_iterations(2, 1, "50") == (2, "")
+    for meant_for, written in ((1, ""), (1, None), (2, "50"), (None, "50")):
+        assert plan.forget_iterations(2, meant_for, written)[1] not in ("", "50")
