@@ -31,6 +31,7 @@ KINDS_INFO = (
     "mitochondrion, damaged mitochondrion. The network finds all kinds together; the kinds are kept in your exports."
 )
 KINDS_EMPTY = "One kind so far, called like what you segment. To tell several apart, name each of them here."
+CUT = "Cut the images like this"
 PRESETS = [("Quick", Preset.QUICK), ("Standard", Preset.STANDARD), ("Full", Preset.FULL)]
 
 
@@ -121,7 +122,7 @@ def _projects(page: Page) -> tuple[list[Any], Callable[[int | None], list[Any]]]
 def cut_button(store: Store, project_id: int) -> gr.Button:
     """To cut the images anew, which the first batch ends."""
     if round_rows.latest(store, project_id) is None:
-        return gr.Button("Cut the images like this", interactive=True)
+        return gr.Button(CUT, interactive=True)
     return gr.Button("The patches have been fixed since the first batch", interactive=False)
 
 
@@ -149,7 +150,7 @@ def _settings(page: Page) -> list[gr.Radio | gr.Button]:
         depth = gr.Number(label="Patch depth (slices)", precision=0, info="3D images only.")
         overlap = gr.Number(label="Overlap (pixels)", precision=0, info="0 unless objects are huge.")
     cut = gr.Button("Show the grid", size="sm")
-    apply = gr.Button("Cut the images like this", size="sm", variant="primary")
+    apply = gr.Button(CUT, size="sm", variant="primary")
     preview = gr.Image(label="Patch grid", interactive=False, height=360, buttons=[], visible=False)
     fields = [target, modality, preset, share, size, depth, overlap]
 
