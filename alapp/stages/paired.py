@@ -84,10 +84,20 @@ def probability_lower(first: Sequence[InstanceScores], second: Sequence[Instance
 
 def unpaired_interval(first: Sequence[InstanceScores], second: Sequence[InstanceScores]) -> tuple[float, float]:
     """The 95% interval of F1 of `first` minus F1 of `second`, of different patches: Student's t with the jackknife over
-    the patches of each. Raises `ValueError` for fewer than two patches of either."""
-    half = combined([spread(counts(parts), f1_of_sums) for parts in (first, second)]).half
+    the patches of each, not narrower than `chance_variance` allows. Raises `ValueError` for fewer than two patches of
+    either."""
+    tables = [counts(parts) for parts in (first, second)]
+    least = sum(chance_variance(table.sum(axis=0)) for table in tables)
+    half = max(combined([spread(table, f1_of_sums) for table in tables]).half, float(ndtri(0.975) * np.sqrt(least)))
     change = pool(first).f1_50 - pool(second).f1_50
     return max(change - half, -1.0), min(change + half, 1.0)
+
+
+def chance_variance(sums: np.ndarray) -> float:
+    """The variance of F1 of (2,) `counts` if every object were found or not for itself: patches that happen to agree do
+    not make a score certain. Half an object is added to those found and to those not (Anscombe 1956)."""
+    found, missed = sums[0] + 0.5, sums[1] / 2 + 0.5
+    return float(found * missed / (found + missed) ** 3)
 
 
 def counts(parts: Sequence[InstanceScores]) -> np.ndarray:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtri
 
 from alapp.domain import InstanceScores, PatchRole
 from alapp.errors import InputError
@@ -21,7 +22,7 @@ from alapp.rounds.annotate.measuring import share_count
 from alapp.rounds.predict import evidence
 from alapp.stages import within_rounds
 from alapp.stages.jackknife import combined
-from alapp.stages.paired import MIN_PATCHES, counts, f1_of_sums
+from alapp.stages.paired import MIN_PATCHES, chance_variance, counts, f1_of_sums
 from alapp.stages.select.base import SELECTORS, Context, Pick
 from alapp.storage import catalogue, labels, verdicts
 from alapp.storage import rounds as round_rows
@@ -142,7 +143,11 @@ def comparison(rounds: Sequence[tuple[Sequence[InstanceScores], Sequence[Instanc
     strategy, control = (_arm(parts, weight) for parts in tables)
     interval = None
     if min(strategy.n, control.n) >= MIN_PATCHES:
+        least = sum(
+            w**2 * chance_variance(part.sum(axis=0)) for parts in tables for w, part in zip(weight, parts, strict=True)
+        )
         half = combined([within_rounds.spread(parts, weight, f1_of_sums) for parts in tables]).half
+        half = max(half, float(ndtri(0.975) * np.sqrt(least)))
         change = strategy.f1 - control.f1
         interval = (max(change - half, -1.0), min(change + half, 1.0))
     return Comparison(len(rounds), strategy, control, interval)

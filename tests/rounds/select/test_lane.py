@@ -169,6 +169,8 @@ def test_a_difference_within_every_round_is_seen():
     found = lane.comparison(rounds)
     assert found.interval[1] < 0
     assert lane.comparison(rounds[:4]).interval is None
+    alike = lane.comparison([([scored(20, 20)] * 5, [scored(19, 20)] * 5)])  # is not certain
+    assert alike.interval[0] < 0.05 < alike.interval[1]
 
 
 @pytest.mark.parametrize(
